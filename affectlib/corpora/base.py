@@ -1,0 +1,95 @@
+"""What every corpus becomes once it is read: two tables and what must be known about them."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+
+CLIP_COLUMNS = ("clip", "path", "group", "split", "seconds")
+ANNOTATION_COLUMNS = ("clip", "time", "valence", "arousal")
+SIMULATED_MARK = "SIMULATED.json"
+
+
+class AffectError(Exception):
+    """Base of every error that affectlib raises about its input."""
+
+
+class CorpusNotFoundError(AffectError, FileNotFoundError):
+    """A corpus is not where it was looked for: says which files, and where to ask for it."""
+
+
+class CorpusFormatError(AffectError, ValueError):
+    """A corpus file is not as its format says: names file, row and what was expected."""
+
+    def __init__(self, path, expected, *, row=None):
+        self.path, self.row, self.expected = Path(path), row, expected
+        place = f"{path}" if row is None else f"{path}, row {row}"
+        super().__init__(f"{place}: {expected}")
+
+    def __reduce__(self):
+        return _format_error, (self.path, self.expected, self.row)
+
+
+def _format_error(path, expected, row):
+    return CorpusFormatError(path, expected, row=row)
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """One corpus in memory.
+
+    Args:
+        name: slug of the corpus, for example ``cognimuse``
+        clips: one row per clip, with the columns clip (unique id), path (media file), group
+            (what may never straddle two folds: film, actor), split (official set or ``""``),
+            seconds (duration), the targets, and start (in seconds) where a clip is a part of its file
+        annotations: one row per clip and time: clip, time (in seconds), valence, arousal
+        labels: names of the targets or classes
+        value_range: smallest and largest value an annotation may take
+        hertz: annotations per second, None where a clip has one value
+        license: under which terms its owner gives it
+        citation: the paper to cite
+        simulated: True where the files were written by ``affectlib.simulate``
+        skipped: what ``on_error="skip"`` dropped, one message per clip
+    """
+
+    name: str
+    clips: pd.DataFrame
+    annotations: pd.DataFrame
+    labels: tuple
+    value_range: tuple
+    hertz: float | None
+    license: str
+    citation: str
+    simulated: bool
+    skipped: tuple = ()
+
+    def __post_init__(self):
+        missing = [c for c in CLIP_COLUMNS if c not in self.clips.columns]
+        missing += [c for c in ANNOTATION_COLUMNS if c not in self.annotations.columns]
+        if missing:
+            raise ValueError(f"corpus {self.name}: columns missing: {', '.join(missing)}")
+        if self.clips["clip"].duplicated().any():
+            twice = self.clips.loc[self.clips["clip"].duplicated(), "clip"].iloc[0]
+            raise ValueError(f"corpus {self.name}: clip {twice!r} stands twice")
+
+    def __len__(self):
+        return len(self.clips)
+
+    def __repr__(self):
+        kind = "simulated" if self.simulated else "real"
+        return f"Corpus({self.name}, {kind}, {len(self.clips)} clips, {len(self.annotations)} annotations)"
+
+    def select(self, rows):
+        """The same corpus with some clips only.
+
+        Args:
+            rows: boolean mask or positions into ``clips``
+
+        Returns:
+            a new Corpus; annotations of other clips are left out
+        """
+        clips = self.clips[rows] if getattr(rows, "dtype", None) == bool else self.clips.iloc[rows]
+        kept = self.annotations["clip"].isin(set(clips["clip"]))
+        return replace(self, clips=clips.reset_index(drop=True),
+                       annotations=self.annotations[kept].reset_index(drop=True))
