@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 CLIP_COLUMNS = ("clip", "path", "group", "split", "seconds")
@@ -42,7 +43,8 @@ class Corpus:
         name: slug of the corpus, for example ``cognimuse``
         clips: one row per clip, with the columns clip (unique id), path (media file), group
             (what may never straddle two folds: film, actor), split (official set or ``""``),
-            seconds (duration), the targets, and start (in seconds) where a clip is a part of its file
+            seconds (duration) and the targets. Where a clip is a part of a longer one (``labels.segments``)
+            also source (the clip it was cut from, as named in ``annotations``) and start (in seconds)
         annotations: one row per clip and time: clip, time (in seconds), valence, arousal
         labels: names of the targets or classes
         value_range: smallest and largest value an annotation may take
@@ -84,12 +86,14 @@ class Corpus:
         """The same corpus with some clips only.
 
         Args:
-            rows: boolean mask or positions into ``clips``
+            rows: boolean mask over ``clips``, or positions in it
 
         Returns:
             a new Corpus; annotations of other clips are left out
         """
-        clips = self.clips[rows] if getattr(rows, "dtype", None) == bool else self.clips.iloc[rows]
-        kept = self.annotations["clip"].isin(set(clips["clip"]))
+        rows = np.asarray(rows)
+        clips = self.clips.iloc[np.flatnonzero(rows) if rows.dtype == bool else rows]
+        annotated = clips["source"] if "source" in clips else clips["clip"]
+        kept = self.annotations["clip"].isin(set(annotated))
         return replace(self, clips=clips.reset_index(drop=True),
                        annotations=self.annotations[kept].reset_index(drop=True))
