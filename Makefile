@@ -1,0 +1,54 @@
+# affectlib. Needs Python 3.11 to 3.13 and make; everything else is installed into .venv.
+PYTHON  ?= python3
+PAPER   ?= all
+PROFILE ?= demo
+CORPUS  ?= simulated
+JOBS    ?= 2
+BIN     := .venv/bin
+TEST_FIGURES := $(CURDIR)/build/test-figures
+
+.DEFAULT_GOAL := help
+.PHONY: help env reproduce test lab notebooks benchmarks lock clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "  options of reproduce: PAPER=$(PAPER) PROFILE=demo|full CORPUS=simulated|real JOBS=$(JOBS)"
+
+# The copies in .venv are compared by content: dates say nothing after a checkout.
+env:  ## build .venv from requirements.lock (hashes checked)
+	@if ! cmp -s requirements.lock .venv/requirements.lock || ! cmp -s pyproject.toml .venv/pyproject.toml; then \
+	  set -e; \
+	  $(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] < (3, 14) else "affectlib needs Python 3.11 to 3.13, this is %s: name another with make PYTHON=..." % sys.version.split()[0])'; \
+	  echo "environment: installing requirements.lock into .venv"; \
+	  test -x $(BIN)/python || $(PYTHON) -m venv .venv; \
+	  sed -n '/^uv==/,/# via/p' requirements.lock > .venv/uv.txt; \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r .venv/uv.txt; \
+	  $(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock; \
+	  $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .; \
+	  cp requirements.lock pyproject.toml .venv/; \
+	fi
+
+reproduce: env  ## run every notebook headless, write figures/, print one table
+	@$(BIN)/python -m affectlib.reproduce --paper $(PAPER) --profile $(PROFILE) --corpus $(CORPUS) --jobs $(JOBS)
+
+test: env  ## lint, unit tests, doctests, then the committed notebooks against their outputs (nbval)
+	$(BIN)/ruff check .
+	$(BIN)/python -m pytest affectlib tests --ignore tests/notebooks/test_results.py
+	rm -rf $(TEST_FIGURES)
+	AFFECTLIB_FIGURES=$(TEST_FIGURES) $(BIN)/python -m pytest -p no:doctest --nbval-lax --nbval-current-env --nbval-cell-timeout 900 notebooks
+	AFFECTLIB_TEST_FIGURES=$(TEST_FIGURES) $(BIN)/python -m pytest tests/notebooks/test_results.py
+
+lab: env  ## JupyterLab at the notebooks
+	$(BIN)/python -c "import affectlib, os; os.execv('$(BIN)/jupyter-lab', ['jupyter-lab', 'notebooks/00_start_here.ipynb'])"
+
+notebooks: env  ## re-run the demo, store the executed notebooks and the README's table (before a commit)
+	@$(BIN)/python -m affectlib.reproduce --paper $(PAPER) --jobs $(JOBS) --store
+
+benchmarks: env  ## the speed claims, as ratios in one run each
+	@for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
+
+lock:  ## resolve pyproject.toml anew into requirements.lock
+	$(BIN)/uv pip compile pyproject.toml --output-file requirements.lock --upgrade --generate-hashes --no-emit-index-url --universal --fork-strategy fewest --python-version 3.11 --quiet --custom-compile-command "make lock"
+
+clean:  ## remove simulated corpora, features and executed notebooks
+	rm -rf build

@@ -1,0 +1,324 @@
+"""The headless runner behind ``make reproduce``.
+
+Executes each notebook with papermill in a process of its own and skips those whose content key is
+unchanged. The key covers code cells, parameters, the affectlib modules a notebook reaches by import,
+the published tables, the real corpora, the lock file and the Python version; it stands in the executed
+notebook's metadata. Comments, docstrings and markdown are not part of it. Parameters are strict: a name
+that the parameters cell does not assign, or a value of another type, is an error.
+"""
+
+import argparse
+import ast
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from affectlib import paths
+from affectlib.corpora.base import AffectError
+
+NOTEBOOKS = paths.ROOT / "notebooks"
+EXTRA_KEYS = ("metadata.papermill cell.metadata.papermill cell.metadata.execution "
+              "metadata.language_info.version metadata.widgets metadata.affectlib")
+
+
+class ParameterError(AffectError, ValueError):
+    """A notebook parameter that does not exist, or whose value has another type."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One notebook to run: slug, file, where the executed copy goes, parameters and content key."""
+
+    slug: str
+    notebook: Path
+    output: Path
+    parameters: dict
+    key: str
+
+    @property
+    def done(self):
+        """Whether an executed copy with this key exists, and the results it wrote."""
+        return executed_key(self.output) == self.key and (
+            not self.writes_metrics or (paths.FIGURES / self.slug / "metrics.json").exists())
+
+    @property
+    def writes_metrics(self):
+        return "write_metrics(" in "".join(code_cells(self.notebook))
+
+
+def find_notebooks():
+    """Slug to file of every notebook, in reading order."""
+    return {path.stem.split("_", 1)[1]: path for path in sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))}
+
+
+def cells(notebook, tag=None):
+    """Code cells of a notebook, all or those with a tag."""
+    found = [c for c in json.loads(Path(notebook).read_text())["cells"] if c["cell_type"] == "code"]
+    return [c for c in found if tag is None or tag in c["metadata"].get("tags", [])]
+
+
+def code_cells(notebook):
+    """Sources of the code cells."""
+    return ["".join(c["source"]) for c in cells(notebook)]
+
+
+def default_parameters(notebook):
+    """Names and literal defaults of the cell tagged ``parameters``.
+
+    Raises:
+        ParameterError: if there is not exactly one such cell, or a default is no literal
+    """
+    tagged = cells(notebook, "parameters")
+    if len(tagged) != 1:
+        raise ParameterError(f"{notebook}: expected one cell tagged parameters, found {len(tagged)}")
+    defaults = {}
+    for node in ast.parse("".join(tagged[0]["source"])).body:
+        if isinstance(node, ast.Assign | ast.AnnAssign):
+            target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+            try:
+                defaults[target.id] = ast.literal_eval(node.value)
+            except ValueError:
+                raise ParameterError(f"{notebook}: parameter {target.id} is no literal") from None
+    return defaults
+
+
+def checked_parameters(notebook, given):
+    """Those of the given parameters that differ from the defaults.
+
+    Raises:
+        ParameterError: for a name the parameters cell does not assign or a value of another type
+    """
+    defaults = default_parameters(notebook)
+    for name, value in given.items():
+        if name not in defaults:
+            raise ParameterError(f"{Path(notebook).name}: no parameter {name!r}; it has {', '.join(defaults)}")
+        default = defaults[name]
+        same = type(value) is type(default) or (type(default) is float and type(value) is int)
+        if default is not None and not same:
+            raise ParameterError(f"{Path(notebook).name}: {name}={value!r} is {type(value).__name__}, "
+                                 f"the default {default!r} is {type(default).__name__}")
+    return {name: value for name, value in given.items() if value != defaults[name]}
+
+
+def profile_parameters(notebook, slug, profile, corpus):
+    """Parameters of a profile's YAML file, with the corpus put in where the notebook has one."""
+    import yaml
+
+    source = NOTEBOOKS / "parameters" / f"{slug}.{profile}.yaml"
+    given = (yaml.safe_load(source.read_text()) or {}) if source.exists() else {}
+    if "corpus" in default_parameters(notebook):
+        given["corpus"] = corpus
+    return checked_parameters(notebook, given)
+
+
+# ---------------------------------------------------------------- content key
+
+def _syntax(source):
+    """Syntax tree of some code as text, docstrings and places left out."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if (isinstance(body, list) and body and isinstance(body[0], ast.Expr)
+                and isinstance(body[0].value, ast.Constant) and isinstance(body[0].value.value, str)):
+            node.body = body[1:]
+    return ast.dump(tree)
+
+
+def _imports(source):
+    """Dotted affectlib names that some code imports, anywhere in it."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name.startswith("affectlib"))
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("affectlib"):
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def module_files(sources):
+    """Files of the affectlib modules that some code reaches by import, directly or through others."""
+    found, waiting = {}, [name for source in sources for name in _imports(source)]
+    while waiting:
+        parts = waiting.pop().split(".")
+        for end in range(1, len(parts) + 1):
+            stem = paths.ROOT.joinpath(*parts[:end])
+            file = next((f for f in (stem.with_suffix(".py"), stem / "__init__.py") if f.exists()), None)
+            if file is not None and file not in found:
+                found[file] = file.read_text()
+                waiting.extend(_imports(found[file]))
+    return dict(sorted(found.items()))
+
+
+def _manifest(folder):
+    """Relative path and content hash of every file below a folder."""
+    from affectlib.features.store import file_hash
+
+    return [[str(f.relative_to(folder)), file_hash(f)] for f in sorted(folder.rglob("*")) if f.is_file()]
+
+
+def content_key(notebook, slug, parameters):
+    """Hash of everything the outputs of a notebook depend on."""
+    sources = code_cells(notebook)
+    code = "\n".join(sources)
+    files = list((paths.ROOT / "affectlib" / "published" / slug).glob("*.csv"))
+    files += [paths.ROOT / "requirements.lock"]
+    folders = [paths.GOLDEN / slug] if "GOLDEN" in code else []
+    if parameters.get("corpus") == "real":
+        folders += [paths.DATA / name for name in sorted(set(re.findall(r"\bload_(\w+)\(", code)))]
+    parts = [sys.version_info[:3], parameters, [_syntax(source) for source in sources],
+             [[str(f.relative_to(paths.ROOT)), _syntax(text)] for f, text in module_files(sources).items()],
+             [[f.name, hashlib.sha256(f.read_bytes()).hexdigest()] for f in sorted(files)],
+             [_manifest(folder) for folder in folders if folder.is_dir()]]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def executed_key(output):
+    """Content key in the metadata of an executed notebook, None where there is none."""
+    if not output.exists():
+        return None
+    return json.loads(output.read_text())["metadata"].get("affectlib", {}).get("key")
+
+
+def plan(slug, *, profile="demo", corpus="simulated"):
+    """The job that one notebook makes under a profile.
+
+    Raises:
+        ParameterError: if the slug, or a parameter of the profile, does not exist
+    """
+    notebooks = find_notebooks()
+    if slug not in notebooks:
+        raise ParameterError(f"no notebook {slug!r}; there are {', '.join(notebooks)}")
+    notebook = notebooks[slug]
+    parameters = profile_parameters(notebook, slug, profile, corpus)
+    output = paths.CACHE / "reproduce" / f"{profile}-{corpus}" / notebook.name
+    return Job(slug, notebook, output, parameters, content_key(notebook, slug, parameters))
+
+
+# ---------------------------------------------------------------- execution
+
+def execute(job):
+    """Runs one notebook in this process, one printed line per cell; the copy appears only when whole."""
+    import papermill
+    from papermill.engines import NBClientEngine, papermill_engines
+
+    begun, headings = time.perf_counter(), _headings(job.notebook)
+
+    class Progress(NBClientEngine):
+        @classmethod
+        def execute_managed_notebook(cls, manager, kernel_name, **options):
+            start, count = manager.cell_start, sum(c.cell_type == "code" for c in manager.nb.cells)
+            number = {id(c): i for i, c in enumerate((c for c in manager.nb.cells if c.cell_type == "code"), 1)}
+
+            def cell_start(cell, cell_index=None, **rest):
+                if id(cell) in number:
+                    print(f"{job.slug:<14} cell {number[id(cell)]:>2} of {count}  "
+                          f"{time.perf_counter() - begun:5.0f} s  {headings.get(cell.get('id'), '')}", flush=True)
+                return start(cell, cell_index, **rest)
+
+            manager.cell_start = cell_start
+            return super().execute_managed_notebook(manager, kernel_name, **options)
+
+    papermill_engines.register("affectlib", Progress)
+    job.output.parent.mkdir(parents=True, exist_ok=True)
+    partial = job.output.with_suffix(".partial.ipynb")
+    papermill.execute_notebook(str(job.notebook), str(partial), job.parameters, engine_name="affectlib",
+                               progress_bar=False, cwd=str(NOTEBOOKS), kernel_name="python3")
+    content = json.loads(partial.read_text())
+    content["metadata"]["affectlib"] = {"key": job.key, "seconds": round(time.perf_counter() - begun, 1)}
+    partial.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    os.replace(partial, job.output)
+
+
+def _headings(notebook):
+    """Section title above each code cell, by cell id."""
+    title, found = "", {}
+    for cell in json.loads(Path(notebook).read_text())["cells"]:
+        if cell["cell_type"] == "markdown":
+            lines = re.findall(r"^#+ (.*)", "".join(cell["source"]), flags=re.M)
+            title = lines[-1] if lines else title
+        else:
+            found[cell.get("id")] = title
+    return found
+
+
+def store(job):
+    """Puts an executed notebook into the checkout: outputs and counts kept, timings and widgets dropped."""
+    content = json.loads(job.output.read_text())
+    for cell in content["cells"]:
+        cell["outputs"] = [o for o in cell.get("outputs", [])
+                           if "application/vnd.jupyter.widget-view+json" not in o.get("data", {})]
+        if cell["cell_type"] != "code":
+            del cell["outputs"]
+    job.notebook.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    subprocess.run([sys.executable, "-m", "nbstripout", "--keep-output", "--keep-count",
+                    "--extra-keys", EXTRA_KEYS, str(job.notebook)], check=True)
+
+
+def _run(job, options):
+    """Starts a child for one notebook; True where it succeeded."""
+    command = [sys.executable, "-m", "affectlib.reproduce", "--paper", job.slug, "--profile", options.profile,
+               "--corpus", options.corpus, "--execute"]
+    return subprocess.run(command, check=False).returncode == 0
+
+
+def _table(jobs, ran):
+    """Notebook, time and headline numbers of each job, as text."""
+    from affectlib.results import headline
+
+    rows = [("notebook", "time", "headline")]
+    for job in jobs:
+        seconds = json.loads(job.output.read_text())["metadata"]["affectlib"]["seconds"]
+        rows.append((job.notebook.stem, f"{seconds:.0f} s" if job in ran else "unchanged", headline(job.slug)))
+    widths = [max(len(row[i]) for row in rows) for i in range(2)]
+    return "\n".join(f"{a:<{widths[0]}}  {b:>{widths[1]}}  {c}" for a, b, c in rows)
+
+
+def main(arguments=None):
+    """Command line of ``python -m affectlib.reproduce``; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m affectlib.reproduce", description=__doc__.splitlines()[0])
+    parser.add_argument("--paper", default="all", help="slug of one notebook, or all")
+    parser.add_argument("--profile", default="demo", choices=("demo", "full"))
+    parser.add_argument("--corpus", default="simulated", choices=("simulated", "real"))
+    parser.add_argument("--jobs", type=int, default=2, help="notebooks run at once")
+    parser.add_argument("--store", action="store_true", help="put the executed demo notebooks into the checkout")
+    parser.add_argument("--execute", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    begun = time.perf_counter()
+    try:
+        slugs = find_notebooks() if options.paper == "all" else [options.paper]
+        jobs = [plan(slug, profile=options.profile, corpus=options.corpus) for slug in slugs]
+    except ParameterError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    if options.execute:
+        execute(jobs[0])
+        return 0
+    waiting = [job for job in jobs if not job.done]
+    with ThreadPoolExecutor(max(1, options.jobs)) as pool:
+        worked = list(pool.map(lambda job: _run(job, options), waiting))
+    failed = [job for job, fine in zip(waiting, worked, strict=True) if not fine]
+    if failed:
+        for job in failed:
+            print(f"failed: {job.notebook.name}; what it did so far: {job.output.with_suffix('.partial.ipynb')}",
+                  file=sys.stderr)
+        return 1
+    if options.store:
+        from affectlib.results import update_readme
+
+        for job in jobs:
+            store(job)
+        update_readme()
+    print(_table(jobs, waiting))
+    done = f"{len(waiting)} of {len(jobs)} notebooks run" if waiting else "nothing to do: every notebook is up to date"
+    print(f"{done}, {time.perf_counter() - begun:.1f} s; executed notebooks: {jobs[0].output.parent}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,82 @@
+"""Drawing: every function draws what it was given on the Axes it was given; saving is whole, labelled, repeatable."""
+
+from types import SimpleNamespace
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+from affectlib import paths, plots
+
+RNG = np.random.default_rng(0)
+POINTS = np.concatenate([RNG.normal(c, 0.3, (40, 10)) for c in (-3, 0, 3)])
+CLASSES = np.repeat(["a", "b", "c"], 40)
+HISTORY = SimpleNamespace(best_epoch=2, epochs=pd.DataFrame(
+    {"epoch": [1, 2, 3], "train_loss": [3, 2, 1.0], "validation_loss": [3, 1.5, 2.0]}))
+
+
+@pytest.fixture
+def ax():
+    figure, ax = plt.subplots()
+    yield ax
+    plt.close(figure)
+
+
+@pytest.mark.parametrize("draw", [
+    lambda ax: plots.plot_embedding(POINTS[:, :2], CLASSES, label="class", ax=ax),
+    lambda ax: plots.plot_embedding(POINTS[:, :2], POINTS[:, 3], label="valence", limits=(-1, 1), ax=ax),
+    lambda ax: plots.plot_confusion(CLASSES, CLASSES[::-1], "abc", ax=ax),
+    lambda ax: plots.plot_curves([0, 60], [0, 1], {"x": [1, 0], "y": ([1, 1], [0, 0], [2, 2])}, label="v", ax=ax),
+    lambda ax: plots.plot_attention(np.full((2, 2), 0.5), ["sound", "scene"], ax=ax),
+    lambda ax: plots.plot_frames([np.zeros((9, 16, 3), np.uint8)] * 3, ["1", "2", "3"], ax=ax),
+    lambda ax: plots.plot_history({"fold": HISTORY}, ax=ax),
+    lambda ax: plots.plot_intervals(pd.DataFrame({"name": ["m"], "mean": [1], "low": [0], "high": [2], "paper": [1]}),
+                                    label="MSE", reference=1.5, ax=ax),
+], ids=["classes", "values", "confusion", "curves", "attention", "frames", "history", "intervals"])
+def test_draws_on_the_given_axes(draw, ax):
+    assert draw(ax) is ax
+    assert ax.has_data() or ax.images or ax.texts
+
+
+def test_confusion_counts_by_hand(ax):
+    plots.plot_confusion(["a", "a", "b"], ["a", "b", "b"], ["a", "b"], ax=ax)
+    assert [t.get_text() for t in ax.texts] == ["1\n50%", "1\n50%", "0\n0%", "1\n100%"]
+
+
+def test_curves_are_in_minutes(ax):
+    plots.plot_curves([0, 60, 120], [0, 1, 0], {"model": [0, 0, 0]}, label="arousal", ax=ax)
+    assert list(ax.lines[0].get_xdata()) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("method", ["tsne", "umap"])
+def test_projection_keeps_neighbours_and_repeats(method):
+    from sklearn.manifold import trustworthiness
+
+    flat = plots.project(POINTS, method=method, seed=1)
+    assert flat.shape == (120, 2)
+    assert trustworthiness(POINTS, flat, n_neighbors=10) > 0.85
+    assert np.array_equal(flat, plots.project(POINTS, method=method, seed=1))
+
+
+def test_unknown_projection():
+    with pytest.raises(ValueError, match="pca"):
+        plots.project(POINTS, method="pca")
+
+
+def test_saved_figure_is_labelled_simulated_and_repeats(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(paths, "FIGURES", tmp_path)
+    written = []
+    for _ in range(2):
+        figure, ax = plt.subplots()
+        plots.plot_attention(np.eye(2), ["a", "b"], ax=ax)
+        plots.save_figure(figure, "gla", "map", title="Attention", alt="Two rows.", simulated=True)
+        assert figure.get_suptitle() == "Attention (simulated data)"
+        written.append((tmp_path / "gla" / "map.png").read_bytes())
+    assert written[0] == written[1]
+    assert sorted(f.name for f in (tmp_path / "gla").iterdir()) == ["map.png", "map.txt"]
+
+
+def test_figure_without_alternative_text_is_refused():
+    with pytest.raises(ValueError, match="alternative text"):
+        plots.show(plt.figure(), " ")

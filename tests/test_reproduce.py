@@ -1,0 +1,121 @@
+"""The runner: strict parameters, content keys, whole or nothing."""
+
+import json
+
+import nbformat
+import pytest
+import yaml
+
+from affectlib import paths, reproduce
+
+
+def write_notebook(path, *sources, parameters="epochs: int = 3\nrate: float = 0.5\nname: str | None = None"):
+    cells = [nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]})]
+    cells += [nbformat.v4.new_code_cell(source) for source in sources]
+    notebook = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": {
+        "name": "python3", "display_name": "Python 3", "language": "python"}})
+    nbformat.write(notebook, path)
+    return path
+
+
+def test_parameters_are_read_with_their_types(tmp_path):
+    notebook = write_notebook(tmp_path / "n.ipynb")
+    assert reproduce.default_parameters(notebook) == {"epochs": 3, "rate": 0.5, "name": None}
+    assert reproduce.checked_parameters(notebook, {"epochs": 3, "rate": 1, "name": "x"}) == {"rate": 1, "name": "x"}
+
+
+@pytest.mark.parametrize("given", [{"epoch": 4}, {"epochs": "4"}, {"epochs": True}, {"rate": "1e-3"}])
+def test_unknown_or_mistyped_parameter_is_an_error(tmp_path, given):
+    notebook = write_notebook(tmp_path / "n.ipynb")
+    with pytest.raises(reproduce.ParameterError, match=next(iter(given))):
+        reproduce.checked_parameters(notebook, given)
+
+
+@pytest.mark.parametrize("file", sorted((reproduce.NOTEBOOKS / "parameters").glob("*.yaml")), ids=lambda f: f.name)
+def test_every_profile_fits_its_notebook(file):
+    slug, profile = file.stem.split(".")
+    notebook = reproduce.find_notebooks()[slug]
+    given = yaml.safe_load(file.read_text()) or {}
+    assert set(reproduce.checked_parameters(notebook, given)) <= set(given)
+    assert profile in ("demo", "full")
+
+
+def test_unknown_paper_is_named(capsys):
+    assert reproduce.main(["--paper", "no_such"]) == 2
+    assert "no_such" in capsys.readouterr().err
+
+
+def test_key_ignores_comments_docstrings_and_markdown_but_not_code(tmp_path):
+    key = lambda *s, **p: reproduce.content_key(write_notebook(tmp_path / "n.ipynb", *s), "n", p)  # noqa: E731
+    base = key("x = 1")
+    assert key("# why\nx = 1  # so") == base
+    assert key("x = 2") != base
+    assert key("x = 1", epochs=4) != base
+    notebook = nbformat.read(tmp_path / "n.ipynb", 4)
+    write_notebook(tmp_path / "n.ipynb", "x = 1")
+    notebook = nbformat.read(tmp_path / "n.ipynb", 4)
+    notebook.cells.append(nbformat.v4.new_markdown_cell("words"))
+    nbformat.write(notebook, tmp_path / "n.ipynb")
+    assert reproduce.content_key(tmp_path / "n.ipynb", "n", {}) == base
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """A small checkout of its own: a package, a lock and two notebooks."""
+    package = tmp_path / "affectlib"
+    (package / "sub").mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "low.py").write_text('"""Doc."""\nA = 1\n')
+    (package / "sub" / "__init__.py").write_text("def late():\n    from affectlib.low import A\n    return A\n")
+    (package / "other.py").write_text("B = 1\n")
+    (tmp_path / "requirements.lock").write_text("x==1\n")
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
+    return tmp_path
+
+
+def test_key_follows_imports_through_modules(checkout):
+    notebook = write_notebook(checkout / "n.ipynb", "from affectlib import sub")
+    files = [f.name for f in reproduce.module_files(reproduce.code_cells(notebook))]
+    assert files == ["__init__.py", "low.py", "__init__.py"]
+    key = lambda: reproduce.content_key(notebook, "n", {})  # noqa: E731
+    base = key()
+    (checkout / "affectlib" / "other.py").write_text("B = 2\n")
+    (checkout / "affectlib" / "low.py").write_text('"""Another text."""\nA = 1  # comment\n')
+    assert key() == base
+    (checkout / "affectlib" / "low.py").write_text("A = 2\n")
+    changed = key()
+    assert changed != base
+    (checkout / "requirements.lock").write_text("x==2\n")
+    assert key() != changed
+
+
+def test_failing_notebook_leaves_no_finished_copy_and_a_good_one_carries_its_key(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(reproduce, "NOTEBOOKS", tmp_path)
+    bad = write_notebook(tmp_path / "00_bad.ipynb", "1 / 0")
+    good = write_notebook(tmp_path / "01_good.ipynb", "print(epochs)")
+    make = lambda slug, file: reproduce.Job(slug, file, tmp_path / "out" / file.name, {"epochs": 7}, "k")  # noqa: E731
+    with pytest.raises(Exception, match="ZeroDivisionError"):
+        reproduce.execute(make("bad", bad))
+    assert not (tmp_path / "out" / bad.name).exists()
+    job = make("good", good)
+    reproduce.execute(job)
+    assert job.done and reproduce.executed_key(job.output) == "k"
+    outputs = [c["outputs"] for c in json.loads(job.output.read_text())["cells"] if c.get("outputs")]
+    assert outputs[0][0]["text"] == ["7\n"]
+    assert "cell  2 of 3" in capfd.readouterr().out
+
+
+def test_stored_notebook_has_no_timing_and_no_widget(tmp_path):
+    source = write_notebook(tmp_path / "a.ipynb", "1")
+    executed = nbformat.read(source, 4)
+    executed.metadata["papermill"] = {"duration": 1.5}
+    cell = executed.cells[-1]
+    cell.metadata["execution"] = {"iopub.status.idle": "2020"}
+    cell.execution_count = 2
+    cell.outputs = [nbformat.v4.new_output("display_data", data={"application/vnd.jupyter.widget-view+json": {}}),
+                    nbformat.v4.new_output("stream", text="kept\n")]
+    nbformat.write(executed, tmp_path / "b.ipynb")
+    reproduce.store(reproduce.Job("a", source, tmp_path / "b.ipynb", {}, "k"))
+    text = source.read_text()
+    assert "kept" in text and '"execution_count": 2' in text
+    assert not any(word in text for word in ("papermill", "widget-view", "iopub"))
