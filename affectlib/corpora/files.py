@@ -1,0 +1,163 @@
+"""Reading what a corpus holds on disk: every fault names its file and row, none is repaired."""
+
+import numpy as np
+import pandas as pd
+
+from affectlib.corpora.base import SIMULATED_MARK, CorpusFormatError, CorpusNotFoundError
+
+
+class Faults:
+    """Called with each fault of a clip: raises it, or remembers that the clip is to be dropped.
+
+    Args:
+        on_error: ``"raise"``, or ``"skip"`` to drop the whole clip, count it and list it
+
+    Raises:
+        ValueError: if ``on_error`` is neither
+    """
+
+    def __init__(self, on_error):
+        if on_error not in ("raise", "skip"):
+            raise ValueError(f"on_error is 'raise' or 'skip', not {on_error!r}")
+        self.on_error, self.found = on_error, {}
+
+    def __call__(self, clip, fault):
+        if self.on_error == "raise":
+            raise fault
+        self.found.setdefault(clip, fault)
+
+    def messages(self):
+        """One message per dropped clip, for ``Corpus.skipped``."""
+        return tuple(f"{clip}: {fault}" for clip, fault in self.found.items())
+
+    def refuse_empty(self, kept):
+        """Raises the first fault where dropping left no clip at all."""
+        if not len(kept) and self.found:
+            raise next(iter(self.found.values()))
+
+
+def require(root, wanted, *, name, ask):
+    """Looks for files that make a folder a corpus.
+
+    Args:
+        root: folder of the corpus
+        wanted: patterns, relative to ``root``, each of which must match a file
+        name: the corpus, as a reader calls it
+        ask: where its owner gives it
+
+    Raises:
+        CorpusNotFoundError: if the folder or any of the files is absent
+    """
+    missing = [pattern for pattern in wanted if not (root.is_dir() and any(root.glob(pattern)))]
+    if missing:
+        what = "no such folder" if not root.is_dir() else "not this corpus"
+        raise CorpusNotFoundError(f"{name} at {root}: {what}; looked for {', '.join(missing)}. Ask for it at {ask}")
+
+
+def is_simulated(root):
+    """Whether the files under ``root`` were written by ``affectlib.simulate``."""
+    return (root / SIMULATED_MARK).is_file()
+
+
+def read_table(path, columns, *, delimiter=None, header=True, ragged=None):
+    """Reads a text table, cell by cell, as strings.
+
+    Args:
+        path: the file
+        columns: those that must stand in the header; or, without a header, the names of all columns in order
+        delimiter: None for any run of blanks; ``"sniff"`` takes the first of tab, semicolon and comma that
+            the header holds
+        header: whether the first row names the columns
+        ragged: called with the cells (a dict) and the fault of each row of another length than the header's, which
+            is then left out; None raises the first
+
+    Returns:
+        DataFrame of strings whose index is the row in the file, counted from 1
+
+    Raises:
+        CorpusFormatError: if the file is absent, empty, no text, lacks a column or has a ragged row
+    """
+    try:
+        rows = path.read_text(encoding="utf-8-sig").splitlines()
+    except FileNotFoundError:
+        raise CorpusFormatError(path, "expected this file, found none") from None
+    except UnicodeDecodeError:
+        raise CorpusFormatError(path, "expected text in UTF-8") from None
+    if not any(row.strip() for row in rows):
+        raise CorpusFormatError(path, "expected rows, the file is empty")
+    if delimiter == "sniff":
+        delimiter = next((mark for mark in "\t;," if mark in rows[0]), None)
+    cells = {number: row.split(delimiter) for number, row in enumerate(rows, 1) if row.strip()}
+    names = [name.strip() for name in cells.pop(next(iter(cells)))] if header else list(columns)
+    if lacking := [column for column in columns if column not in names]:
+        raise CorpusFormatError(path, f"expected the columns {', '.join(columns)}; {', '.join(lacking)} missing", row=1)
+    for number in [number for number, row in cells.items() if len(row) != len(names)]:
+        fault = CorpusFormatError(path, f"expected {len(names)} columns, found {len(cells[number])}", row=number)
+        if ragged is None:
+            raise fault
+        ragged(dict(zip(names, cells.pop(number), strict=False)), fault)
+    if not cells:
+        raise CorpusFormatError(path, "expected rows after the header, found none")
+    stripped = [[cell.strip() for cell in row] for row in cells.values()]
+    return pd.DataFrame(stripped, columns=names, index=pd.Index(cells, name="row"))
+
+
+def numbers(table, limits, fault):
+    """Turns columns of a table from text to numbers.
+
+    Args:
+        table: strings, as read by :func:`read_table`
+        limits: smallest and largest value per column
+        fault: called with row and expectation for every cell that is no finite number within its limits
+
+    Returns:
+        DataFrame of floats with the columns of ``limits``, nan where a cell was at fault
+    """
+    result = {}
+    for column, (low, high) in limits.items():
+        values = pd.to_numeric(table[column], errors="coerce").astype(float)
+        good = values.between(low, high) & np.isfinite(values)
+        for row in table.index[~good]:
+            fault(row, f"expected {column} as a number in [{low:g}, {high:g}], found {table.at[row, column]!r}")
+        result[column] = values.where(good)
+    return pd.DataFrame(result, index=table.index)
+
+
+def unique(table, column, fault):
+    """Calls ``fault`` for every row whose ``column`` repeats an earlier one."""
+    for row in table.index[table[column].duplicated()]:
+        fault(row, f"expected each {column} once, found {table.at[row, column]!r} again")
+
+
+def film_seconds(path):
+    """Duration of a film, having looked that it can be decoded and was not cut short.
+
+    Opens the file and decodes its first frame: milliseconds, whatever the length.
+
+    Args:
+        path: a media file with moving pictures
+
+    Returns:
+        duration in seconds, as the container declares it
+
+    Raises:
+        CorpusFormatError: if the file is absent, empty, cut, undecodable or has no frames
+    """
+    import av
+
+    if not path.is_file():
+        raise CorpusFormatError(path, "expected this film, found none")
+    if not (size := path.stat().st_size):
+        raise CorpusFormatError(path, "expected a film, the file is empty")
+    try:
+        with av.open(str(path)) as container:
+            if not container.streams.video or container.duration is None:
+                raise CorpusFormatError(path, "expected a film with frames, found none")
+            seconds, index = container.duration / av.time_base, container.streams.video[0].index_entries
+            if len(index) and index[-1].pos + index[-1].size > size:
+                raise CorpusFormatError(path, f"expected a whole film of {seconds:.1f} s, the file was cut short")
+            if next(container.decode(video=0), None) is None:
+                raise CorpusFormatError(path, "expected a film with frames, found none")
+    except av.FFmpegError as error:
+        raise CorpusFormatError(path, f"expected a film that can be decoded: {error.strerror}") from error
+    return seconds

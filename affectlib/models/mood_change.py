@@ -1,0 +1,177 @@
+"""Mood prediction by learning changes in emotion: 1-CNN, 2-CNN, 2-CNN+MLP and teacher-student.
+
+S. Narayana, R. Subramanian, I. Radwan, R. Goecke: To Improve Is to Change: Towards Improving Mood Prediction
+by Learning Changes in Emotion. ICMI Companion 2022.
+
+Differs from the paper in:
+    Padding of convolutions and pooling is "same" (not said in the paper; without it 32 x 32 frames vanish).
+    ReLU after each convolution and dense layer (not said); dropout stands before the softmax layer (place not said).
+    ``TwoBranchCNN(shared="none")`` is the paper's 2-CNN. Its branches share no weight, so the summed loss gives the
+    mood branch the gradient of the mood loss alone: it is a 1-CNN trained beside another. ``shared="convolutions"``
+    is ours: the variant in which the second task can act.
+    ``FusionMLP`` sees frames at test time, not change labels: Section 3.2 says it needs the labels, its
+    architecture takes none.
+"""
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+MOODS = ("negative", "neutral", "positive")
+CHANGES = ("falling", "steady", "rising")
+
+
+class SameConv3d(nn.Conv3d):
+    """Convolution whose output is ``ceil(input / stride)`` along each axis, zeros added as needed, the odd one last."""
+
+    def forward(self, x):
+        padding = []
+        for size, kernel, stride in zip(x.shape[:1:-1], self.kernel_size[::-1], self.stride[::-1], strict=True):
+            lacking = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+            padding += [lacking // 2, lacking - lacking // 2]
+        return super().forward(F.pad(x, padding))
+
+
+class SamePool3d(nn.Module):
+    """Average over 2 x 2 x 2, "same" padding: what hangs over the edge does not count in the average."""
+
+    def forward(self, x):
+        return F.avg_pool3d(x, [min(2, size) for size in x.shape[2:]], stride=2, ceil_mode=True)
+
+
+class Convolutions(nn.Sequential):
+    """The three convolutional layers of Section 3.1, flattened and normalised.
+
+    Shape:
+        ``(batch, 3, k, 32, 32)`` to ``(batch, 32)``
+    """
+
+    def __init__(self, *, kernels=(16, 32, 32)):
+        layers, channels = [], 3
+        for count in kernels:
+            layers += [SameConv3d(channels, count, 3, stride=3), nn.ReLU(), SamePool3d()]
+            channels = count
+        super().__init__(*layers, nn.Flatten(), nn.BatchNorm1d(channels))
+
+
+class MoodCNN(nn.Module):
+    """1-CNN: three 3D convolutions, a dense layer, three classes (Section 3.1, Fig. 3).
+
+    Args:
+        classes: of mood or of change (Section 2.2)
+        kernels: of the three convolutions (Section 3.1)
+        width: of the dense layer (Section 3.1)
+        dropout: 0.4 or 0.5 (Section 3.1)
+        convolutions: an existing :class:`Convolutions` to share, a new one where None
+
+    Shape:
+        uint8 frames ``(batch, k, 32, 32, 3)`` to logits ``(batch, classes)``
+    """
+
+    def __init__(self, *, classes=3, kernels=(16, 32, 32), width=512, dropout=0.4, convolutions=None):
+        super().__init__()
+        self.convolutions = Convolutions(kernels=kernels) if convolutions is None else convolutions
+        self.dense = nn.Sequential(nn.Linear(kernels[-1], width), nn.ReLU())
+        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(width, classes))
+
+    def embed(self, x):
+        """Penultimate layer, ``(batch, 512)``."""
+        x = x.movedim(-1, 1).float() / 127.5 - 1  # (batch, 3, k, 32, 32)
+        return self.dense(self.convolutions(x))  # (batch, 512)
+
+    def forward(self, x):
+        return self.head(self.embed(x))  # (batch, 3)
+
+
+class TwoBranchCNN(nn.Module):
+    """2-CNN: a mood and a change branch, losses summed (Section 3.3, Fig. 4 left).
+
+    Args:
+        shared: ``"none"``, as in the paper, or ``"convolutions"``, ours
+        options: of :class:`MoodCNN`
+
+    Shape:
+        uint8 frames ``(batch, k, 32, 32, 3)`` to mood logits ``(batch, 3)``
+
+    Raises:
+        ValueError: if ``shared`` is neither
+    """
+
+    def __init__(self, *, shared="none", **options):
+        super().__init__()
+        if shared not in ("none", "convolutions"):
+            raise ValueError(f"shared is 'none' or 'convolutions', not {shared!r}")
+        self.mood = MoodCNN(**options)
+        self.change = MoodCNN(convolutions=self.mood.convolutions if shared == "convolutions" else None, **options)
+
+    def embed(self, x):
+        """Penultimate layer of the mood branch, ``(batch, 512)``."""
+        return self.mood.embed(x)
+
+    def forward(self, x):
+        return self.mood(x)  # (batch, 3): the mood branch alone is active for inference
+
+    def both(self, x):
+        """Mood and change logits for training, ``(batch, 3)`` each."""
+        return self.mood(x), self.change(x)
+
+
+class FusionMLP(nn.Module):
+    """2-CNN+MLP: two trained 1-CNNs, frozen, their 512 + 512 joined by an MLP (Section 3.2, Fig. 3).
+
+    Args:
+        mood: 1-CNN trained on mood labels
+        change: 1-CNN trained on change labels
+        widths: of the two dense layers (Section 3.2)
+        classes: of mood
+
+    Shape:
+        uint8 frames ``(batch, k, 32, 32, 3)`` to mood logits ``(batch, 3)``
+    """
+
+    def __init__(self, mood, change, *, widths=(512, 256), classes=3):
+        super().__init__()
+        self.mood, self.change = mood.requires_grad_(False), change.requires_grad_(False)
+        joined = mood.head[-1].in_features + change.head[-1].in_features
+        self.mlp = nn.Sequential(nn.Linear(joined, widths[0]), nn.ReLU(), nn.Linear(widths[0], widths[1]), nn.ReLU())
+        self.head = nn.Linear(widths[1], classes)
+
+    def train(self, mode=True):
+        """The two branches stay in evaluation mode: their normalisation is frozen with them."""
+        super().train(mode)
+        self.mood.eval()
+        self.change.eval()
+        return self
+
+    def join(self, x):
+        """Both branches' penultimate layers, ``(batch, 1024)``; constant over training, so computed once."""
+        return torch.cat([self.mood.embed(x), self.change.embed(x)], dim=-1)
+
+    def embed(self, x):
+        """Last hidden layer, ``(batch, 256)``."""
+        return self.mlp(self.join(x))
+
+    def forward(self, x):
+        return self.head(self.embed(x))  # (batch, 3)
+
+
+def distillation_loss(target, logits, teacher_logits, *, alpha=0.1, temperature=5.0):
+    """Loss of the student: weighted sum of cross-entropy and distillation (Section 3.4, Eq. 2).
+
+    ``alpha * CE(target, softmax(logits)) + (1 - alpha) * T^2 * KL(softmax(teacher / T) || softmax(logits / T))``.
+    The factor T^2 is Hinton et al.'s: it keeps the size of the gradient when T changes.
+
+    Args:
+        target: class of each window
+        logits: of the student
+        teacher_logits: of the teacher
+        alpha: weight of the cross-entropy, 0.05 to 0.3 in the paper
+        temperature: T, 3, 5 or 7 in the paper
+
+    Shape:
+        target ``(batch,)``; logits, teacher_logits ``(batch, classes)``; result ``()``
+    """
+    student = F.log_softmax(logits / temperature, dim=-1)
+    teacher = F.log_softmax(teacher_logits / temperature, dim=-1)
+    divergence = F.kl_div(student, teacher, reduction="batchmean", log_target=True)
+    return alpha * F.cross_entropy(logits, target) + (1 - alpha) * temperature**2 * divergence

@@ -1,0 +1,181 @@
+"""The paper's numbers are the paper's; a run's files are whole, the same twice, and say what they were made from."""
+
+import json
+import math
+import subprocess
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from affectlib import paths, results
+from affectlib.corpora import Corpus
+from affectlib.statistics import Interval
+
+COLUMNS = ["arousal_mse", "arousal_pcc", "valence_mse", "valence_pcc"]
+
+
+@pytest.fixture
+def figures(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "FIGURES", tmp_path / "figures")
+    return tmp_path / "figures"
+
+
+@pytest.fixture
+def corpus():
+    clips = pd.DataFrame({"clip": ["a"], "path": "", "group": "a", "split": "", "seconds": 1.0})
+    return Corpus("cognimuse", clips, pd.DataFrame(columns=["clip", "time", "valence", "arousal"]), (), (-1, 1), 25, "",
+                  "Zlatintsi et al., 2017", simulated=True)
+
+
+@pytest.mark.parametrize(("table", "rows", "quoted"), [(1, 7, 1), (2, 10, 4)])
+def test_published_tables_hold_every_cell(table, rows, quoted):
+    cells = results.published("attend_affect", table)
+    wide = cells.pivot(index="row", columns="column", values="value")
+    assert list(cells.columns) == ["row", "column", "value", "spread", "quoted"]
+    assert wide.shape == (rows, 4) and sorted(wide.columns) == COLUMNS and wide.notna().all(axis=None)
+    assert cells.groupby("row")["quoted"].first().sum() == quoted
+    assert cells["value"].between(0, 1.5).all()
+
+
+def test_published_tables_agree_with_the_text():
+    """Section V-a quotes the best model of Table II; the ranking it concludes is that of both tables."""
+    cells = [results.published("attend_affect", number) for number in (1, 2)]
+    tables = [each.pivot(index="row", columns="column", values="value") for each in cells]
+    two = tables[1]
+    assert two.loc["Feature AAN (video and audio)", COLUMNS].tolist() == [0.742, 0.503, 0.185, 0.467]
+    assert two.loc["Feature AAN (only audio)", "arousal_mse"] == 1.111
+    for kind in ("Feature", "Temporal"):
+        best = f"{kind} AAN (video and audio)"
+        others = [f"{kind} AAN (only video)", f"{kind} AAN (only audio)"]
+        for table in tables:
+            error, correlation = table[["arousal_mse", "valence_mse"]], table[["arousal_pcc", "valence_pcc"]]
+            assert (error.loc[best] < error.loc[others]).all(axis=None)
+            assert (correlation.loc[best] > correlation.loc[others]).all(axis=None)
+
+
+def test_unknown_table():
+    with pytest.raises(FileNotFoundError):
+        results.published("attend_affect", 9)
+
+
+@pytest.fixture
+def run():
+    cells = [("Feature AAN (only audio)", 0.2, 0.1, 0.3), ("Linear", 0.4, math.nan, math.nan)]
+    return pd.DataFrame(cells, columns=["row", "mean", "low", "high"]).assign(column="arousal_mse")
+
+
+def test_against_paper_sets_side_by_side(run):
+    baselines = {"train mean": {"arousal_mse": 0.9}}
+    table = results.against_paper("attend_affect", 1, run, simulated=True, baselines=baselines)
+    assert len(table) == 7 * 4 + 1
+    assert list(table["row"][::4])[:2] == ["Feature AAN (only video)", "Feature AAN (only audio)"]
+    cells = table.set_index(["row", "column"])
+    ours = cells.loc[("Feature AAN (only audio)", "arousal_mse")]
+    shown = ours[["paper", "run", "low", "high", "train mean", "corpus"]].tolist()
+    assert shown == [0.125, 0.2, 0.1, 0.3, 0.9, "simulated"]
+    assert math.isnan(cells.loc[("Linear", "arousal_mse"), "paper"])
+    assert cells.loc[("Sivaprasad et al. 2018", "valence_pcc"), "corpus"] == "quoted"
+    assert cells.loc[("Temporal AAN (only audio)", "valence_pcc"), "corpus"] == "not run"
+    assert cells["train mean"].notna().sum() == 8
+    assert "real" in set(results.against_paper("attend_affect", 1, run, simulated=False)["corpus"])
+
+
+def test_side_by_side_reads_well(run):
+    text = results.side_by_side(results.against_paper("attend_affect", 1, run, simulated=True))
+    assert text.index.name == "paper | this run (simulated)" and list(text.columns) == COLUMNS
+    assert text.loc["Feature AAN (only audio)", "arousal_mse"] == "0.125 | 0.200 [0.100, 0.300]"
+    assert text.loc["Linear", "arousal_mse"] == "– | 0.400" and text.loc["Linear", "valence_pcc"] == "–"
+    assert text.index[-1] == "Linear"
+
+
+def test_against_paper_refuses_half_a_run(run):
+    with pytest.raises(ValueError, match="high, low"):
+        results.against_paper("attend_affect", 1, run.drop(columns=["low", "high"]), simulated=True)
+    with pytest.raises(ValueError, match=r"'Linear', 'arousal_mse' twice"):
+        results.against_paper("attend_affect", 1, pd.concat([run, run[1:]]), simulated=True)
+
+
+def write(corpus, **options):
+    metrics = {"arousal_pcc": Interval(0.5123456789, 0.4, math.nan, 12), "films": np.int64(12),
+               "curve": np.array([1 / 3, np.inf])}
+    options |= {"parameters": {"epochs": 5, "rate": 5e-4}, "seeds": (0, 1)}
+    return results.write_metrics("attend_affect", metrics, corpus=corpus, **options)
+
+
+def test_metrics_say_what_they_were_made_from(figures, corpus):
+    path = write(corpus)
+    assert path == figures / "attend_affect" / "metrics.json"
+    content = results.read_metrics("attend_affect")
+    assert content["metrics"] == {"arousal_pcc": {"mean": 0.512346, "low": 0.4, "high": None, "n": 12}, "films": 12,
+                                  "curve": [0.333333, None]}
+    assert content["corpus"]["simulated"] is True and content["corpus"]["citation"] == corpus.citation
+    run = content["run"]
+    assert run["seeds"] == [0, 1] and run["threads"] >= 1 and run["versions"]["numpy"] == np.__version__
+    assert run["commit"] == results.source_commit()
+
+
+def test_metrics_are_the_same_bytes_twice_and_leave_nothing_beside_them(figures, corpus):
+    first = write(corpus).read_bytes()
+    assert write(corpus).read_bytes() == first
+    assert [path.name for path in (figures / "attend_affect").iterdir()] == ["metrics.json"]
+
+
+def test_metrics_refuse_what_is_not_a_number(figures, corpus, tmp_path):
+    with pytest.raises(TypeError):
+        results.write_metrics("x", {}, corpus=corpus, parameters={"root": tmp_path}, seeds=())
+    with pytest.raises(ValueError, match="headline names nothing"):
+        results.write_metrics("x", {}, corpus=corpus, parameters={}, seeds=(), headline=["nothing"])
+    assert not figures.exists()
+
+
+def test_commit_is_the_last_that_changed_the_source(tmp_path, monkeypatch):
+    git = lambda *words: subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b", *words], cwd=tmp_path,  # noqa: E731
+                                        check=True, capture_output=True, text=True).stdout.strip()
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
+    assert results.source_commit() is None
+    git("init")
+    (tmp_path / "affectlib").mkdir()
+    for name in ("affectlib/a.py", "requirements.lock", "results.json"):
+        (tmp_path / name).write_text(name)
+        git("add", name)
+        git("commit", "-m", name)
+    assert results.source_commit() == git("rev-parse", "HEAD~1")
+    (tmp_path / "affectlib" / "a.py").write_text("x = 2\n")
+    assert results.source_commit() == git("rev-parse", "HEAD~1") + "+"
+
+
+def test_tables_say_simulated(figures):
+    frame = pd.DataFrame({"row": ["a"], "value": [1 / 3]})
+    path = results.write_table("attend_affect", "table1", frame, simulated=True)
+    assert path.read_text() == "corpus,row,value\nsimulated,a,0.333333\n"
+    results.write_table("attend_affect", "table1", frame.assign(corpus="real"), simulated=False)
+    assert path.read_text() == "row,value,corpus\na,0.333333,real\n"
+
+
+def test_report_and_readme(figures, corpus, tmp_path):
+    write(corpus, headline=["films", "arousal_pcc"])
+    line = "| attend_affect | cognimuse | **simulated** | films 12; arousal_pcc 0.512 [0.400, –] |"
+    assert results.report().splitlines()[-1] == line
+    readme = tmp_path / "README.md"
+    readme.write_text(f"before\n{results.BEGIN}\nold\n{results.END}\nafter\n")
+    assert results.update_readme(readme) is True and results.update_readme(readme) is False
+    assert readme.read_text() == f"before\n{results.BEGIN}\n{results.report()}\n{results.END}\nafter\n"
+    readme.write_text("no marks")
+    with pytest.raises(ValueError, match="found them 0 times"):
+        results.update_readme(readme)
+    assert readme.read_text() == "no marks"
+
+
+def test_report_without_a_headline_shows_all_numbers(figures, corpus):
+    write(corpus)
+    assert results.report().splitlines()[-1].endswith("| arousal_pcc 0.512 [0.400, –]; films 12 |")
+
+
+def test_readme_is_up_to_date(tmp_path):
+    readme = paths.ROOT / "README.md"
+    if not readme.is_file():
+        pytest.skip("no README.md in this checkout")
+    copy = tmp_path / "README.md"
+    copy.write_text(readme.read_text(encoding="utf-8"), encoding="utf-8")
+    assert not results.update_readme(copy), "run python -m affectlib.results"

@@ -1,0 +1,161 @@
+"""Intervals that cover, tests that count, claims that are computed."""
+
+import itertools
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from affectlib import metrics, statistics
+from affectlib.statistics import Claim, bootstrap_interval, claims, holm, interval, paired_difference
+
+
+@pytest.mark.parametrize("level", [0.9, 0.95])
+def test_interval_is_the_t_interval(level):
+    values = np.random.default_rng(0).normal(1, 2, 12)
+    result = interval(values, level=level)
+    low, high = stats.t.interval(level, 11, loc=values.mean(), scale=stats.sem(values))
+    assert (result.mean, result.low, result.high, result.n) == pytest.approx((values.mean(), low, high, 12))
+
+
+def test_interval_covers_the_true_mean():
+    rng = np.random.default_rng(1)
+    hits = [result.low <= 3 <= result.high for result in (interval(rng.normal(3, 1, 6)) for _ in range(600))]
+    assert np.mean(hits) == pytest.approx(0.95, abs=0.03)
+
+
+def test_seeds_of_one_film_are_one_witness():
+    films = np.repeat(["A", "B", "C"], 4)
+    values = np.arange(12.0)
+    assert interval(values, groups=films) == interval([1.5, 5.5, 9.5])
+
+
+@pytest.mark.parametrize(("values", "mean", "n"), [([], math.nan, 0), ([2.0], 2.0, 1), ([2.0, math.nan], 2.0, 1)])
+def test_too_few_units_leave_the_bounds_undefined(values, mean, n):
+    result = interval(values)
+    assert result.mean == pytest.approx(mean, nan_ok=True) and result.n == n
+    assert math.isnan(result.low) and math.isnan(result.high)
+
+
+@pytest.fixture
+def predictions():
+    rng = np.random.default_rng(2)
+    groups = rng.choice([f"F{i}" for i in range(8)], 300)
+    truth = 5 + rng.normal(0, 1, 300) + (groups == "F1")
+    return truth, 0.6 * truth + rng.normal(2, 0.7, 300), groups
+
+
+@pytest.mark.parametrize("metric", [metrics.mse, metrics.pcc, metrics.ccc], ids=lambda metric: metric.__name__)
+def test_bootstrap_from_sums_equals_the_bootstrap_of_rows(metric, predictions):
+    truth, prediction, groups = predictions
+    fast = bootstrap_interval(metric, truth, prediction, groups=groups, resamples=200)
+    slow = bootstrap_interval(lambda t, p: metric(t, p), truth, prediction, groups=groups, resamples=200)
+    assert (fast.mean, fast.low, fast.high, fast.n) == pytest.approx((slow.mean, slow.low, slow.high, 8))
+    assert fast.low < fast.mean < fast.high and fast.mean == metric(truth, prediction)
+
+
+def test_bootstrap_draws_films_not_rows(predictions):
+    truth, prediction, _ = predictions
+    rows = bootstrap_interval(metrics.mse, truth, prediction, groups=np.arange(300))
+    five = [np.tile(values, 5) for values in (truth, prediction, np.arange(300))]
+    repeated = bootstrap_interval(metrics.mse, *five[:2], groups=five[2])
+    assert (repeated.low, repeated.high) == pytest.approx((rows.low, rows.high))
+    assert rows.low == pytest.approx(rows.mean - 1.96 * stats.sem((truth - prediction) ** 2), abs=0.02)
+
+
+def test_bootstrap_over_seeds_is_the_mean_of_their_metric(predictions):
+    truth, prediction, groups = predictions
+    other = prediction[::-1]
+    both = bootstrap_interval(metrics.pcc, truth, [prediction, other], groups=groups)
+    assert both.mean == pytest.approx((metrics.pcc(truth, prediction) + metrics.pcc(truth, other)) / 2)
+    assert bootstrap_interval(metrics.pcc, truth, [prediction, prediction], groups=groups) == pytest.approx(
+        bootstrap_interval(metrics.pcc, truth, prediction, groups=groups))
+
+
+def test_bootstrap_of_the_undefined_is_undefined(predictions):
+    truth, _, groups = predictions
+    result = bootstrap_interval(metrics.pcc, truth, np.full(300, 0.1), groups=groups)
+    assert math.isnan(result.mean) and math.isnan(result.low)
+    alone = bootstrap_interval(metrics.mse, truth, truth + 1, groups=np.full(300, "A"))
+    assert alone.mean == pytest.approx(1) and math.isnan(alone.low) and alone.n == 1
+    with pytest.raises(ValueError, match="truth has 300 rows, groups has 2"):
+        bootstrap_interval(metrics.mse, truth, truth, groups=["A", "B"])
+
+
+def test_paired_difference_counts_every_sign_pattern():
+    rng = np.random.default_rng(3)
+    a, b = rng.normal(0.4, 1, 9), rng.normal(0, 1, 9)
+    result = paired_difference(a, b)
+    sums = [abs(np.dot(signs, a - b)) for signs in itertools.product([-1, 1], repeat=9)]
+    assert result.p == np.mean([value >= abs((a - b).sum()) - 1e-12 for value in sums])
+    reference = interval(a - b)
+    assert (result.mean, result.low, result.high, result.n) == (reference.mean, reference.low, reference.high, 9)
+
+
+def test_drawn_sign_patterns_agree_with_scipy():
+    rng = np.random.default_rng(4)
+    a, b = rng.normal(0.3, 1, 40), rng.normal(0, 1, 40)
+    reference = stats.permutation_test((a, b), lambda a, b, axis: np.mean(a - b, axis=axis), rng=0, vectorized=True,
+                                       permutation_type="samples", n_resamples=20_000)
+    assert paired_difference(a, b).p == pytest.approx(reference.pvalue, abs=0.02)
+    assert paired_difference(a, b) == paired_difference(a, b)
+
+
+def test_paired_difference_over_films():
+    a, b, films = [1, 3, 10, 20, math.nan], [0, 0, 0, 0, 0], ["A", "A", "B", "C", "D"]
+    result = paired_difference(a, b, films)
+    assert (result.mean, result.n) == (pytest.approx((2 + 10 + 20) / 3), 3)
+    assert result.p == 0.25  # all of one sign: 2 of 2 ** 3
+    assert math.isnan(paired_difference([1], [0]).p)
+    with pytest.raises(ValueError, match="a has 2 rows, b has 1"):
+        paired_difference([1, 2], [1])
+
+
+def test_identical_models_do_not_differ():
+    result = paired_difference([1, 2, 3, 4], [1, 2, 3, 4])
+    assert (result.mean, result.p) == (0, 1)
+
+
+def test_holm_follows_the_steps():
+    p = [0.02, math.nan, 0.01, 0.3, 0.04]
+    # sorted 0.01 0.02 0.04 0.3, times 4 3 2 1, never falling
+    assert holm(p) == pytest.approx([0.06, math.nan, 0.04, 0.3, 0.08], nan_ok=True)
+    assert holm([0.9, 0.8]).max() == 1
+
+
+@pytest.fixture
+def table():
+    cells = [("both", "mse", 0.124), ("audio", "mse", 0.125), ("both", "pcc", 0.63), ("audio", "pcc", 0.62)]
+    published = pd.DataFrame(cells, columns=["row", "column", "value"])
+    rng = np.random.default_rng(5)
+    base = {("both", "mse"): 0.1, ("audio", "mse"): 0.5, ("video", "mse"): 0.5, ("both", "pcc"): 0.2,
+            ("audio", "pcc"): 0.7}
+    scores = [(row, column, f"F{film}", value + rng.normal(0, 0.05))
+              for (row, column), value in base.items() for film in range(12) for _ in range(3)]
+    return published, pd.DataFrame(scores, columns=["row", "column", "group", "value"])
+
+
+def test_claims_hold_or_not_by_their_interval(table):
+    made = [Claim("Both beat audio in error.", "both", "audio", "mse", False),
+            Claim("Both beat audio in correlation.", "both", "audio", "pcc", True),
+            Claim("Audio beats video.", "audio", "video", "mse", False),
+            Claim("Audio beats text.", "audio", "text", "mse", False)]
+    result = claims(made, *table)
+    assert list(result["verdict"]) == ["holds", "does not", "undecided", "undecided"]
+    assert list(result["n"]) == [12, 12, 12, 0]
+    assert result["paper"].tolist() == pytest.approx([0.001, 0.01, math.nan, math.nan], nan_ok=True)
+    assert result["run"][0] == pytest.approx(0.4, abs=0.05) and result["run"][1] == pytest.approx(-0.5, abs=0.05)
+    films = table[1].groupby(["row", "column", "group"])["value"].mean()
+    p = [paired_difference(films["audio"][c], films["both"][c]).p for c in ("mse", "pcc")]
+    p.append(paired_difference(films["audio"]["mse"], films["video"]["mse"]).p)
+    assert result["p"][:3].tolist() == pytest.approx(holm(p).tolist()) and math.isnan(result["p"][3])
+
+
+def test_trivial_predictors():
+    assert statistics.train_mean([1, 2, 6], 2).tolist() == [3, 3]
+    assert statistics.majority(["joy", "fear", "joy"], 2).tolist() == ["joy", "joy"]
+    guess = statistics.stratified(["joy"] * 3 + ["fear"], 4000, seed=0)
+    assert np.mean(guess == "joy") == pytest.approx(0.75, abs=0.03)
+    assert (guess == statistics.stratified(["joy"] * 3 + ["fear"], 4000, seed=0)).all()
