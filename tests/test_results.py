@@ -1,6 +1,5 @@
 """The paper's numbers are the paper's; a run's files are whole, the same twice, and say what they were made from."""
 
-import json
 import math
 import subprocess
 
