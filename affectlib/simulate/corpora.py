@@ -1,0 +1,266 @@
+"""Simulated corpora: real files in the real layout, from a known course of valence and arousal.
+
+A result on them tests the pipeline; it says nothing about any paper.
+A corpus that stands, made by the same code with the same arguments, is left as it is; one begun and killed is
+completed to the same bytes; one made otherwise is replaced; a folder with any other file is refused.
+"""
+
+import ast
+import hashlib
+import io
+import json
+import multiprocessing
+import os
+import threading
+from concurrent.futures import ProcessPoolExecutor
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+
+from affectlib import __version__
+from affectlib.simulate.affect import course, view
+from affectlib.simulate.score import Instrument, compose
+from affectlib.simulate.stage import SIZE, Look, frames
+
+FRAME_RATE, SAMPLING_RATE, ANNOTATION_HERTZ = 12.5, 16000, 25
+SNR = {"sound": 1.5, "scene": 1.0, "motion": 1.0, "face": 1.0}
+LEAD_IN = (2.0, 0.0, -0.94)  # the annotation tool's start: for how many seconds, valence, arousal
+EXCERPTS_PER_FILM, TEST_SHARE = 4, 0.25
+AROUSAL_LEVEL = {"train": -0.27, "test": 0.2}  # values of 2.46 and 3.40 on the scale of 1 to 5
+
+
+def make_cognimuse(root, *, n_films=12, seconds=90.0, seed=0, snr=None, jobs=2):
+    """Writes a simulated COGNIMUSE and loads it.
+
+    Args:
+        root: folder of the corpus, created where absent
+        n_films: films, at most the real corpus's twelve
+        seconds: length of each film
+        seed: of everything; the files do not depend on ``jobs``
+        snr: signal-to-noise ratio of what sound, scene, motion and face show of the annotated affect,
+            those missing taken from ``SNR``
+        jobs: processes. Above 1 a script needs the usual ``if __name__ == "__main__":``
+
+    Returns:
+        Corpus, as ``load_cognimuse`` gives it
+
+    Raises:
+        ValueError: if an argument is out of its range
+        CorpusFormatError: if ``root`` holds files that no simulator wrote
+    """
+    from affectlib.corpora.cognimuse import FILMS, load_cognimuse
+
+    if not 1 <= n_films <= len(FILMS):
+        raise ValueError(f"n_films lies between 1 and {len(FILMS)}, not at {n_films}")
+    root, snr = Path(root), _ratios(snr)
+    tasks = [(root, code, seed, index, _seconds(seconds), snr) for index, code in enumerate(list(FILMS)[:n_films])]
+    files = [name for task in tasks for name in (f"{task[1]}/{task[1]}.mp4", f"{task[1]}/emotion/intended_1.dat")]
+    arguments = {"n_films": n_films, "seconds": seconds, "seed": seed, "snr": snr}
+    _build(root, "cognimuse", arguments, files, lambda: {}, _write_film, tasks, jobs)
+    return load_cognimuse(root)
+
+
+def make_eimt16(root, *, n_clips=80, seconds=(8.0, 12.0), seed=0, snr=None, jobs=2):
+    """Writes a simulated LIRIS-ACCEDE with the test excerpts of EIMT16 and loads it.
+
+    A quarter of the excerpts are test; four excerpts share a source film. As in the real corpus,
+    test excerpts are more arousing than those to train on.
+
+    Args:
+        root, seed, snr, jobs: as for ``make_cognimuse``
+        n_clips: excerpts, training and test together
+        seconds: shortest and longest excerpt
+
+    Returns:
+        Corpus, as ``load_eimt16`` gives it
+
+    Raises:
+        ValueError: if an argument is out of its range
+        CorpusFormatError: if ``root`` holds files that no simulator wrote
+    """
+    from affectlib.corpora.liris_accede import load_eimt16
+
+    if n_clips < 8:
+        raise ValueError(f"n_clips is at least 8, not {n_clips}")
+    root, snr, rng = Path(root), _ratios(snr), np.random.default_rng(seed)
+    lengths = _seconds(np.sort(seconds))
+    test = round(n_clips * TEST_SHARE)
+    tasks = []
+    for name, split, count in (("ACCEDE", "train", n_clips - test), ("MEDIAEVAL16_", "test", test)):
+        drawn = rng.standard_normal((2, count))
+        spread = 0.35 * (drawn - drawn.mean(1, keepdims=True)) / drawn.std(1, keepdims=True)
+        levels = np.clip(spread.T + (0, AROUSAL_LEVEL[split]), -0.9, 0.9).tolist()
+        tasks += [(root, f"{name}{i:05d}", seed, len(tasks) + i, length, snr, tuple(level))
+                  for i, (length, level) in enumerate(zip(rng.uniform(*lengths, count), levels, strict=True))]
+    files = [f"data/{task[1]}.mp4" for task in tasks] + [f"annotations/{name}" for name in (
+        "ACCEDEranking.txt", "ACCEDEsets.txt", "ACCEDEdescription.xml", "MEDIAEVAL16ranking.txt")]
+    arguments = {"n_clips": n_clips, "seconds": list(seconds), "seed": seed, "snr": snr}
+    _build(root, "eimt16", arguments, files, lambda: _liris_annotations(tasks), _write_excerpt, tasks, jobs)
+    return load_eimt16(root)
+
+
+def _ratios(snr):
+    unknown = sorted(set(snr or {}) - set(SNR))
+    if unknown:
+        raise ValueError(f"snr knows {', '.join(SNR)}, not {', '.join(unknown)}")
+    ratios = {name: float(ratio) for name, ratio in {**SNR, **(snr or {})}.items()}
+    if bad := [name for name, ratio in ratios.items() if not ratio > 0]:
+        raise ValueError(f"snr of {bad[0]} lies above 0, not at {ratios[bad[0]]}")
+    return ratios
+
+
+def _seconds(seconds):
+    if np.min(seconds) < 1:
+        raise ValueError(f"seconds is at least 1, not {np.min(seconds)}")
+    return seconds
+
+
+def _build(root, name, arguments, files, tables, write, tasks, jobs):
+    """Writes what is missing of a corpus; its mark, written last, says that it is complete."""
+    from affectlib.corpora.base import SIMULATED_MARK, CorpusFormatError
+
+    mark = {"corpus": name, "arguments": arguments, "affectlib": __version__, "source": _source(), "files": files}
+    final, begun = root / SIMULATED_MARK, root / f"begun.{SIMULATED_MARK}"
+    old = next((json.loads(path.read_text()) for path in (final, begun) if path.is_file()), None)
+    own = set() if old is None else set(old["files"])
+    present = {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
+    foreign = sorted(path for path in present - {final.name, begun.name} - own if not path.endswith(".part"))
+    if foreign:
+        raise CorpusFormatError(root, f"expected an empty folder or a simulated corpus, found {foreign[0]}")
+    if old is not None and old != mark:
+        for path in (*sorted(present & own), begun.name, final.name):  # the marks last: a kill leaves them
+            (root / path).unlink(missing_ok=True)
+    missing = [path for path in files if not (root / path).is_file()]
+    if final.is_file() and not missing:
+        return
+    text = json.dumps(mark, indent=1).encode()
+    _put(begun, text)
+    for path, table in tables().items():
+        _put(root / path, table.encode())
+    tasks = [task for task in tasks if any(task[1] in path for path in missing)]
+    if jobs > 1 and len(tasks) > 1:
+        with ProcessPoolExecutor(min(jobs, len(tasks)), multiprocessing.get_context("spawn"), _start_worker) as pool:
+            list(pool.map(write, *zip(*tasks, strict=True)))
+    else:
+        for task in tasks:
+            write(*task)
+    _put(final, text)
+    begun.unlink(missing_ok=True)
+
+
+def _source():
+    """Hash of the simulators' code, whatever its comments and layout."""
+    modules = sorted(Path(__file__).parent.glob("*.py"))
+    trees = "".join(ast.dump(ast.parse(path.read_text(encoding="utf-8"))) for path in modules)
+    return hashlib.sha256(trees.encode()).hexdigest()
+
+
+def _start_worker():
+    """One thread per process; a worker whose parent was killed ends too."""
+    cv2.setNumThreads(1)
+    threading.Thread(target=lambda: (multiprocessing.parent_process().join(), os._exit(1)), daemon=True).start()
+
+
+def _put(path, content):
+    """Writes a whole file or none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    part.write_bytes(content)
+    os.replace(part, path)
+
+
+def _film_rng(seed, film):
+    return np.random.default_rng([seed, 1, film])
+
+
+def _write_film(root, code, seed, index, seconds, snr):
+    rng = np.random.default_rng([seed, 0, index])
+    times, valence, arousal = course(seconds, hertz=ANNOTATION_HERTZ, rng=rng)
+    pictures, signal = _render(valence, arousal, snr, rng, _film_rng(seed, index))
+    held = times < LEAD_IN[0]
+    rows = np.stack([times, np.where(held, LEAD_IN[1], valence), np.where(held, LEAD_IN[2], arousal)], 1)
+    _put(root / code / "emotion" / "intended_1.dat", "".join(f"{t:.2f} {v:.4f} {a:.4f}\n" for t, v, a in rows).encode())
+    _put(root / code / f"{code}.mp4", encode(pictures, signal))
+
+
+def _excerpt_course(seed, index, seconds, level):
+    rng = np.random.default_rng([seed, 0, index])
+    return rng, *course(seconds, hertz=ANNOTATION_HERTZ, rng=rng, mean=level, deviation=0.12)[1:]
+
+
+def _write_excerpt(root, clip, seed, index, seconds, snr, level):
+    rng, valence, arousal = _excerpt_course(seed, index, seconds, level)
+    film = int(clip[-5:]) // EXCERPTS_PER_FILM + (5000 if clip.startswith("MEDIAEVAL") else 0)
+    _put(root / "data" / f"{clip}.mp4", encode(*_render(valence, arousal, snr, rng, _film_rng(seed, film))))
+
+
+def _liris_annotations(tasks):
+    """The four annotation files of the excerpts: path to text."""
+    means = {clip: 3 + 2 * np.mean(_excerpt_course(seed, index, seconds, level)[1:], axis=1)
+             for _, clip, seed, index, seconds, _, level in tasks}
+    train = [task for task in tasks if task[1].startswith("ACCEDE")]
+    values = np.array([means[task[1]] for task in train])
+    ranks = values.argsort(0).argsort(0)
+    ranking = ["id\tname\tvalenceRank\tarousalRank\tvalenceValue\tarousalValue\tvalenceVariance\tarousalVariance"]
+    sets, media, clock = ["id\tname\tset"], [], 0
+    for i, task in enumerate(train):
+        film, name = i // EXCERPTS_PER_FILM, f"{task[1]}.mp4"
+        ranking.append("\t".join([str(i), name, *map(str, ranks[i]), *(f"{x:.6f}" for x in values[i]), "0.1", "0.1"]))
+        sets.append(f"{i}\t{name}\t{(1, 2, 0, 0)[film % 4]}")
+        clock = 0 if i % EXCERPTS_PER_FILM == 0 else clock
+        stop = clock + round(task[4] * FRAME_RATE)
+        media.append(f"<media><id>{i}</id><name>{name}</name><license>simulated</license><movie>Film {film:03d}</movie>"
+                     f"<start>{clock}</start><end>{stop}</end></media>")
+        clock = stop
+    test = [f"{task[1]}\t{means[task[1]][0]:.6f}\t{means[task[1]][1]:.6f}" for task in tasks[len(train):]]
+    texts = {"ACCEDEranking.txt": ranking, "ACCEDEsets.txt": sets,
+             "ACCEDEdescription.xml": ['<?xml version="1.0" encoding="UTF-8"?>', "<library>", *media, "</library>"],
+             "MEDIAEVAL16ranking.txt": ["name\tvalence\tarousal", *test]}
+    return {f"annotations/{name}": "\n".join(lines) + "\n" for name, lines in texts.items()}
+
+
+def _render(valence, arousal, snr, rng, film_rng):
+    """Pictures and sound of a course, each modality showing its own noisy view of it."""
+    look, instrument = Look.draw(film_rng), Instrument.draw(film_rng)
+    shown = {name: np.stack([view(signal, ratio, rng, hertz=ANNOTATION_HERTZ) for signal in (valence, arousal)], 1)
+             for name, ratio in snr.items()}
+    every = round(ANNOTATION_HERTZ / FRAME_RATE)
+    pictures = frames(*(shown[name][::every] for name in ("scene", "motion", "face")), look=look, hertz=FRAME_RATE,
+                      rng=np.random.default_rng(rng.integers(2**32)))
+    sound = compose(*shown["sound"].T, hertz=ANNOTATION_HERTZ, sampling_rate=SAMPLING_RATE, rng=rng,
+                    instrument=instrument)
+    return pictures, sound
+
+
+def encode(pictures, signal, *, frame_rate=FRAME_RATE, sampling_rate=SAMPLING_RATE, size=SIZE):
+    """One film as the content of an mp4 file: H.264 and AAC, the same bytes for the same input.
+
+    Args:
+        pictures: iterable of RGB pictures
+        signal: mono sound in [-1, 1], at ``sampling_rate`` Hz
+
+    Shape:
+        pictures ``(height, width, 3)`` uint8 each; signal ``(samples,)`` float32
+    """
+    content = io.BytesIO()
+    with av.open(content, "w", format="mp4") as container:
+        video = container.add_stream("libx264", rate=Fraction(frame_rate), options={
+            "preset": "superfast", "crf": "23", "threads": "1"})
+        video.width, video.height, video.pix_fmt = *size, "yuv420p"
+        audio = container.add_stream("aac", rate=sampling_rate, layout="mono")
+        audio.bit_rate = 64000
+        hop = round(sampling_rate / frame_rate)
+        for i, picture in enumerate(pictures):
+            frame = av.VideoFrame.from_ndarray(cv2.cvtColor(picture, cv2.COLOR_RGB2YUV_I420), format="yuv420p")
+            frame.pts = i
+            container.mux(video.encode(frame))
+            if len(block := signal[i * hop:(i + 1) * hop]):
+                sound = av.AudioFrame.from_ndarray(block[None], format="fltp", layout="mono")
+                sound.sample_rate, sound.pts = sampling_rate, i * hop
+                container.mux(audio.encode(sound))
+        container.mux(video.encode(None))
+        container.mux(audio.encode(None))
+    return content.getvalue()
