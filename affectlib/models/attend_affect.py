@@ -1,0 +1,387 @@
+"""AttendAffectNet: self-attention over modalities, over time, or over both.
+
+Thao, Balamurali, Roig and Herremans: AttendAffectNet, emotion prediction of movie viewers using
+multimodal fusion with self-attention. ICPR 2020. Sections III-C and IV-B; checkpoints of the
+authors (MIT) are read by :func:`from_released`.
+
+Differs from the paper in:
+    - Norms stand before each sub-layer and once at the end, not after it: so do the released models.
+    - Layers (6) and the head of the single-modality models (tanh) are not in the text: from the released models.
+    - The temporal models have 6 layers as well, and a feed-forward part of 40 cells, the width of
+      their residual stream; the text says eight, which cannot be added to a vector of 40.
+    - The decoder starts from the value 0, repeated (our choice; the text names no start symbol).
+    - Weights start as PyTorch's linear layers do; the text does not say.
+
+Every layer here also takes parameters stacked along a leading dimension, one slice per model, with
+inputs stacked alike: ``affectlib.stacked`` trains all folds at once that way. Shapes below are for one model.
+"""
+
+import math
+
+import torch
+from torch import nn
+
+SIZES = (2048, 1024, 1024, 128, 1582)  # resnet50, flownet, i3d, vggish, emobase (III-A, III-B)
+
+
+def mse_pcc_loss(truth, prediction, *, weight=None):
+    """Mean squared error plus one minus Pearson's correlation.
+
+    Args:
+        truth: annotated values
+        prediction: predicted values
+        weight: 1 for what counts, 0 for what does not; None counts everything
+
+    Shape:
+        truth, prediction, weight ``(..., batch)``; result ``(...)``, one loss per leading row
+
+    A batch in which either side is constant has no correlation: it counts as 0, the term is then 1
+    and gives no gradient, so that the error alone decides.
+
+    References:
+        Eq. 3
+
+    Examples:
+        >>> mse_pcc_loss(torch.tensor([0.0, 1.0, 2.0]), torch.tensor([1.0, 2.0, 3.0]))
+        tensor(1.)
+        >>> mse_pcc_loss(torch.tensor([0.0, 1.0, 2.0]), torch.tensor([1.0, 1.0, 1.0]))
+        tensor(1.6667)
+    """
+    if truth.shape != prediction.shape:
+        raise ValueError(f"truth {tuple(truth.shape)} and prediction {tuple(prediction.shape)} differ in shape")
+    weight = torch.ones_like(truth) if weight is None else weight
+    share = weight / weight.sum(-1, keepdim=True).clamp(min=1)  # (..., batch), sums to 1
+    t = (truth - (share * truth).sum(-1, keepdim=True)) * weight
+    p = (prediction - (share * prediction).sum(-1, keepdim=True)) * weight
+    spread = (share * t * t).sum(-1) * (share * p * p).sum(-1)  # (...), product of the variances
+    defined = spread > 1e-16
+    deviation = torch.where(defined, spread, 1.0).sqrt()
+    pcc = torch.where(defined, (share * t * p).sum(-1) / deviation, 0.0)
+    return (share * (truth - prediction) ** 2).sum(-1) + 1 - pcc
+
+
+class Linear(nn.Linear):
+    """A linear layer, of one model or of many stacked."""
+
+    def forward(self, x):
+        if self.weight.dim() == 2:
+            return super().forward(x)
+        y = torch.baddbmm(self.bias.unsqueeze(1), x.flatten(1, -2), self.weight.mT)  # (models, rows, out)
+        return y.unflatten(1, x.shape[1:-1])
+
+
+class Dropout(nn.Dropout):
+    """Dropout that draws 16 random bits per value: a third of the time of PyTorch's on a CPU.
+
+    The probability is rounded to a multiple of 2**-16, and the values kept are scaled accordingly.
+    """
+
+    def forward(self, x):
+        steps = round(self.p * 2**16)
+        if not self.training or not steps:
+            return x
+        bits = torch.empty((x.numel() + 3) // 4, dtype=torch.int64, device=x.device).random_(-(2**63), None)
+        kept = bits.view(torch.int16)[: x.numel()].view(x.shape) > steps - 2**15 - 1
+        return x * kept.to(x.dtype).mul_(2**16 / max(2**16 - steps, 1))
+
+
+class LayerNorm(nn.Module):
+    """Divides by the unbiased standard deviation plus 1e-6, as the released models do.
+
+    ``torch.nn.LayerNorm`` divides by the root of the biased variance plus 1e-5, and is off by up
+    to 0.08 here. Written on PyTorch's kernel: a biased deviation ``s`` and the factor
+    ``s / (s sqrt(n / (n - 1)) + 1e-6)``; the gradient takes that factor as a constant.
+    """
+
+    def __init__(self, width):
+        super().__init__()
+        self.scale, self.shift = nn.Parameter(torch.ones(width)), nn.Parameter(torch.zeros(width))
+
+    def forward(self, x):
+        n = x.shape[-1]
+        y, _, inverse = torch.native_layer_norm(x, (n,), None, None, 1e-20)
+        scale, shift = self.scale, self.shift
+        if scale.dim() == 2:
+            scale, shift = (p.view(p.shape[0], *[1] * (x.dim() - 2), n) for p in (scale, shift))
+        return torch.addcmul(shift, y / (math.sqrt(n / (n - 1)) + 1e-6 * inverse.detach()), scale)
+
+
+class Attention(nn.Module):
+    """Multi-head attention, scaled by the root of the head's width (Eq. 1).
+
+    Tokens are few and heads narrow, so products are taken value by value, with everything else (models,
+    batch, heads) as the last dimension, called rows: faster than thousands of matrix products of 5 x 4.
+    """
+
+    def __init__(self, width, heads, dropout):
+        super().__init__()
+        if width % heads:
+            raise ValueError(f"width {width} is no multiple of {heads} heads")
+        self.heads = heads
+        self.query, self.key_value, self.output = Linear(width, width), Linear(width, 2 * width), Linear(width, width)
+        self.dropout = Dropout(dropout)
+
+    def forward(self, x, memory=None, mask=None, maps=None):
+        memory = x if memory is None else memory
+        q = self._rows(self.query(x))  # (tokens, d, rows)
+        k, v = (self._rows(y) for y in self.key_value(memory).chunk(2, -1))  # (memory, d, rows)
+        scores = (q.unsqueeze(1) * k).sum(2) / math.sqrt(q.shape[1])  # (tokens, memory, rows)
+        if mask is not None:
+            scores = scores.masked_fill(~mask.unsqueeze(-1), -torch.inf)
+        weights = scores.softmax(1)  # (tokens, memory, rows)
+        leading = (*x.shape[:-2], self.heads)
+        if maps is not None:
+            maps.append(weights.movedim(-1, 0).unflatten(0, leading))  # (batch, heads, tokens, memory)
+        y = (self.dropout(weights).unsqueeze(2) * v).sum(1)  # (tokens, d, rows)
+        y = y.unflatten(-1, leading).movedim((0, 1), (-3, -1))  # (batch, tokens, heads, d)
+        return self.output(y.flatten(-2))  # (batch, tokens, width)
+
+    def _rows(self, x):
+        x = x.unflatten(-1, (self.heads, -1)).movedim((-3, -1), (0, 1))  # (tokens, d, batch, heads)
+        return x.flatten(2).contiguous()
+
+
+class FeedForward(nn.Module):
+    """One linear layer (IV-B): dropout(relu(W x)), or W(dropout(x + tanh(x))) in the single-modality models."""
+
+    def __init__(self, width, dropout, variant):
+        super().__init__()
+        self.linear, self.dropout, self.variant = Linear(width, width), Dropout(dropout), variant
+
+    def forward(self, x):
+        if self.variant == "single":
+            return self.linear(self.dropout(x + x.tanh()))
+        return self.dropout(self.linear(x).relu())
+
+
+class Residual(nn.Module):
+    """Norm, sub-layer, dropout, and the way around."""
+
+    def __init__(self, width, dropout):
+        super().__init__()
+        self.norm, self.dropout = LayerNorm(width), Dropout(dropout)
+
+    def forward(self, x, sublayer):
+        return x + self.dropout(sublayer(self.norm(x)))
+
+
+class Layer(nn.Module):
+    """One layer of the encoder, or, with ``memory=True``, of the decoder (Fig. 2)."""
+
+    def __init__(self, width, heads, dropout, variant="fused", *, memory=False):
+        super().__init__()
+        self.attention = Attention(width, heads, dropout)
+        self.memory_attention = Attention(width, heads, dropout) if memory else None
+        self.feed_forward = FeedForward(width, dropout, variant)
+        self.residuals = nn.ModuleList(Residual(width, dropout) for _ in range(3 if memory else 2))
+
+    def forward(self, x, memory=None, mask=None, maps=None):
+        x = self.residuals[0](x, lambda y: self.attention(y, mask=mask, maps=maps))
+        if self.memory_attention is not None:
+            x = self.residuals[1](x, lambda y: self.memory_attention(y, memory))
+        return self.residuals[-1](x, self.feed_forward)
+
+
+class Stack(nn.Module):
+    """Layers, then a norm."""
+
+    def __init__(self, width, layers, heads, dropout, variant="fused", *, memory=False):
+        super().__init__()
+        self.layers = nn.ModuleList(Layer(width, heads, dropout, variant, memory=memory) for _ in range(layers))
+        self.norm = LayerNorm(width)
+
+    def forward(self, x, memory=None, mask=None, maps=None):
+        for layer in self.layers:
+            x = layer(x, memory, mask, maps)
+        return self.norm(x)
+
+
+class Projection(nn.Module):
+    """Every feature vector to the same width, one linear layer each."""
+
+    def __init__(self, sizes, width):
+        super().__init__()
+        self.linears = nn.ModuleList(Linear(size, width) for size in sizes)
+
+    def forward(self, tokens):
+        sizes = [layer.in_features for layer in self.linears]
+        if [token.shape[-1] for token in tokens] != sizes:
+            raise ValueError(f"tokens have sizes {[t.shape[-1] for t in tokens]}, the model takes {sizes}")
+        return torch.stack([layer(x) for layer, x in zip(self.linears, tokens, strict=True)], -2)
+
+
+class FeatureAAN(nn.Module):
+    """Feature AttendAffectNet: attention among the features of one excerpt (III-C b).
+
+    Args:
+        sizes: length of each feature vector
+        width: cells that each is reduced to (III-C b)
+        layers: layers of the encoder (released models)
+        heads: attention heads (IV-B)
+        dropout: share of values dropped (IV-B)
+        variant: ``"fused"``, or ``"single"`` for the form in which the released models of one modality
+            differ: another feed-forward part, and a tanh before the head
+        unused_embedding: keep the 72 parameters of an embedding that the released fused model holds and
+            never calls. They are frozen; without them the model has 48,865 parameters, with them 48,937
+
+    Shape:
+        tokens: list of ``(batch, size)``; result ``(batch,)``; ``embed`` gives ``(batch, width)``
+
+    Trained with Adam, learning rate 0.0005, at most 500 epochs, batches of 30, patience 30 on
+    COGNIMUSE; learning rate 0.01, batches of 40 (arousal) and 20 (valence) on EIMT16 (IV-B).
+
+    Examples:
+        >>> model = FeatureAAN(sizes=(4, 6)).eval()
+        >>> model([torch.zeros(3, 4), torch.zeros(3, 6)]).shape
+        torch.Size([3])
+        >>> sum(p.numel() for p in FeatureAAN().parameters())
+        48865
+    """
+
+    teacher_forced = False
+
+    def __init__(self, *, sizes=SIZES, width=8, layers=6, heads=2, dropout=0.1, variant="fused",
+                 unused_embedding=False):
+        super().__init__()
+        if variant not in ("fused", "single"):
+            raise ValueError(f"variant is {variant!r}, expected 'fused' or 'single'")
+        self.project = Projection(sizes, width)
+        self.encoder = Stack(width, layers, heads, dropout, variant)
+        self.head = nn.Sequential(*[nn.Tanh()] * (variant == "single"), Dropout(dropout), Linear(width, 1))
+        self.embedding = Linear(width, width).requires_grad_(False) if unused_embedding else None
+
+    def encode(self, tokens, maps=None):
+        """Tokens after the encoder, ``(batch, tokens, width)``."""
+        return self.encoder(self.project(tokens), maps=maps)
+
+    def embed(self, tokens):
+        return self.encode(tokens).mean(-2)  # (batch, width)
+
+    def forward(self, tokens):
+        return self.head(self.embed(tokens)).squeeze(-1)  # (batch,)
+
+    def attention(self, tokens):
+        """What each token attends to; rows sum to 1 where dropout is off.
+
+        Shape:
+            result ``(layers, batch, heads, tokens, tokens)``
+        """
+        maps = []
+        self.encode(tokens, maps)
+        return torch.stack(maps)
+
+
+def positions(length, width):
+    """Sine and cosine of a position, in alternating cells (Eq. 2).
+
+    Shape:
+        result ``(length, width)``
+    """
+    place, cell = torch.arange(length)[:, None], torch.arange(width)
+    angle = place / 10000 ** (2 * (cell // 2) / width)
+    return torch.where(cell % 2 == 0, angle.sin(), angle.cos())
+
+
+class TemporalAAN(nn.Module):
+    """Temporal AttendAffectNet: a decoder over the segments of a film (III-C c).
+
+    Args:
+        sizes: length of each feature vector
+        width: cells that each is reduced to; the decoder works on all of them joined, 40 wide
+        length: segments in a sequence; 5 on COGNIMUSE, 4 on EIMT16 (IV-B)
+        layers: layers of the decoder
+        heads: attention heads (IV-B)
+        dropout: share of values dropped (IV-B)
+
+    Shape:
+        tokens: list of ``(batch, length, size)``; previous ``(batch, length - 1)``; result
+        ``(batch, length)``; ``embed`` gives ``(batch, length, width * len(sizes))``
+
+    ``previous`` holds the true values of all segments but the last, in training. Without it the model
+    feeds itself, one segment after the other. Only the last output enters the loss.
+    Trained with Adam, learning rate 0.001, at most 1000 epochs, batches of 30, patience 30 on
+    COGNIMUSE; as FeatureAAN on EIMT16 (IV-B).
+
+    Examples:
+        >>> model = TemporalAAN(sizes=(4, 6), length=5).eval()
+        >>> model([torch.zeros(3, 5, 4), torch.zeros(3, 5, 6)]).shape
+        torch.Size([3, 5])
+    """
+
+    teacher_forced = True
+
+    def __init__(self, *, sizes=SIZES, width=8, length=5, layers=6, heads=2, dropout=0.5):
+        super().__init__()
+        joined = width * len(sizes)
+        self.project = Projection(sizes, width)
+        self.decoder = Stack(joined, layers, heads, dropout, memory=True)
+        self.head = nn.Sequential(Dropout(dropout), Linear(joined, 1))
+        self.register_buffer("places", positions(length, joined), persistent=False)
+        self.register_buffer("mask", torch.ones(length, length, dtype=torch.bool).tril(), persistent=False)
+
+    def segments(self, tokens):
+        """Features of each segment, joined, ``(batch, length, joined)``."""
+        return self.project(tokens).flatten(-2)
+
+    def embed(self, tokens, previous=None):
+        x = self.segments(tokens)  # (batch, length, joined)
+        length = len(self.mask)
+        if x.shape[-2] != length:
+            raise ValueError(f"sequences of {x.shape[-2]} segments, the model takes {length}")
+        memory = x + self.places  # (batch, length, joined)
+        if previous is None:
+            previous = x.new_zeros(*x.shape[:-2], 0)
+            for _ in range(length - 1):
+                y = self.head(self._decode(memory, previous)[..., -1, :])  # (batch, 1)
+                previous = torch.cat([previous, y], -1)  # (batch, so far)
+        return self._decode(memory, previous)  # (batch, length, joined)
+
+    def _decode(self, memory, previous):
+        x = torch.nn.functional.pad(previous, (1, 0)).unsqueeze(-1)  # (batch, n, 1), the start value 0 first
+        n = x.shape[-2]
+        return self.decoder(x + self.places[:n], memory, self.mask[:n, :n])  # (batch, n, joined)
+
+    def forward(self, tokens, previous=None):
+        return self.head(self.embed(tokens, previous)).squeeze(-1)  # (batch, length)
+
+
+class FeatureTemporalAAN(TemporalAAN):
+    """Feature and Temporal AttendAffectNet: the encoder within each segment, then the decoder (III-C d).
+
+    Arguments and shapes as :class:`TemporalAAN`; the encoder is that of :class:`FeatureAAN`, and its
+    encoded tokens, flattened, take the place of the joined features.
+
+    Examples:
+        >>> model = FeatureTemporalAAN(sizes=(4, 6), length=4).eval()
+        >>> model([torch.zeros(3, 4, 4), torch.zeros(3, 4, 6)]).shape
+        torch.Size([3, 4])
+    """
+
+    def __init__(self, *, sizes=SIZES, width=8, length=5, layers=6, heads=2, dropout=0.5):
+        super().__init__(sizes=sizes, width=width, length=length, layers=layers, heads=heads, dropout=dropout)
+        self.encoder = Stack(width, layers, heads, dropout)
+
+    def segments(self, tokens):
+        x = self.project(tokens)  # (batch, length, tokens, width)
+        y = self.encoder(x.flatten(-4, -3))  # (batch * length, tokens, width)
+        return y.unflatten(-3, x.shape[-4:-2]).flatten(-2)  # (batch, length, joined)
+
+
+def from_released(path):
+    """A checkpoint that the authors released, as a FeatureAAN that predicts.
+
+    Nothing in the pickle is imported or called: see :mod:`affectlib.models.released`.
+
+    Args:
+        path: a ``Feature_AAN`` file (``.pth``), fused or of one modality, legacy or zip
+
+    Raises:
+        CorpusNotFoundError: if there is no such file
+        RefusedPickleError: if the pickle asks for a name that no checkpoint needs; the message tells it
+        CorpusFormatError: if the file is damaged, or holds another model
+
+    The fused model counts 48,937 parameters, that of video 35,169, that of audio 16,073.
+    """
+    from affectlib.models.released import load
+
+    return load(path)

@@ -1,0 +1,292 @@
+"""AttendAffectNet: what every model promises, the paper's details, and the released checkpoints."""
+
+import json
+import math
+import os
+import pickle
+import struct
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+
+from affectlib.corpora import CorpusFormatError, CorpusNotFoundError
+from affectlib.corpora.base import AffectError
+from affectlib.models.attend_affect import (
+    Attention,
+    Dropout,
+    FeatureAAN,
+    FeatureTemporalAAN,
+    LayerNorm,
+    TemporalAAN,
+    from_released,
+    mse_pcc_loss,
+    positions,
+)
+from affectlib.models.released import RefusedPickleError
+from affectlib.paths import GOLDEN
+
+torch.set_num_threads(1)  # torch may have been loaded before affectlib asked for it
+SIZES, LENGTH, BATCH = (7, 3, 5), 4, 12
+MODELS = {
+    "fused": lambda **options: FeatureAAN(sizes=SIZES, **options),
+    "single": lambda **options: FeatureAAN(sizes=SIZES, variant="single", **options),
+    "temporal": lambda **options: TemporalAAN(sizes=SIZES, length=LENGTH, **options),
+    "feature_temporal": lambda **options: FeatureTemporalAAN(sizes=SIZES, length=LENGTH, **options),
+}
+GOLD = GOLDEN / "attend_affect"
+RELEASED = {"video_audio": slice(0, 5), "only_video": slice(0, 3), "only_audio": slice(3, 5)}
+needs_gold = pytest.mark.skipif(not GOLD.is_dir(), reason=f"no released checkpoints (AFFECTLIB_GOLDEN) at {GOLD}")
+
+
+def tokens(model, batch=BATCH, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    shape = (batch, LENGTH) if model.teacher_forced else (batch,)
+    return [torch.randn(*shape, size, generator=generator) for size in SIZES]
+
+
+def previous(model, truth):
+    return [truth.unsqueeze(1).repeat(1, LENGTH - 1)] if model.teacher_forced else []
+
+
+def last(model, output):
+    return output[:, -1] if model.teacher_forced else output
+
+
+@pytest.fixture(params=MODELS)
+def build(request):
+    torch.manual_seed(0)
+    return MODELS[request.param]
+
+
+def test_output_is_finite_and_the_head_of_the_embedding(build):
+    model = build().eval()
+    x = tokens(model)
+    shape = (BATCH, LENGTH) if model.teacher_forced else (BATCH,)
+    assert model(x).shape == shape and model(x).isfinite().all()
+    assert torch.equal(model(x), model.head(model.embed(x)).squeeze(-1))
+    assert model.embed(x).shape == (*shape, 8 * len(SIZES) if model.teacher_forced else 8)
+
+
+def test_every_parameter_has_a_gradient(build):
+    model = build(dropout=0.0)
+    truth = torch.linspace(-1, 1, BATCH)
+    mse_pcc_loss(truth, last(model, model(tokens(model), *previous(model, truth)))).backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None and parameter.grad.isfinite().all(), name
+        if "key_value.bias" not in name:  # half of it shifts all scores of a query alike
+            assert parameter.grad.abs().max() > 0, name
+
+
+def test_learns_a_toy_batch_and_repeats_under_a_seed(build):
+    def train():
+        torch.manual_seed(3)
+        model = build(dropout=0.05, layers=2)
+        x, truth = tokens(model), torch.linspace(-1, 1, BATCH)
+        optimiser, losses = torch.optim.Adam(model.parameters(), 0.01), []
+        for _ in range(50):
+            loss = mse_pcc_loss(truth, last(model, model(x, *previous(model, torch.zeros(BATCH)))))
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            losses.append(loss.item())
+        return losses
+
+    losses = train()
+    assert losses[-1] < 0.3 * losses[0]
+    assert losses == train()
+
+
+def test_stacked_parameters_give_what_each_model_gives(build):
+    models = [build(dropout=0.0) for _ in range(3)]
+    stacked = build(dropout=0.0)
+    for name, parameter in stacked.named_parameters():
+        parameter.data = torch.stack([dict(m.named_parameters())[name].data for m in models])
+    xs = [tokens(m, seed=i) for i, m in enumerate(models)]
+    with torch.no_grad():
+        given = [torch.stack(x) for x in zip(*xs, strict=True)]
+        expected = torch.stack([m(x) for m, x in zip(models, xs, strict=True)])
+        np.testing.assert_allclose(stacked(given), expected, atol=1e-6)
+
+
+def test_tokens_of_another_size_are_refused(build):
+    model = build()
+    with pytest.raises(ValueError, match=r"\[3, 7, 5\].*\[7, 3, 5\]"):
+        model([tokens(model)[i] for i in (1, 0, 2)])
+
+
+def test_bad_options_are_refused():
+    with pytest.raises(ValueError, match="variant"):
+        FeatureAAN(variant="both")
+    with pytest.raises(ValueError, match="3 heads"):
+        FeatureAAN(heads=3)
+    with pytest.raises(ValueError, match="3 segments"):
+        TemporalAAN(sizes=(2,), length=4)([torch.zeros(1, 3, 2)])
+
+
+def slow_loss(truth, prediction):
+    truth, prediction = truth.double().numpy(), prediction.double().numpy()
+    return np.mean((truth - prediction) ** 2) + 1 - np.corrcoef(truth, prediction)[0, 1]
+
+
+def test_loss_is_equation_3_and_takes_a_weight():
+    truth, prediction = torch.randn(2, 20), torch.randn(2, 20)
+    kept = torch.rand(20) < 0.6
+    for i in range(2):
+        assert mse_pcc_loss(truth, prediction)[i].item() == pytest.approx(slow_loss(truth[i], prediction[i]), rel=1e-5)
+    weighted = mse_pcc_loss(truth[0], prediction[0], weight=kept.float())
+    assert weighted.item() == pytest.approx(slow_loss(truth[0][kept], prediction[0][kept]), rel=1e-5)
+    with pytest.raises(ValueError, match=r"\(3,\).*\(3, 1\)"):
+        mse_pcc_loss(torch.zeros(3), torch.zeros(3, 1))
+
+
+@pytest.mark.parametrize("truth, prediction", [((0.5, 0.5), (0.1, 0.9)), ((0.1, 0.9), (0.5, 0.5)), ((1.0,), (0.0,))])
+def test_loss_of_a_constant_batch_is_its_error_plus_one(truth, prediction):
+    truth, prediction = torch.tensor(truth), torch.tensor(prediction, requires_grad=True)
+    loss = mse_pcc_loss(truth, prediction)
+    loss.backward()
+    error = (truth - prediction.detach()) ** 2
+    assert loss.item() == pytest.approx(error.mean().item() + 1)
+    np.testing.assert_allclose(prediction.grad, 2 * (prediction.detach() - truth) / len(truth), atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [1.0, 1e-3, 0.0])
+def test_layer_norm_divides_by_the_unbiased_deviation_plus_epsilon(size):
+    x = (size * torch.randn(6, 8)).requires_grad_()
+    slow = x.detach().clone().requires_grad_()
+    weights = torch.randn(6, 8)
+    norm = LayerNorm(8)
+    (norm(x) * weights).sum().backward()
+    expected = (slow - slow.mean(-1, keepdim=True)) / (slow.std(-1, keepdim=True) + 1e-6)
+    (expected * weights).sum().backward()
+    np.testing.assert_allclose(norm(x).detach(), expected.detach(), atol=2e-6)
+    if size:
+        np.testing.assert_allclose(x.grad, slow.grad, rtol=5e-3, atol=1e-3 * slow.grad.abs().max().item())
+    assert size != 1 or (norm(x) - torch.nn.functional.layer_norm(x, (8,))).abs().max() > 0.05
+
+
+def test_dropout_keeps_the_mean_and_drops_its_share():
+    x = Dropout(0.3)(torch.ones(40, 5001))
+    assert (x == 0).float().mean().item() == pytest.approx(0.3, abs=0.01)
+    assert x.mean().item() == pytest.approx(1, abs=0.01)
+    assert torch.equal(Dropout(0.3).eval()(x), x)
+    assert not Dropout(1.0)(torch.ones(9)).any()
+
+
+def test_attention_is_softmax_of_scaled_products():
+    layer, x, memory = Attention(8, 2, 0.0), torch.randn(3, 4, 8), torch.randn(3, 5, 8)
+    q, (k, v) = layer.query(x), layer.key_value(memory).chunk(2, -1)
+    joined = torch.zeros(3, 4, 8)
+    for b in range(3):
+        for h in range(2):
+            part = slice(4 * h, 4 * h + 4)
+            weights = (q[b, :, part] @ k[b, :, part].T / math.sqrt(4)).softmax(-1)
+            joined[b, :, part] = weights @ v[b, :, part]
+    np.testing.assert_allclose(layer(x, memory).detach(), layer.output(joined).detach(), atol=1e-6)
+
+
+def test_attention_maps_have_rows_that_sum_to_one():
+    maps = MODELS["fused"]().eval().attention([torch.randn(6, size) for size in SIZES])
+    assert maps.shape == (6, 6, 2, 3, 3)
+    np.testing.assert_allclose(maps.sum(-1).detach(), 1, atol=1e-6)
+
+
+def test_positions_are_equation_2():
+    table = positions(5, 40)
+    for place in range(5):
+        for cell in range(40):
+            angle = place / 10000 ** (2 * (cell // 2) / 40)
+            expected = math.sin(angle) if cell % 2 == 0 else math.cos(angle)
+            assert table[place, cell].item() == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", ["temporal", "feature_temporal"])
+def test_decoder_sees_no_later_value_and_feeds_itself(name):
+    model = MODELS[name]().eval()
+    x = tokens(model)
+    before = torch.randn(BATCH, LENGTH - 1)
+    for changed in range(LENGTH - 1):
+        after = before.clone()
+        after[:, changed] += 1
+        differs = (model(x, before) != model(x, after)).any(0)
+        assert not differs[: changed + 1].any() and differs[changed + 1 :].all()
+    alone = model(x)
+    np.testing.assert_allclose(model(x, alone[:, :-1]).detach(), alone.detach(), atol=1e-5)
+
+
+def test_parameter_counts_are_the_released_ones():
+    def count(**options):
+        return sum(p.numel() for p in FeatureAAN(**options).parameters())
+
+    assert count(unused_embedding=True) == 48_937 == count() + 72
+    assert count(sizes=(2048, 1024, 1024), variant="single") == 35_169
+    assert count(sizes=(128, 1582), variant="single") == 16_073
+
+
+@needs_gold
+@pytest.mark.parametrize("name", RELEASED)
+def test_released_models_give_the_released_values(name):
+    h5py = pytest.importorskip("h5py")
+    expected = json.loads((GOLD / "expected_arousal.json").read_text())[name]
+    features = []
+    for feature in ("resnet50", "flownet", "i3d", "vggish", "emobase")[RELEASED[name]]:
+        with h5py.File(GOLD / f"{feature}_sample.h5") as file:
+            features.append(torch.from_numpy(file["default"][:]))
+    model = from_released(GOLD / f"MDB_arousal_COGNIMUSE_attention_model_Feature_AAN_{name}.pth")
+    assert not model.training and sum(p.numel() for p in model.parameters()) == expected["parameters"]
+    np.testing.assert_allclose(model(features).detach(), expected["prediction"], atol=1e-5)
+
+
+@needs_gold
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.999])
+def test_released_file_cut_short_is_refused(tmp_path, share):
+    whole = (GOLD / "MDB_arousal_COGNIMUSE_attention_model_Feature_AAN_only_audio.pth").read_bytes()
+    cut = tmp_path / "cut.pth"
+    cut.write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(CorpusFormatError, match=r"cut\.pth"):
+        from_released(cut)
+
+
+class Planted:
+    """Unpickled, it would call ``function`` with ``arguments``."""
+
+    def __init__(self, function, *arguments):
+        self.call = function, arguments
+
+    def __reduce__(self):
+        return self.call
+
+
+def write(path, layout, planted):
+    data = pickle.dumps(planted, protocol=2)
+    if layout == "zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("archive/data.pkl", data)
+            archive.writestr("archive/version", "3")
+    elif layout == "legacy":
+        header = [pickle.dumps(part, protocol=2) for part in (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True})]
+        path.write_bytes(b"".join(header) + data + pickle.dumps(["0"], protocol=2) + struct.pack("<q", 0))
+    else:
+        path.write_bytes(data)
+
+
+@pytest.mark.parametrize("layout", ["zip", "legacy", "first"])
+@pytest.mark.parametrize("function, argument, name", [
+    (os.system, "touch {}", "system"), (eval, "open({!r}, 'w')", "eval"), (os.mkdir, "{}", "mkdir"),
+    (torch.load, "{}", "load"), (getattr, "{}", "getattr")])
+def test_crafted_pickle_is_refused_by_name_and_runs_nothing(tmp_path, layout, function, argument, name):
+    path, trace = tmp_path / "model.pth", tmp_path / "trace"
+    write(path, layout, {"state": [Planted(function, argument.format(str(trace)))]})
+    with pytest.raises(RefusedPickleError, match=rf"model\.pth.*\.{name}\b") as caught:
+        from_released(path)
+    assert isinstance(caught.value, AffectError) and isinstance(caught.value, pickle.UnpicklingError)
+    assert not trace.exists()
+
+
+def test_pickle_of_plain_data_is_no_model_and_a_missing_file_is_named(tmp_path):
+    write(tmp_path / "list.pth", "zip", [1, 2])
+    with pytest.raises(CorpusFormatError, match=r"list\.pth"):
+        from_released(tmp_path / "list.pth")
+    with pytest.raises(CorpusNotFoundError, match=r"none\.pth"):
+        from_released(tmp_path / "none.pth")
