@@ -1,0 +1,194 @@
+"""What an extractor is, what it gives, and where the result is kept."""
+
+import hashlib
+import io
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from affectlib import paths
+from affectlib.corpora.base import CorpusFormatError
+
+
+@dataclass(frozen=True)
+class Extractor:
+    """Turns one clip of film into one vector.
+
+    Args:
+        name: a short name, unique within one extraction
+        version: raised whenever the numbers change; part of the key under which results are stored
+        names: what each value is
+        vector: module-level function from :class:`affectlib.media.Clip` and the options to ``(size,)``
+        rate: frames per second it looks at, 0 for none
+        pairs: whether it needs the frame following each
+        sound: whether it needs sound
+        side: the longer side of its frames is reduced to this many pixels
+        shortest: seconds of sound below which it has no value
+        options: settings that change the numbers; part of the key
+    """
+
+    name: str
+    version: int
+    names: tuple
+    vector: Callable
+    rate: float = 0.0
+    pairs: bool = False
+    sound: bool = False
+    side: int = 320
+    shortest: float = 0.1
+    options: tuple = ()
+
+    @property
+    def size(self):
+        """Number of values."""
+        return len(self.names)
+
+    def __call__(self, clip):
+        """The vector of one clip.
+
+        Args:
+            clip: an :class:`affectlib.media.Clip` read at the rate of this extractor
+
+        Shape:
+            result ``(size,)``, float32; all nan where the clip lacks what is needed: sound, a frame, a second frame
+
+        Raises:
+            ValueError: if the extractor does not give as many finite values as it has names
+        """
+        from affectlib.media import SAMPLING_RATE
+
+        pictures = [p for p in clip.at(self.rate) if p.following is not None or not self.pairs] if self.rate else []
+        lacks_sound = self.sound and (clip.sound is None or len(clip.sound) < self.shortest * SAMPLING_RATE)
+        if lacks_sound or (self.rate and not pictures):
+            return np.full(self.size, np.nan, np.float32)
+        values = np.asarray(self.vector(clip.sound if self.sound else pictures, **dict(self.options)), np.float32)
+        if values.shape != (self.size,) or not np.isfinite(values).all():
+            raise ValueError(f"{self.name}: expected {self.size} finite values, got shape {values.shape}")
+        return values
+
+
+@dataclass(frozen=True)
+class FeatureTable:
+    """One vector per clip and extractor.
+
+    Args:
+        clips: clip ids, in the order of the corpus
+        arrays: extractor name to ``(clips, size)``, float32
+        names: extractor name to what each value is
+        simulated: True where the films were simulated
+        missing: extractor name to the clips that lack what it needs (sound, picture); their rows are 0
+        skipped: what ``on_error="skip"`` dropped, one message per film
+    """
+
+    clips: tuple
+    arrays: dict
+    names: dict
+    simulated: bool
+    missing: dict = field(default_factory=dict)
+    skipped: tuple = ()
+
+    def __getitem__(self, name):
+        if name not in self.arrays:
+            raise KeyError(f"no features {name!r}, there are {', '.join(self.arrays)}")
+        return self.arrays[name]
+
+    def __len__(self):
+        return len(self.clips)
+
+    def __repr__(self):
+        sizes = ", ".join(f"{name} {size}" for name, size in self.sizes.items())
+        return f"FeatureTable({'simulated' if self.simulated else 'real'}, {len(self)} clips, {sizes})"
+
+    @property
+    def sizes(self):
+        """Extractor name to number of values."""
+        return {name: array.shape[1] for name, array in self.arrays.items()}
+
+    def select(self, rows):
+        """The same table with some clips only; ``rows`` is a boolean mask, or positions."""
+        rows = np.asarray(rows)
+        rows = np.flatnonzero(rows) if rows.dtype == bool else rows
+        clips = tuple(self.clips[i] for i in rows)
+        missing = {name: tuple(c for c in ids if c in set(clips)) for name, ids in self.missing.items()}
+        return FeatureTable(clips, {name: array[rows] for name, array in self.arrays.items()}, self.names,
+                            self.simulated, missing, self.skipped)
+
+
+class Store:
+    """Features on disk, one file per film and extractor, named by what they depend on.
+
+    The key covers the content of the film, the extractor (name, version, options, names) and where its clips start
+    and how long they are. A file is written beside its place and renamed: a killed run leaves nothing
+    half-written, and two runs at once write the same bytes to the same place.
+
+    Args:
+        root: folder, by default ``features`` in the cache folder; may be deleted at any time
+    """
+
+    def __init__(self, root=None):
+        self.root = Path(root if root is not None else paths.CACHE / "features")
+
+    def content(self, path):
+        """SHA-256 of a film; kept by path, size and date of change, so that a film is read for it once."""
+        path, status = Path(path).resolve(), Path(path).stat()
+        known = self.root / "films" / hashlib.sha256(
+            f"{path}\n{status.st_size}\n{status.st_mtime_ns}".encode()).hexdigest()[:32]
+        if known.is_file() and len(digest := known.read_text()) == 64:
+            return digest
+        with open(path, "rb") as film:
+            digest = hashlib.file_digest(film, "sha256").hexdigest()
+        write(known, digest.encode())
+        return digest
+
+    def path(self, film, extractor, starts, seconds):
+        """Where the features of a film are kept, whether they are there yet or not."""
+        grid = [[round(float(t), 6) for t in column] for column in (starts, seconds)]
+        parts = [self.content(film), extractor.name, extractor.version, extractor.options, extractor.names,
+                 extractor.rate, extractor.side, grid]
+        key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+        return self.root / extractor.name / f"{key[:40]}.npy"
+
+    def get(self, film, extractor, starts, seconds):
+        """Reads the features of a film, None where they are not stored yet.
+
+        Shape:
+            result ``(clips, size)``, float32; a row of nan where a clip lacks what is needed
+
+        Raises:
+            CorpusFormatError: if the stored file is damaged; it names the file to delete
+        """
+        path, shape = self.path(film, extractor, starts, seconds), (len(starts), extractor.size)
+        try:
+            array = np.load(path, allow_pickle=False)
+        except FileNotFoundError:
+            return None
+        except (ValueError, EOFError, OSError) as error:
+            raise CorpusFormatError(path, f"stored features are damaged ({error}): delete this file") from error
+        if array.shape != shape or array.dtype != np.float32:
+            found = f"{array.dtype} {array.shape}"
+            raise CorpusFormatError(path, f"expected stored features float32 {shape}, found {found}: delete this file")
+        return array
+
+    def put(self, film, extractor, starts, seconds, array):
+        """Keeps the features of a film."""
+        buffer = io.BytesIO()
+        np.save(buffer, np.asarray(array, np.float32), allow_pickle=False)
+        write(self.path(film, extractor, starts, seconds), buffer.getvalue())
+
+
+def write(path, content):
+    """Writes bytes beside their place and renames: whoever reads finds all of them or none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".partial")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        os.replace(partial, path)
+    except BaseException:
+        Path(partial).unlink(missing_ok=True)
+        raise
