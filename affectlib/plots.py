@@ -113,7 +113,7 @@ def plot_curves(time, truth, predictions, *, label, ylim=None, ax=None):
     """Annotated and predicted affect over a film.
 
     Args:
-        time: in seconds
+        time: in seconds; the axis is in minutes beyond three of them
         truth: annotation, drawn black
         predictions: name to curve, or to a triple (curve, low, high) drawn with its band
         label: of the vertical axis
@@ -123,14 +123,16 @@ def plot_curves(time, truth, predictions, *, label, ylim=None, ax=None):
     Shape:
         time, truth and each curve ``(segments,)``
     """
-    ax, minutes = _axes(ax), np.asarray(time) / 60
-    ax.plot(minutes, truth, color="black", linewidth=1.6, label="annotation")
+    ax, time = _axes(ax), np.asarray(time, dtype=float)
+    unit, scale = ("minutes", 60) if time[-1] > 180 else ("seconds", 1)
+    time = time / scale
+    ax.plot(time, truth, color="black", linewidth=1.6, label="annotation")
     for i, (name, curve) in enumerate(predictions.items()):
         if isinstance(curve, tuple):
             curve, low, high = curve
-            ax.fill_between(minutes, low, high, color=PALETTE[i], alpha=0.2, linewidth=0)
-        ax.plot(minutes, curve, DASHES[i % 4], color=PALETTE[i], linewidth=1.3, label=name)
-    ax.set(xlabel="time in minutes", ylabel=label, ylim=ylim)
+            ax.fill_between(time, low, high, color=PALETTE[i], alpha=0.2, linewidth=0)
+        ax.plot(time, curve, DASHES[i % 4], color=PALETTE[i], linewidth=1.3, label=name)
+    ax.set(xlabel=f"time in {unit}", ylabel=label, ylim=ylim)
     return ax
 
 
@@ -151,7 +153,8 @@ def plot_attention(weights, names, *, rows=None, ylabel="attending", ax=None):
 
     ax = _axes(ax)
     weights = np.asarray(weights)
-    seaborn.heatmap(weights, annot=weights.size <= 60, fmt=".2f", cmap="cividis", vmin=0, vmax=max(0.5, weights.max()),
+    top = max(2 / weights.shape[-1], weights.max())  # even attention lies in the middle of the scale or below
+    seaborn.heatmap(weights, annot=weights.size <= 60, fmt=".2f", cmap="cividis", vmin=0, vmax=top,
                     xticklabels=names, yticklabels=names if rows is None else rows, ax=ax,
                     cbar_kws={"label": "attention"}, annot_kws={"size": 7})
     ax.set(xlabel="attended to", ylabel=ylabel)
@@ -197,7 +200,7 @@ def plot_history(histories, *, ax=None):
         best = table[table["epoch"] == history.best_epoch]
         ax.plot(best["epoch"], best["validation_loss"], MARKERS[i % 8], color=PALETTE[i % 8], markersize=5)
     ax.set(xlabel="epoch", ylabel="loss (dashed: training)")
-    ax.legend()
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return ax
 
 

@@ -157,9 +157,10 @@ def module_files(sources):
 
 def _manifest(folder):
     """Relative path and content hash of every file below a folder."""
-    from affectlib.features.store import file_hash
+    from affectlib.features.store import Store
 
-    return [[str(f.relative_to(folder)), file_hash(f)] for f in sorted(folder.rglob("*")) if f.is_file()]
+    content = Store().content  # read once per file, then known by size and date
+    return [[f.relative_to(folder).as_posix(), content(f)] for f in sorted(folder.rglob("*")) if f.is_file()]
 
 
 def content_key(notebook, slug, parameters):
@@ -206,6 +207,7 @@ def execute(job):
     """Runs one notebook in this process, one printed line per cell; the copy appears only when whole."""
     import papermill
     from papermill.engines import NBClientEngine, papermill_engines
+    from traitlets.config import Config
 
     begun, headings = time.perf_counter(), _headings(job.notebook)
 
@@ -222,7 +224,8 @@ def execute(job):
                 return start(cell, cell_index, **rest)
 
             manager.cell_start = cell_start
-            return super().execute_managed_notebook(manager, kernel_name, **options)
+            encrypted = Config({"KernelManager": {"transport_encryption": "auto"}})  # else the kernel warns
+            return super().execute_managed_notebook(manager, kernel_name, config=encrypted, **options)
 
     papermill_engines.register("affectlib", Progress)
     job.output.parent.mkdir(parents=True, exist_ok=True)

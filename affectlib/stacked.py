@@ -40,6 +40,27 @@ class FoldResult(NamedTuple):
     history: History
 
 
+def pooled(results):
+    """Test predictions of all folds together, one row per seed, in the order of the samples within each fold.
+
+    Args:
+        results: what :func:`fit_folds` gave
+
+    Shape:
+        ``prediction`` of the result is ``(seeds, rows)``, ``truth`` ``(rows,)``
+
+    Returns:
+        Predictions, without embeddings
+    """
+    by_seed = {}
+    for result in results:
+        by_seed.setdefault(result.seed, []).append(result.predictions)
+    first = next(iter(by_seed.values()))
+    return Predictions(tuple(i for part in first for i in part.ids), tuple(g for part in first for g in part.groups),
+                       np.concatenate([part.truth for part in first]),
+                       np.stack([np.concatenate([part.prediction for part in parts]) for parts in by_seed.values()]))
+
+
 class _Given(nn.Module):
     """In place of the projection, whose result is handed in."""
 

@@ -9,6 +9,7 @@ import copy
 import functools
 import logging
 import math
+import warnings
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -296,7 +297,8 @@ def fit(model, train, validation, *, loss=mse_pcc_loss, epochs=500, batch_size=3
                  patience=patience)
     model.train()
     before = torch.are_deterministic_algorithms_enabled()
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*LeafSpec")  # Lightning's own use of torch
         torch.manual_seed(seed)
         pl.Trainer(max_epochs=epochs, logger=False, enable_checkpointing=False, enable_model_summary=False,
                    enable_progress_bar=progress, deterministic=True).fit(module, _Loader(train, batch_size, seed))

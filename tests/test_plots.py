@@ -44,9 +44,10 @@ def test_confusion_counts_by_hand(ax):
     assert [t.get_text() for t in ax.texts] == ["1\n50%", "1\n50%", "0\n0%", "1\n100%"]
 
 
-def test_curves_are_in_minutes(ax):
-    plots.plot_curves([0, 60, 120], [0, 1, 0], {"model": [0, 0, 0]}, label="arousal", ax=ax)
-    assert list(ax.lines[0].get_xdata()) == [0, 1, 2]
+@pytest.mark.parametrize(("end", "unit", "drawn"), [(120, "seconds", [0, 60, 120]), (240, "minutes", [0, 1, 4])])
+def test_curves_name_their_unit_of_time(ax, end, unit, drawn):
+    plots.plot_curves([0, 60, end], [0, 1, 0], {"model": [0, 0, 0]}, label="arousal", ax=ax)
+    assert list(ax.lines[0].get_xdata()) == drawn and unit in ax.get_xlabel()
 
 
 @pytest.mark.parametrize("method", ["tsne", "umap"])

@@ -175,10 +175,10 @@ class Layer(nn.Module):
         self.feed_forward = FeedForward(width, dropout, variant)
         self.residuals = nn.ModuleList(Residual(width, dropout) for _ in range(3 if memory else 2))
 
-    def forward(self, x, memory=None, mask=None, maps=None):
+    def forward(self, x, memory=None, mask=None, maps=None, memory_maps=None):
         x = self.residuals[0](x, lambda y: self.attention(y, mask=mask, maps=maps))
         if self.memory_attention is not None:
-            x = self.residuals[1](x, lambda y: self.memory_attention(y, memory))
+            x = self.residuals[1](x, lambda y: self.memory_attention(y, memory, maps=memory_maps))
         return self.residuals[-1](x, self.feed_forward)
 
 
@@ -190,9 +190,9 @@ class Stack(nn.Module):
         self.layers = nn.ModuleList(Layer(width, heads, dropout, variant, memory=memory) for _ in range(layers))
         self.norm = LayerNorm(width)
 
-    def forward(self, x, memory=None, mask=None, maps=None):
+    def forward(self, x, memory=None, mask=None, maps=None, memory_maps=None):
         for layer in self.layers:
-            x = layer(x, memory, mask, maps)
+            x = layer(x, memory, mask, maps, memory_maps)
         return self.norm(x)
 
 
@@ -336,10 +336,22 @@ class TemporalAAN(nn.Module):
                 previous = torch.cat([previous, y], -1)  # (batch, so far)
         return self._decode(memory, previous)  # (batch, length, joined)
 
-    def _decode(self, memory, previous):
+    def attention(self, tokens):
+        """What each segment attends to: previous outputs, and the features of the segments.
+
+        Shape:
+            result ``(2, layers, batch, heads, length, length)``; rows sum to 1 where dropout is off
+        """
+        own, other = [], []
+        with torch.no_grad():
+            memory = self.segments(tokens) + self.places  # (batch, length, joined)
+            self._decode(memory, self(tokens)[..., :-1], own, other)
+        return torch.stack([torch.stack(own), torch.stack(other)])
+
+    def _decode(self, memory, previous, *maps):
         x = torch.nn.functional.pad(previous, (1, 0)).unsqueeze(-1)  # (batch, n, 1), the start value 0 first
         n = x.shape[-2]
-        return self.decoder(x + self.places[:n], memory, self.mask[:n, :n])  # (batch, n, joined)
+        return self.decoder(x + self.places[:n], memory, self.mask[:n, :n], *maps)  # (batch, n, joined)
 
     def forward(self, tokens, previous=None):
         return self.head(self.embed(tokens, previous)).squeeze(-1)  # (batch, length)
