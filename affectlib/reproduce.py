@@ -132,26 +132,44 @@ def _syntax(source):
 
 
 def _imports(source):
-    """Dotted affectlib names that some code imports, anywhere in it."""
+    """What some code imports of affectlib, anywhere in it: (module, name), name None for a whole module."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names if alias.name.startswith("affectlib"))
+            yield from ((alias.name, None) for alias in node.names if alias.name.startswith("affectlib"))
         elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("affectlib"):
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            yield from ((node.module, alias.name) for alias in node.names)
+
+
+def _file(module):
+    """The file of a dotted module name, None where it is no module of affectlib."""
+    stem = paths.ROOT.joinpath(*module.split("."))
+    return next((file for file in (stem.with_suffix(".py"), stem / "__init__.py") if file.exists()), None)
 
 
 def module_files(sources):
-    """Files of the affectlib modules that some code reaches by import, directly or through others."""
-    found, waiting = {}, [name for source in sources for name in _imports(source)]
+    """Files of the affectlib modules that some code reaches by import, directly or through others.
+
+    A name that a package only passes on leads to the module it comes from, not to the package's other modules.
+    """
+    found, seen, waiting = {}, set(), [pair for source in sources for pair in _imports(source)]
     while waiting:
-        parts = waiting.pop().split(".")
-        for end in range(1, len(parts) + 1):
-            stem = paths.ROOT.joinpath(*parts[:end])
-            file = next((f for f in (stem.with_suffix(".py"), stem / "__init__.py") if f.exists()), None)
-            if file is not None and file not in found:
-                found[file] = file.read_text()
-                waiting.extend(_imports(found[file]))
+        pair = waiting.pop()
+        if pair in seen:
+            continue
+        seen.add(pair)
+        module, name = pair
+        if name is not None and _file(f"{module}.{name}"):
+            module, name = f"{module}.{name}", None
+        file = _file(module)
+        if file is None:
+            continue
+        text = file.read_text()
+        passed_on = {n: m for m, n in _imports(text)} if file.name == "__init__.py" else {}
+        if name in passed_on:
+            waiting.append((passed_on[name], name))
+        elif file not in found:
+            found[file] = text
+            waiting.extend(_imports(text))
     return dict(sorted(found.items()))
 
 

@@ -76,7 +76,7 @@ def checkout(tmp_path, monkeypatch):
 def test_key_follows_imports_through_modules(checkout):
     notebook = write_notebook(checkout / "n.ipynb", "from affectlib import sub")
     files = [f.name for f in reproduce.module_files(reproduce.code_cells(notebook))]
-    assert files == ["__init__.py", "low.py", "__init__.py"]
+    assert files == ["low.py", "__init__.py"]
     key = lambda: reproduce.content_key(notebook, "n", {})  # noqa: E731
     base = key()
     (checkout / "affectlib" / "other.py").write_text("B = 2\n")
@@ -87,6 +87,18 @@ def test_key_follows_imports_through_modules(checkout):
     assert changed != base
     (checkout / "requirements.lock").write_text("x==2\n")
     assert key() != changed
+
+
+def test_a_name_that_a_package_passes_on_leads_to_its_module_only(checkout):
+    package = checkout / "affectlib" / "many"
+    package.mkdir()
+    (package / "__init__.py").write_text("from affectlib.many.a import f\nfrom affectlib.many.b import g\n")
+    (package / "a.py").write_text("from affectlib.low import A as f\n")
+    (package / "b.py").write_text("g = 1\n")
+    names = lambda source: [f.name for f in reproduce.module_files([source])]  # noqa: E731
+    assert names("from affectlib.many import f") == ["low.py", "a.py"]
+    assert names("from affectlib import many") == ["low.py", "__init__.py", "a.py", "b.py"]
+    assert names("import affectlib.many.b") == ["b.py"]
 
 
 def test_failing_notebook_leaves_no_finished_copy_and_a_good_one_carries_its_key(tmp_path, monkeypatch, capfd):

@@ -122,7 +122,7 @@ def _build(root, name, arguments, files, tables, write, tasks, jobs):
     """Writes what is missing of a corpus; its mark, written last, says that it is complete."""
     from affectlib.corpora.base import SIMULATED_MARK, CorpusFormatError
 
-    mark = {"corpus": name, "arguments": arguments, "affectlib": __version__, "source": _source(), "files": files}
+    mark = {"corpus": name, "arguments": arguments, "affectlib": __version__, "source": _source(write), "files": files}
     final, begun = root / SIMULATED_MARK, root / f"begun.{SIMULATED_MARK}"
     old = next((json.loads(path.read_text()) for path in (final, begun) if path.is_file()), None)
     own = set() if old is None else set(old["files"])
@@ -151,11 +151,11 @@ def _build(root, name, arguments, files, tables, write, tasks, jobs):
     begun.unlink(missing_ok=True)
 
 
-def _source():
-    """Hash of the simulators' code, whatever its comments and layout."""
-    modules = sorted(Path(__file__).parent.glob("*.py"))
-    trees = "".join(ast.dump(ast.parse(path.read_text(encoding="utf-8"))) for path in modules)
-    return hashlib.sha256(trees.encode()).hexdigest()
+def _source(write):
+    """Hash of the code that draws and composes, and of the module that writes; comments and layout do not count."""
+    names = sorted({"affect", "corpora", "face", "score", "stage", write.__module__.rpartition(".")[2]})
+    texts = [Path(__file__).with_name(f"{name}.py").read_text(encoding="utf-8") for name in names]
+    return hashlib.sha256("".join(ast.dump(ast.parse(text)) for text in texts).encode()).hexdigest()
 
 
 def _start_worker():
@@ -191,10 +191,11 @@ def _excerpt_course(seed, index, seconds, level):
     return rng, *course(seconds, hertz=ANNOTATION_HERTZ, rng=rng, mean=level, deviation=0.12)[1:]
 
 
-def _write_excerpt(root, clip, seed, index, seconds, snr, level):
+def _write_excerpt(root, clip, seed, index, seconds, snr, level, frame_rate=FRAME_RATE):
     rng, valence, arousal = _excerpt_course(seed, index, seconds, level)
     film = int(clip[-5:]) // EXCERPTS_PER_FILM + (5000 if clip.startswith("MEDIAEVAL") else 0)
-    _put(root / "data" / f"{clip}.mp4", encode(*_render(valence, arousal, snr, rng, _film_rng(seed, film))))
+    rendered = _render(valence, arousal, snr, rng, _film_rng(seed, film), frame_rate)
+    _put(root / "data" / f"{clip}.mp4", encode(*rendered, frame_rate=frame_rate))
 
 
 def _liris_annotations(tasks):
@@ -222,13 +223,13 @@ def _liris_annotations(tasks):
     return {f"annotations/{name}": "\n".join(lines) + "\n" for name, lines in texts.items()}
 
 
-def _render(valence, arousal, snr, rng, film_rng):
+def _render(valence, arousal, snr, rng, film_rng, frame_rate=FRAME_RATE):
     """Pictures and sound of a course, each modality showing its own noisy view of it."""
     look, instrument = Look.draw(film_rng), Instrument.draw(film_rng)
     shown = {name: np.stack([view(signal, ratio, rng, hertz=ANNOTATION_HERTZ) for signal in (valence, arousal)], 1)
              for name, ratio in snr.items()}
-    every = round(ANNOTATION_HERTZ / FRAME_RATE)
-    pictures = frames(*(shown[name][::every] for name in ("scene", "motion", "face")), look=look, hertz=FRAME_RATE,
+    every = round(ANNOTATION_HERTZ / frame_rate)
+    pictures = frames(*(shown[name][::every] for name in ("scene", "motion", "face")), look=look, hertz=frame_rate,
                       rng=np.random.default_rng(rng.integers(2**32)))
     sound = compose(*shown["sound"].T, hertz=ANNOTATION_HERTZ, sampling_rate=SAMPLING_RATE, rng=rng,
                     instrument=instrument)
