@@ -19,8 +19,8 @@ USER_FIXED = {"jupyterlab", "papermill", "torch", "torchvision", "pytorch-lightn
               "matplotlib", "scikit-learn", "umap-learn", "nbval"}
 
 # house.md: each layer may import those below it.
-LAYERS = [("paths", "__init__"), ("corpora", "media", "metrics"), ("simulate", "features", "models"),
-          ("training", "stacked", "statistics"), ("plots", "results"), ("reproduce",)]
+LAYERS = [("paths", "__init__"), ("corpora", "metrics"), ("media",), ("simulate", "features", "models"),
+          ("training", "statistics"), ("stacked",), ("plots", "results"), ("reproduce",)]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 
 
