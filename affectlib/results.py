@@ -15,11 +15,14 @@ import subprocess
 from dataclasses import asdict, is_dataclass
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 
 from affectlib import paths
+from affectlib.metrics import mse
+from affectlib.statistics import bootstrap_interval, train_mean
 
 PACKAGES = ("numpy", "scipy", "pandas", "scikit-learn", "torch", "librosa", "opensmile", "av", "opencv-python-headless")
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
@@ -103,6 +106,63 @@ def side_by_side(table, *, digits=3):
     wide = text.pivot(index="row", columns="column", values="text").loc[list(dict.fromkeys(table["row"])), order]
     kind = "simulated" if "simulated" in set(table["corpus"]) else "real"
     return wide.fillna("–").rename_axis(index=f"paper | this run ({kind})", columns=None)
+
+
+def scores(runs, metrics):
+    """Each run's metrics over all its predictions together, with intervals over groups.
+
+    Args:
+        runs: (row of a table, target) to Predictions; with several seeds the mean over seeds is taken
+        metrics: functions of truth and prediction
+
+    Returns:
+        DataFrame with the columns row, column (for example ``arousal_mse``), mean, low, high
+    """
+    rows = [(row, f"{target}_{metric.__name__}",
+             bootstrap_interval(metric, run.truth, run.prediction, groups=run.groups))
+            for (row, target), run in runs.items() for metric in metrics]
+    return pd.DataFrame([(row, column, i.mean, i.low, i.high) for row, column, i in rows],
+                        columns=["row", "column", "mean", "low", "high"])
+
+
+def scores_by_group(runs, metrics):
+    """Each run's metrics within every group (film), one value per seed.
+
+    Args:
+        runs, metrics: as for :func:`scores`
+
+    Returns:
+        DataFrame with the columns row, column, group, value
+    """
+    rows = []
+    for (row, target), run in runs.items():
+        groups = np.asarray(run.groups)
+        for group in dict.fromkeys(run.groups):
+            own = groups == group
+            rows += [(row, f"{target}_{metric.__name__}", group, metric(run.truth[own], prediction[own]))
+                     for metric in metrics for prediction in np.atleast_2d(run.prediction)]
+    return pd.DataFrame(rows, columns=["row", "column", "group", "value"])
+
+
+def floor(clips, folds, targets):
+    """What predicting the mean of each fold's training clips scores: the row to beat.
+
+    Args:
+        clips: table of clips with group and the targets
+        folds: positions in it
+        targets: columns to predict
+
+    Returns:
+        DataFrame as of :func:`scores`, squared errors only: a correlation with a constant is not defined
+    """
+    tested = np.concatenate([fold.test for fold in folds])
+    runs = {}
+    for target in targets:
+        values = clips[target].to_numpy()
+        said = [train_mean(values[np.r_[fold.train, fold.validation]], len(fold.test)) for fold in folds]
+        runs["predict the training mean", target] = SimpleNamespace(
+            truth=values[tested], prediction=np.concatenate(said), groups=clips["group"].to_numpy()[tested])
+    return scores(runs, [mse])
 
 
 def write_metrics(slug, metrics, *, corpus, parameters, seeds, headline=(), name="metrics"):

@@ -2,13 +2,15 @@
 
 import math
 import subprocess
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from affectlib import paths, results
-from affectlib.corpora import Corpus
+from affectlib.corpora import Corpus, Fold
+from affectlib.metrics import mse, pcc
 from affectlib.statistics import Interval
 
 COLUMNS = ["arousal_mse", "arousal_pcc", "valence_mse", "valence_pcc"]
@@ -178,3 +180,33 @@ def test_readme_is_up_to_date(tmp_path):
     copy = tmp_path / "README.md"
     copy.write_text(readme.read_text(encoding="utf-8"), encoding="utf-8")
     assert not results.update_readme(copy), "run python -m affectlib.results"
+
+
+def runs():
+    rng = np.random.default_rng(0)
+    truth, groups = rng.normal(size=30), tuple("abc"[i // 10] for i in range(30))
+    prediction = truth + rng.normal(size=(2, 30))
+    return {("model", "arousal"): SimpleNamespace(truth=truth, prediction=prediction, groups=groups)}
+
+
+def test_scores_are_pooled_over_films_and_averaged_over_seeds():
+    run = runs()["model", "arousal"]
+    table = results.scores(runs(), [mse, pcc]).set_index("column")
+    assert list(table.index) == ["arousal_mse", "arousal_pcc"]
+    assert table.loc["arousal_mse", "mean"] == pytest.approx(((run.prediction - run.truth) ** 2).mean())
+    assert (table["low"] < table["mean"]).all() and (table["mean"] < table["high"]).all()
+
+
+def test_scores_by_group_keep_films_and_seeds_apart():
+    run, table = runs()["model", "arousal"], results.scores_by_group(runs(), [mse])
+    assert list(table["group"]) == ["a", "a", "b", "b", "c", "c"]
+    assert table["value"][2] == pytest.approx(((run.prediction[0] - run.truth)[10:20] ** 2).mean())
+
+
+def test_floor_learns_its_mean_from_the_training_clips_only():
+    clips = pd.DataFrame({"group": list("aabb"), "arousal": [0.0, 2.0, 5.0, 7.0]})
+    folds = [Fold("a", np.array([2, 3]), np.array([], int), np.array([0, 1])),
+             Fold("b", np.array([0]), np.array([1]), np.array([2, 3]))]
+    table = results.floor(clips, folds, ["arousal"])
+    assert table[["row", "column"]].values.tolist() == [["predict the training mean", "arousal_mse"]]
+    assert table["mean"].item() == pytest.approx(np.mean([36, 16, 16, 36]))

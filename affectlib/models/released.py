@@ -144,3 +144,40 @@ def load(path):
     except Exception as error:
         raise CorpusFormatError(path, f"expected a released Feature AttendAffectNet, whole: {error}") from error
     return model.eval()
+
+
+TOKENS = ("resnet50", "flownet", "i3d", "vggish", "emobase")
+_USED = {"video_audio": TOKENS, "only_video": TOKENS[:3], "only_audio": TOKENS[3:]}
+
+
+def compare(folder):
+    """Runs the released models on the released sample features and compares with the authors' outputs.
+
+    Args:
+        folder: holds the ``.pth`` checkpoints, ``<feature>_sample.h5`` and ``expected_arousal.json``
+
+    Returns:
+        list of (model, parameters, largest difference), empty where the folder has no checkpoint
+
+    Raises:
+        CorpusFormatError: if a file is missing beside the checkpoints or a checkpoint is damaged
+    """
+    import json
+
+    import h5py
+
+    rows, folder = [], Path(folder)
+    for path in sorted(folder.glob("*.pth")):
+        kind, tokens = next(kind for kind in _USED if path.stem.endswith(kind)), []
+        for name in _USED[kind]:
+            sample = folder / f"{name}_sample.h5"
+            if not sample.is_file():
+                raise CorpusFormatError(sample, "expected the sample features beside the checkpoints, found none")
+            with h5py.File(sample) as file:
+                tokens.append(torch.tensor(file[next(iter(file))][()], dtype=torch.float32))
+        model = load(path)
+        expected = json.loads((folder / "expected_arousal.json").read_text())[kind]["prediction"]
+        with torch.no_grad():
+            off = (model(tokens) - torch.tensor(expected)).abs().max()
+        rows.append((kind, sum(p.numel() for p in model.parameters()), float(off)))
+    return rows
