@@ -33,9 +33,9 @@ reproduce: env  ## run every notebook headless, write figures/, print one table
 
 test: env  ## lint, unit tests, doctests, then the committed notebooks against their outputs (nbval)
 	$(BIN)/ruff check .
-	$(BIN)/python -m pytest affectlib tests --ignore tests/notebooks/test_results.py
+	$(BIN)/python -m pytest --doctest-modules affectlib tests --ignore tests/notebooks/test_results.py
 	rm -rf $(TEST_FIGURES)
-	AFFECTLIB_FIGURES=$(TEST_FIGURES) $(BIN)/python -m pytest -p no:doctest --nbval-lax --nbval-current-env --nbval-cell-timeout 900 notebooks
+	AFFECTLIB_FIGURES=$(TEST_FIGURES) $(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout 900 notebooks
 	AFFECTLIB_TEST_FIGURES=$(TEST_FIGURES) $(BIN)/python -m pytest tests/notebooks/test_results.py
 
 lab: env  ## JupyterLab at the notebooks

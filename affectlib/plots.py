@@ -136,7 +136,7 @@ def plot_curves(time, truth, predictions, *, label, ylim=None, ax=None):
     return ax
 
 
-def plot_attention(weights, names, *, rows=None, ylabel="attending", ax=None):
+def plot_attention(weights, names, *, rows=None, ylabel="attending", limits=None, ax=None):
     """Attention weights as a heat map with each weight written in it.
 
     Args:
@@ -144,6 +144,7 @@ def plot_attention(weights, names, *, rows=None, ylabel="attending", ax=None):
         names: of what is attended to (columns)
         rows: of what attends, ``names`` where not given
         ylabel: of the rows
+        limits: smallest and largest weight of the colour scale, those of the data where not given
         ax: where to draw
 
     Shape:
@@ -153,8 +154,8 @@ def plot_attention(weights, names, *, rows=None, ylabel="attending", ax=None):
 
     ax = _axes(ax)
     weights = np.asarray(weights)
-    top = max(2 / weights.shape[-1], weights.max())  # even attention lies in the middle of the scale or below
-    seaborn.heatmap(weights, annot=weights.size <= 60, fmt=".2f", cmap="cividis", vmin=0, vmax=top,
+    low, high = limits or (weights.min(), weights.max())
+    seaborn.heatmap(weights, annot=weights.size <= 60, fmt=".2f", cmap="cividis", vmin=low, vmax=high,
                     xticklabels=names, yticklabels=names if rows is None else rows, ax=ax,
                     cbar_kws={"label": "attention"}, annot_kws={"size": 7})
     ax.set(xlabel="attended to", ylabel=ylabel)
@@ -204,13 +205,56 @@ def plot_history(histories, *, ax=None):
     return ax
 
 
-def plot_intervals(table, *, label, reference=None, ax=None):
+def plot_bars(bars, *, hertz, ax=None):
+    """Values over a clip as bars of colour, one under the other.
+
+    Args:
+        bars: name to values and the largest magnitude they may take; a change starts where its first window ends
+        hertz: values per second
+        ax: where to draw
+
+    Shape:
+        each values ``(frames,)``, nan where undefined
+    """
+    ax = _axes(ax)
+    for row, (values, limit) in enumerate(bars.values()):
+        drawn = ax.imshow(np.asarray(values, float)[None] / limit, cmap="PuOr_r", vmin=-1, vmax=1, aspect="auto",
+                          interpolation="nearest", extent=(0, len(values) / hertz, -row - 0.4, -row + 0.4))
+    names = [f"{name} (±{limit:g})" for name, (_, limit) in bars.items()]
+    ax.set(xlabel="time in seconds", yticks=-np.arange(len(bars)), yticklabels=names, ylim=(-len(bars) + 0.5, 0.5))
+    bar = ax.figure.colorbar(drawn, ax=ax, ticks=[-1, 0, 1], pad=0.02)
+    bar.ax.set_yticklabels(["negative, falling", "neutral, steady", "positive, rising"])
+    return ax
+
+
+def plot_gradcam(frames, maps, *, ax=None):
+    """A strip of frames, and below it the same with what a Grad-CAM map sees laid over them.
+
+    Args:
+        frames: RGB pictures of one window, 0 to 255
+        maps: not negative; the largest value of the window is drawn brightest
+        ax: where to draw
+
+    Shape:
+        frames ``(k, height, width, 3)``; maps ``(k, height, width)``
+    """
+    ax, frames, maps = _axes(ax), np.asarray(frames) / 255, np.asarray(maps, float)
+    heat = plt.get_cmap("inferno")(maps / max(maps.max(), 1e-12))[..., :3]
+    grey = np.repeat(frames.mean(-1, keepdims=True), 3, -1)
+    strips = [np.concatenate(list(row), 1) for row in (frames, 0.45 * grey + 0.55 * heat)]
+    ax.imshow(np.concatenate(strips), interpolation="nearest")
+    ax.set_axis_off()
+    return ax
+
+
+def plot_intervals(table, *, label, reference=None, reference_name="predict the training mean", ax=None):
     """Means with their intervals, one row each: a forest plot.
 
     Args:
         table: columns name, mean, low, high; where there is a column paper, its value is a hollow diamond
         label: of the horizontal axis
         reference: value of a vertical line, for example that of a trivial predictor
+        reference_name: what that line is
         ax: where to draw
     """
     ax = _axes(ax)
@@ -220,7 +264,7 @@ def plot_intervals(table, *, label, reference=None, ax=None):
     if "paper" in table:
         ax.plot(table["paper"], rows, "D", color=PALETTE[1], markerfacecolor="white", label="paper")
     if reference is not None:
-        ax.axvline(reference, color="grey", linestyle=":", linewidth=1, label="predict the training mean")
+        ax.axvline(reference, color="grey", linestyle=":", linewidth=1, label=reference_name)
     ax.set(yticks=rows, yticklabels=table["name"], xlabel=label)
     return ax
 
