@@ -44,13 +44,8 @@ class Job:
 
     @property
     def done(self):
-        """Whether an executed copy with this key exists, and the results it wrote."""
-        return executed_key(self.output) == self.key and (
-            not self.writes_metrics or (paths.FIGURES / self.slug / "metrics.json").exists())
-
-    @property
-    def writes_metrics(self):
-        return "write_metrics(" in "".join(code_cells(self.notebook))
+        """Whether an executed copy with this key exists and the results in figures/ are the ones it wrote."""
+        return executed(self.output) == {"key": self.key, "results": results_hash(self.slug)}
 
 
 def find_notebooks():
@@ -197,11 +192,16 @@ def content_key(notebook, slug, parameters):
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def executed_key(output):
-    """Content key in the metadata of an executed notebook, None where there is none."""
-    if not output.exists():
-        return None
-    return json.loads(output.read_text())["metadata"].get("affectlib", {}).get("key")
+def results_hash(slug):
+    """Hash of the metrics.json of a paper, None where there is none."""
+    file = paths.FIGURES / slug / "metrics.json"
+    return hashlib.sha256(file.read_bytes()).hexdigest() if file.exists() else None
+
+
+def executed(output):
+    """Content key and hash of the results in the metadata of an executed notebook, empty where there is none."""
+    known = json.loads(output.read_text())["metadata"].get("affectlib", {}) if output.exists() else {}
+    return {name: value for name, value in known.items() if name != "seconds"}
 
 
 def plan(slug, *, profile="demo", corpus="simulated"):
@@ -251,7 +251,8 @@ def execute(job):
     papermill.execute_notebook(str(job.notebook), str(partial), job.parameters, engine_name="affectlib",
                                progress_bar=False, cwd=str(NOTEBOOKS), kernel_name="python3")
     content = json.loads(partial.read_text())
-    content["metadata"]["affectlib"] = {"key": job.key, "seconds": round(time.perf_counter() - begun, 1)}
+    content["metadata"]["affectlib"] = {"key": job.key, "results": results_hash(job.slug),
+                                        "seconds": round(time.perf_counter() - begun, 1)}
     partial.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     os.replace(partial, job.output)
 
@@ -279,6 +280,18 @@ def store(job):
     job.notebook.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     subprocess.run([sys.executable, "-m", "nbstripout", "--keep-output", "--keep-count",
                     "--extra-keys", EXTRA_KEYS, str(job.notebook)], check=True)
+
+
+def _execute(job):
+    """Exit status of one execution; a failing cell is told in a line, its traceback stands in the partial copy."""
+    from papermill.exceptions import PapermillExecutionError
+
+    try:
+        execute(job)
+    except PapermillExecutionError as error:
+        print(f"error: {job.notebook.name}, cell {error.exec_count}: {error.ename}: {error.evalue}", file=sys.stderr)
+        return 1
+    return 0
 
 
 def _run(job, options):
@@ -318,8 +331,7 @@ def main(arguments=None):
         print(f"error: {error}", file=sys.stderr)
         return 2
     if options.execute:
-        execute(jobs[0])
-        return 0
+        return _execute(jobs[0])
     waiting = [job for job in jobs if not job.done]
     with ThreadPoolExecutor(max(1, options.jobs)) as pool:
         worked = list(pool.map(lambda job: _run(job, options), waiting))

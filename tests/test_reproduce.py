@@ -111,10 +111,22 @@ def test_failing_notebook_leaves_no_finished_copy_and_a_good_one_carries_its_key
     assert not (tmp_path / "out" / bad.name).exists()
     job = make("good", good)
     reproduce.execute(job)
-    assert job.done and reproduce.executed_key(job.output) == "k"
+    assert job.done and reproduce.executed(job.output)["key"] == "k"
     outputs = [c["outputs"] for c in json.loads(job.output.read_text())["cells"] if c.get("outputs")]
     assert outputs[0][0]["text"] == ["7\n"]
     assert "cell  2 of 3" in capfd.readouterr().out
+    monkeypatch.setattr(paths, "FIGURES", tmp_path)
+    (tmp_path / "good").mkdir()
+    (tmp_path / "good" / "metrics.json").write_text("of another profile")
+    assert not job.done
+
+
+def test_failing_cell_is_told_in_one_line(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(reproduce, "NOTEBOOKS", tmp_path)
+    monkeypatch.setattr(paths, "CACHE", tmp_path)
+    write_notebook(tmp_path / "00_bad.ipynb", "raise FileNotFoundError('COGNIMUSE is not there')")
+    assert reproduce.main(["--paper", "bad", "--execute"]) == 1
+    assert "00_bad.ipynb, cell 2: FileNotFoundError: COGNIMUSE is not there" in capfd.readouterr().err
 
 
 def test_stored_notebook_has_no_timing_and_no_widget(tmp_path):
