@@ -8,7 +8,7 @@ BIN     := .venv/bin
 TEST_FIGURES := $(CURDIR)/build/test-figures
 
 .DEFAULT_GOAL := help
-.PHONY: help env reproduce test lab notebooks benchmarks lock clean
+.PHONY: help env reproduce test browser lab notebooks benchmarks lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ test: env  ## lint, unit tests, doctests, then the committed notebooks against t
 	rm -rf $(TEST_FIGURES)
 	AFFECTLIB_FIGURES=$(TEST_FIGURES) $(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout 900 notebooks
 	AFFECTLIB_TEST_FIGURES=$(TEST_FIGURES) $(BIN)/python -m pytest tests/notebooks/test_results.py
+
+browser: env  ## open 00_start_here in JupyterLab with a real Chromium and move a slider
+	AFFECTLIB_BROWSER=1 $(BIN)/python -m pytest tests/notebooks/test_lab.py
 
 lab: env  ## JupyterLab at the notebooks
 	$(BIN)/python -c "import affectlib, os; os.execv('$(BIN)/jupyter-lab', ['jupyter-lab', 'notebooks/00_start_here.ipynb'])"

@@ -201,6 +201,7 @@ def plot_history(histories, *, ax=None):
         best = table[table["epoch"] == history.best_epoch]
         ax.plot(best["epoch"], best["validation_loss"], MARKERS[i % 8], color=PALETTE[i % 8], markersize=5)
     ax.set(xlabel="epoch", ylabel="loss (dashed: training)")
+    ax.xaxis.get_major_locator().set_params(integer=True)
     ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return ax
 
