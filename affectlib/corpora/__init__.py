@@ -1,13 +1,25 @@
 """Files on disk to :class:`Corpus`: one loader per corpus, one way to fail."""
 
+from affectlib.corpora.afew_va import frame_array, load_afew_va
 from affectlib.corpora.base import AffectError, Corpus, CorpusFormatError, CorpusNotFoundError
 from affectlib.corpora.cognimuse import load_cognimuse
-from affectlib.corpora.folds import Fold, leave_one_film_out, official_split
-from affectlib.corpora.labels import lead_in_seconds, segment_means, segments
+from affectlib.corpora.folds import Fold, leave_one_film_out, official_split, subject_folds
+from affectlib.corpora.labels import (
+    change_label,
+    lead_in_seconds,
+    mood_label,
+    mood_windows,
+    segment_means,
+    segments,
+    windows,
+    with_mood,
+)
 from affectlib.corpora.liris_accede import load_eimt16, load_liris_discrete
+from affectlib.corpora.mediaeval import load_mediaeval15, load_mediaeval18
 
 __all__ = [
-    "AffectError", "Corpus", "CorpusFormatError", "CorpusNotFoundError", "Fold", "lead_in_seconds",
-    "leave_one_film_out", "load_cognimuse", "load_eimt16", "load_liris_discrete", "official_split",
-    "segment_means", "segments",
+    "AffectError", "Corpus", "CorpusFormatError", "CorpusNotFoundError", "Fold", "change_label", "frame_array",
+    "lead_in_seconds", "leave_one_film_out", "load_afew_va", "load_cognimuse", "load_eimt16", "load_liris_discrete",
+    "load_mediaeval15", "load_mediaeval18", "mood_label", "mood_windows", "official_split", "segment_means",
+    "segments", "subject_folds", "windows", "with_mood",
 ]

@@ -1,4 +1,4 @@
-"""From annotations over time to one value per clip: segments, parts and the lead-in."""
+"""From annotations over time to what is predicted: segments, parts and the lead-in; moods, changes and windows."""
 
 import warnings
 from dataclasses import replace
@@ -120,3 +120,143 @@ def _parts(corpus, parts):
     rows = rows.loc[rows.index.repeat(parts)].assign(seconds=lambda row: row["seconds"] / parts)
     rows["segment"] = np.tile(np.arange(parts), len(corpus))
     return rows.assign(start=rows["segment"] * rows["seconds"])
+
+
+MOOD_RULES = ("longest_run", "mode", "class_run")
+
+
+def valence_class(valence):
+    """-1 (negative) below -3, 1 (positive) above 3, else 0 (neutral), for valence in [-10, 10] (mood_change 2.2.1).
+
+    Examples:
+        >>> valence_class([-4, -3, 3, 4])
+        array([-1,  0,  0,  1])
+    """
+    valence = np.asarray(valence, dtype=float)
+    return np.where(np.abs(valence) > 3, np.sign(valence), 0).astype(int)
+
+
+def mood_label(valence, *, rule="longest_run"):
+    """Class of a clip's dominant emotion.
+
+    Args:
+        valence: annotated valence of one clip, frame by frame, in [-10, 10]
+        rule: ``"longest_run"``: the valence of the longest run of equal values, of runs of one length that with
+            more frames in all, then the earlier; ``"mode"``: the valence with most frames, then the earlier;
+            ``"class_run"``: as the first, but runs of one class
+
+    Shape:
+        valence ``(frames,)``
+
+    Returns:
+        -1, 0 or 1, as :func:`valence_class`
+
+    Raises:
+        ValueError: if ``rule`` is unknown, or there is no frame, or a valence is not a number
+
+    References:
+        mood_change 2.2.1: "the valence value prevailing over most consecutive frames"
+
+    Examples:
+        >>> [mood_label([4, 4, 4, -5, -5, 0, -5, -5], rule=rule) for rule in MOOD_RULES]
+        [1, -1, 1]
+    """
+    if rule not in MOOD_RULES:
+        raise ValueError(f"rule is one of {', '.join(MOOD_RULES)}, not {rule!r}")
+    values = np.asarray(valence, dtype=float)
+    if not len(values) or not np.isfinite(values).all():
+        raise ValueError(f"a mood needs frames with a valence each, found {len(values)} frames")
+    if rule == "class_run":
+        values = valence_class(values)
+    starts = np.flatnonzero(np.r_[True, values[1:] != values[:-1]])
+    lengths = np.diff(np.r_[starts, len(values)]) * (rule != "mode")
+    frames = [np.sum(values == values[start]) for start in starts]
+    best = starts[np.lexsort((-starts, frames, lengths))[-1]]
+    return int(values[best] if rule == "class_run" else valence_class(values[best]))
+
+
+def with_mood(corpus, *, rule="longest_run"):
+    """The same corpus with the column mood among its clips: -1, 0 or 1, by :func:`mood_label`."""
+    moods = {clip: mood_label(rows, rule=rule) for clip, rows in corpus.annotations.groupby("clip")["valence"]}
+    return replace(corpus, clips=corpus.clips.assign(mood=corpus.clips["clip"].map(moods)))
+
+
+def change_label(valence, k):
+    """Direction of the emotion change over a window: sign of the valence at its end minus that at its start.
+
+    Args:
+        valence: annotated valence of one clip, frame by frame, in [-10, 10]
+        k: frames in a window
+
+    Shape:
+        valence ``(frames,)``; result ``(frames - k + 1,)``
+
+    Raises:
+        ValueError: if ``k`` is below 2 or exceeds the clip
+
+    References:
+        mood_change 2.2.2, Eq. 1
+
+    Examples:
+        >>> change_label([-3, -3, -4, -4, -5], k=5)
+        array([-1])
+    """
+    valence = np.asarray(valence)
+    if not 2 <= k <= len(valence):
+        raise ValueError(f"k lies between 2 and the {len(valence)} frames of the clip, not at {k}")
+    return np.sign(valence[k - 1:] - valence[:len(valence) - k + 1]).astype(int)
+
+
+def windows(frames, k):
+    """Where each overlapping window of ``k`` consecutive frames begins.
+
+    Args:
+        frames: how many frames a clip has, or their numbers where some are missing: a gap breaks a window
+        k: frames in a window
+
+    Shape:
+        result ``(windows,)``, positions among the frames; empty for a clip shorter than ``k``
+
+    Raises:
+        ValueError: if ``k`` is below 1, or the numbers do not increase
+
+    References:
+        mood_change 2.2.1
+
+    Examples:
+        >>> windows(5, 3)
+        array([0, 1, 2])
+        >>> windows([0, 1, 2, 4, 5, 6], 3)
+        array([0, 3])
+    """
+    numbers = np.arange(frames) if np.isscalar(frames) else np.asarray(frames)
+    if k < 1 or (np.diff(numbers) <= 0).any():
+        raise ValueError(f"windows need k of at least 1 and increasing frame numbers, not k={k} and {frames}")
+    return np.flatnonzero(numbers[k - 1:] - numbers[:max(0, len(numbers) - k + 1)] == k - 1)
+
+
+def mood_windows(corpus, k, *, landmarks=False):
+    """Every window of a corpus with its two labels.
+
+    Args:
+        corpus: annotated frame by frame, with moods (:func:`with_mood`)
+        k: frames in a window
+        landmarks: leave out the windows with a frame whose landmarks are unknown
+
+    Returns:
+        DataFrame with the columns clip, group, start (row of its first frame in ``annotations``), mood, change
+    """
+    rows = corpus.annotations
+    usable = np.isfinite(rows["left"].to_numpy()) if landmarks else np.ones(len(rows), bool)
+    about = corpus.clips.set_index("clip")
+    tables = []
+    for clip, places in rows.groupby("clip", sort=False).indices.items():
+        kept = places[usable[places]]
+        first = windows(rows["frame"].to_numpy()[kept], k)
+        if len(first):
+            change = change_label(rows["valence"].to_numpy()[kept], k)[first]
+            tables.append(pd.DataFrame({"clip": clip, "group": about.at[clip, "group"], "start": kept[first],
+                                        "mood": about.at[clip, "mood"], "change": change}))
+    if not tables:
+        raise ValueError(f"{corpus.name}: no clip has {k} consecutive frames")
+    return pd.concat(tables, ignore_index=True)

@@ -46,14 +46,14 @@ def load_liris_discrete(root, *, on_error="raise"):
     require(root, [_RANKING], name="LIRIS-ACCEDE", ask=_ASK)
     clips = _excerpts(root, faults)
     path = root / _SETS
-    sets = _named(path, ("set",), faults, delimiter="\t")
+    sets = named(path, ("set",), faults, delimiter="\t")
     for row in sets.index[~sets["set"].isin(SETS)]:
         fault = CorpusFormatError(path, f"expected set 0, 1 or 2, found {sets.at[row, 'set']!r}", row=row)
         faults(sets.at[row, "name"], fault)
     sets = sets.drop_duplicates("name").set_index("name")["set"]
     for clip in clips.loc[~clips["clip"].isin(sets.index), "clip"]:
         faults(clip, CorpusFormatError(path, f"expected a row for {clip}, found none"))
-    return _corpus("liris_discrete", clips.assign(split=clips["clip"].map(sets).map(SETS)), CITATION, root, faults)
+    return corpus_of("liris_discrete", clips.assign(split=clips["clip"].map(sets).map(SETS)), CITATION, root, faults)
 
 
 def load_eimt16(root, *, test_annotations=None, on_error="raise"):
@@ -82,28 +82,33 @@ def load_eimt16(root, *, test_annotations=None, on_error="raise"):
     path = Path(test_annotations) if test_annotations else root / _TEST
     test = _values(path, {label: label for label in LABELS}, faults, delimiter="sniff")
     clips = [_excerpts(root, faults).assign(split="train"), test.assign(group=test["clip"], split="test")]
-    return _corpus("eimt16", pd.concat(clips, ignore_index=True), CITATION_EIMT16, root, faults)
+    return corpus_of("eimt16", pd.concat(clips, ignore_index=True), CITATION_EIMT16, root, faults)
 
 
 def _excerpts(root, faults):
     """The discrete excerpts: clip, valence, arousal, group."""
     clips = _values(root / _RANKING, {"valence": "valenceValue", "arousal": "arousalValue"}, faults, delimiter="\t")
     path = root / _DESCRIPTION
+    films = movies(path)
+    for clip in clips.loc[[not films.get(clip) for clip in clips["clip"]], "clip"]:
+        faults(clip, CorpusFormatError(path, f"expected a media entry that names the movie of {clip}, found none"))
+    return clips.assign(group=clips["clip"].map(films))
+
+
+def movies(path):
+    """Excerpt to the film it was cut from, as a description in XML says."""
     try:
         media = list(ElementTree.parse(path).iter("media"))
     except FileNotFoundError:
         raise CorpusFormatError(path, "expected this file, found none") from None
     except ElementTree.ParseError as error:
         raise CorpusFormatError(path, f"expected XML: {error.msg}", row=error.position[0]) from None
-    films = {_clip(entry.findtext("name", "")): entry.findtext("movie", "").strip() for entry in media}
-    for clip in clips.loc[[not films.get(clip) for clip in clips["clip"]], "clip"]:
-        faults(clip, CorpusFormatError(path, f"expected a media entry that names the movie of {clip}, found none"))
-    return clips.assign(group=clips["clip"].map(films))
+    return {_clip(entry.findtext("name", "")): entry.findtext("movie", "").strip() for entry in media}
 
 
 def _values(path, columns, faults, *, delimiter):
     """Clip, valence and arousal of a table of values."""
-    table = _named(path, columns.values(), faults, delimiter=delimiter)
+    table = named(path, columns.values(), faults, delimiter=delimiter)
 
     def fault(row, expected):
         faults(table.at[row, "name"], CorpusFormatError(path, expected, row=row))
@@ -113,7 +118,7 @@ def _values(path, columns, faults, *, delimiter):
     return values.assign(clip=table["name"]).drop_duplicates("clip").reset_index(drop=True)
 
 
-def _named(path, columns, faults, *, delimiter):
+def named(path, columns, faults, *, delimiter):
     """A table with clip names in place of file names, each name looked at for being there once."""
     table = read_table(path, ("name", *columns), delimiter=delimiter,
                        ragged=lambda cells, fault: faults(_clip(cells.get("name", "")), fault))
@@ -129,7 +134,7 @@ def _clip(name):
     return name.strip().removesuffix(".mp4")
 
 
-def _corpus(name, clips, citation, root, faults):
+def corpus_of(name, clips, citation, root, faults, *, value_range=VALUE_RANGE):
     """Looks at every film, leaves out the clips at fault."""
     clips = clips[~clips["clip"].isin(faults.found)]
     paths = {clip: root / "data" / f"{clip}.mp4" for clip in clips["clip"]}
@@ -145,6 +150,6 @@ def _corpus(name, clips, citation, root, faults):
     empty = pd.DataFrame({column: pd.Series(dtype=str if column == "clip" else float) for column in ANNOTATION_COLUMNS})
     return Corpus(
         name=name, clips=clips[[*CLIP_COLUMNS, *LABELS]].reset_index(drop=True), annotations=empty, labels=LABELS,
-        value_range=VALUE_RANGE, hertz=None, license=LICENSE, citation=citation,
+        value_range=value_range, hertz=None, license=LICENSE, citation=citation,
         simulated=is_simulated(root), skipped=faults.messages(),
     )

@@ -9,9 +9,12 @@ Differs from the paper in:
     ``TwoBranchCNN(shared="none")`` is the paper's 2-CNN. Its branches share no weight, so the summed loss gives the
     mood branch the gradient of the mood loss alone: it is a 1-CNN trained beside another. ``shared="convolutions"``
     is ours: the variant in which the second task can act.
+    Frames are scaled to [-1, 1) (not said).
     ``FusionMLP`` sees frames at test time, not change labels: Section 3.2 says it needs the labels, its
     architecture takes none.
 """
+
+import copy
 
 import torch
 from torch import nn
@@ -74,9 +77,14 @@ class MoodCNN(nn.Module):
         self.dense = nn.Sequential(nn.Linear(kernels[-1], width), nn.ReLU())
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(width, classes))
 
+    @property
+    def branches(self):
+        """What is trained on a label of its own: here the network itself."""
+        return (self,)
+
     def embed(self, x):
         """Penultimate layer, ``(batch, 512)``."""
-        x = x.movedim(-1, 1).float() / 127.5 - 1  # (batch, 3, k, 32, 32)
+        x = x.movedim(-1, 1).float() / 128 - 1  # (batch, 3, k, 32, 32)
         return self.dense(self.convolutions(x))  # (batch, 512)
 
     def forward(self, x):
@@ -104,6 +112,11 @@ class TwoBranchCNN(nn.Module):
         self.mood = MoodCNN(**options)
         self.change = MoodCNN(convolutions=self.mood.convolutions if shared == "convolutions" else None, **options)
 
+    @property
+    def branches(self):
+        """The mood branch and the change branch."""
+        return self.mood, self.change
+
     def embed(self, x):
         """Penultimate layer of the mood branch, ``(batch, 512)``."""
         return self.mood.embed(x)
@@ -111,9 +124,6 @@ class TwoBranchCNN(nn.Module):
     def forward(self, x):
         return self.mood(x)  # (batch, 3): the mood branch alone is active for inference
 
-    def both(self, x):
-        """Mood and change logits for training, ``(batch, 3)`` each."""
-        return self.mood(x), self.change(x)
 
 
 class FusionMLP(nn.Module):
@@ -131,10 +141,15 @@ class FusionMLP(nn.Module):
 
     def __init__(self, mood, change, *, widths=(512, 256), classes=3):
         super().__init__()
-        self.mood, self.change = mood.requires_grad_(False), change.requires_grad_(False)
+        self.mood, self.change = (copy.deepcopy(branch).requires_grad_(False) for branch in (mood, change))
         joined = mood.head[-1].in_features + change.head[-1].in_features
         self.mlp = nn.Sequential(nn.Linear(joined, widths[0]), nn.ReLU(), nn.Linear(widths[0], widths[1]), nn.ReLU())
         self.head = nn.Linear(widths[1], classes)
+
+    @property
+    def branches(self):
+        """What is trained on a label of its own: here the network itself."""
+        return (self,)
 
     def train(self, mode=True):
         """The two branches stay in evaluation mode: their normalisation is frozen with them."""
@@ -165,13 +180,35 @@ def distillation_loss(target, logits, teacher_logits, *, alpha=0.1, temperature=
         target: class of each window
         logits: of the student
         teacher_logits: of the teacher
-        alpha: weight of the cross-entropy, 0.05 to 0.3 in the paper
+        alpha: weight of the cross-entropy, 0.05 to 0.3 in the paper; 1 is cross-entropy alone
         temperature: T, 3, 5 or 7 in the paper
 
     Shape:
-        target ``(batch,)``; logits, teacher_logits ``(batch, classes)``; result ``()``
+        target ``(..., batch)``; logits, teacher_logits ``(..., batch, classes)``;
+        alpha, temperature and result ``(...)``
     """
-    student = F.log_softmax(logits / temperature, dim=-1)
-    teacher = F.log_softmax(teacher_logits / temperature, dim=-1)
-    divergence = F.kl_div(student, teacher, reduction="batchmean", log_target=True)
-    return alpha * F.cross_entropy(logits, target) + (1 - alpha) * temperature**2 * divergence
+    hard = -logits.log_softmax(-1).gather(-1, target.unsqueeze(-1)).squeeze(-1).mean(-1)
+    scale = torch.as_tensor(temperature)[..., None, None]
+    student, teacher = (logits / scale).log_softmax(-1), (teacher_logits / scale).log_softmax(-1)
+    soft = (teacher.exp() * (teacher - student)).sum(-1).mean(-1)
+    return alpha * hard + (1 - alpha) * temperature**2 * soft
+
+
+def grad_cam(model, x, target):
+    """Where the first convolution sees evidence for a class (Fig. 5; Selvaraju et al. 2017, by captum).
+
+    The first layer, since after it a picture is 2 x 2 cells; enlarged to the frames.
+
+    Args:
+        model: 1-CNN, or 2-CNN, whose mood branch is then looked at
+        x: windows
+        target: class of each
+
+    Shape:
+        x ``(batch, k, 32, 32, 3)`` uint8; target ``(batch,)``; result ``(batch, k, 32, 32)``, not negative
+    """
+    from captum.attr import LayerGradCam
+
+    branch = model.branches[0].eval()
+    map_ = LayerGradCam(branch, branch.convolutions[0]).attribute(x, target, relu_attributions=True)
+    return F.interpolate(map_.detach(), x.shape[1:4], mode="trilinear", align_corners=False).squeeze(1)

@@ -1,5 +1,7 @@
 """Corpora of known affect, rendered as real files in the layout of the real corpus."""
 
+from affectlib.simulate.afew_va import make_afew_va
 from affectlib.simulate.corpora import make_cognimuse, make_eimt16
+from affectlib.simulate.mediaeval import make_mediaeval15, make_mediaeval18
 
-__all__ = ["make_cognimuse", "make_eimt16"]
+__all__ = ["make_afew_va", "make_cognimuse", "make_eimt16", "make_mediaeval15", "make_mediaeval18"]

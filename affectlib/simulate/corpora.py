@@ -55,11 +55,11 @@ def make_cognimuse(root, *, n_films=12, seconds=90.0, seed=0, snr=None, jobs=2):
 
     if not 1 <= n_films <= len(FILMS):
         raise ValueError(f"n_films lies between 1 and {len(FILMS)}, not at {n_films}")
-    root, snr = Path(root), _ratios(snr)
-    tasks = [(root, code, seed, index, _seconds(seconds), snr) for index, code in enumerate(list(FILMS)[:n_films])]
+    root, snr = Path(root), ratios(snr)
+    tasks = [(root, code, seed, index, durations(seconds), snr) for index, code in enumerate(list(FILMS)[:n_films])]
     files = [name for task in tasks for name in (f"{task[1]}/{task[1]}.mp4", f"{task[1]}/emotion/intended_1.dat")]
     arguments = {"n_films": n_films, "seconds": seconds, "seed": seed, "snr": snr}
-    _build(root, "cognimuse", arguments, files, lambda: {}, _write_film, tasks, jobs)
+    build_corpus(root, "cognimuse", arguments, files, lambda: {}, _write_film, tasks, jobs)
     return load_cognimuse(root)
 
 
@@ -85,8 +85,8 @@ def make_eimt16(root, *, n_clips=80, seconds=(8.0, 12.0), seed=0, snr=None, jobs
 
     if n_clips < 8:
         raise ValueError(f"n_clips is at least 8, not {n_clips}")
-    root, snr, rng = Path(root), _ratios(snr), np.random.default_rng(seed)
-    lengths = _seconds(np.sort(seconds))
+    root, snr, rng = Path(root), ratios(snr), np.random.default_rng(seed)
+    lengths = durations(np.sort(seconds))
     test = round(n_clips * TEST_SHARE)
     tasks = []
     for name, split, count in (("ACCEDE", "train", n_clips - test), ("MEDIAEVAL16_", "test", test)):
@@ -98,31 +98,49 @@ def make_eimt16(root, *, n_clips=80, seconds=(8.0, 12.0), seed=0, snr=None, jobs
     files = [f"data/{task[1]}.mp4" for task in tasks] + [f"annotations/{name}" for name in (
         "ACCEDEranking.txt", "ACCEDEsets.txt", "ACCEDEdescription.xml", "MEDIAEVAL16ranking.txt")]
     arguments = {"n_clips": n_clips, "seconds": list(seconds), "seed": seed, "snr": snr}
-    _build(root, "eimt16", arguments, files, lambda: _liris_annotations(tasks), _write_excerpt, tasks, jobs)
+    build_corpus(root, "eimt16", arguments, files, lambda: _liris_annotations(tasks), write_excerpt, tasks, jobs)
     return load_eimt16(root)
 
 
-def _ratios(snr):
+def ratios(snr):
+    """Signal-to-noise ratio of every modality, those not given taken from ``SNR``.
+
+    Raises:
+        ValueError: for an unknown modality, or a ratio not above 0
+    """
     unknown = sorted(set(snr or {}) - set(SNR))
     if unknown:
         raise ValueError(f"snr knows {', '.join(SNR)}, not {', '.join(unknown)}")
-    ratios = {name: float(ratio) for name, ratio in {**SNR, **(snr or {})}.items()}
-    if bad := [name for name, ratio in ratios.items() if not ratio > 0]:
-        raise ValueError(f"snr of {bad[0]} lies above 0, not at {ratios[bad[0]]}")
-    return ratios
+    known = {name: float(ratio) for name, ratio in {**SNR, **(snr or {})}.items()}
+    if bad := [name for name, ratio in known.items() if not ratio > 0]:
+        raise ValueError(f"snr of {bad[0]} lies above 0, not at {known[bad[0]]}")
+    return known
 
 
-def _seconds(seconds):
+def durations(seconds):
+    """The same seconds, refused with a ValueError where any is below 1."""
     if np.min(seconds) < 1:
         raise ValueError(f"seconds is at least 1, not {np.min(seconds)}")
     return seconds
 
 
-def _build(root, name, arguments, files, tables, write, tasks, jobs):
-    """Writes what is missing of a corpus; its mark, written last, says that it is complete."""
+def build_corpus(root, name, arguments, files, tables, write, tasks, jobs):
+    """Writes what is missing of a corpus; its mark, written last, says that it is complete.
+
+    Args:
+        root: folder of the corpus
+        name: of the corpus
+        arguments: what it was asked for with, kept in the mark
+        files: every file it consists of, relative to ``root``
+        tables: gives path to text of the files written at once
+        write: module-level function that writes the files of one task, called with its parts
+        tasks: arguments of ``write``, the root first and the clip second
+        jobs: processes
+    """
     from affectlib.corpora.base import SIMULATED_MARK, CorpusFormatError
 
-    mark = {"corpus": name, "arguments": arguments, "affectlib": __version__, "source": _source(write), "files": files}
+    mark = {"corpus": name, "arguments": arguments, "affectlib": __version__, "source": _source(write, tables),
+            "files": files}
     final, begun = root / SIMULATED_MARK, root / f"begun.{SIMULATED_MARK}"
     old = next((json.loads(path.read_text()) for path in (final, begun) if path.is_file()), None)
     own = set() if old is None else set(old["files"])
@@ -137,9 +155,9 @@ def _build(root, name, arguments, files, tables, write, tasks, jobs):
     if final.is_file() and not missing:
         return
     text = json.dumps(mark, indent=1).encode()
-    _put(begun, text)
+    put(begun, text)
     for path, table in tables().items():
-        _put(root / path, table.encode())
+        put(root / path, table.encode())
     tasks = [task for task in tasks if any(task[1] in path for path in missing)]
     if jobs > 1 and len(tasks) > 1:
         with ProcessPoolExecutor(min(jobs, len(tasks)), multiprocessing.get_context("spawn"), _start_worker) as pool:
@@ -147,13 +165,14 @@ def _build(root, name, arguments, files, tables, write, tasks, jobs):
     else:
         for task in tasks:
             write(*task)
-    _put(final, text)
+    put(final, text)
     begun.unlink(missing_ok=True)
 
 
-def _source(write):
-    """Hash of the code that draws and composes, and of the module that writes; comments and layout do not count."""
-    names = sorted({"affect", "corpora", "face", "score", "stage", write.__module__.rpartition(".")[2]})
+def _source(*writers):
+    """Hash of the code that draws and composes, and of the modules that write; comments and layout do not count."""
+    used = {writer.__module__.rpartition(".")[2] for writer in writers}
+    names = sorted({"affect", "corpora", "face", "score", "stage"} | used)
     texts = [Path(__file__).with_name(f"{name}.py").read_text(encoding="utf-8") for name in names]
     return hashlib.sha256("".join(ast.dump(ast.parse(text)) for text in texts).encode()).hexdigest()
 
@@ -164,7 +183,7 @@ def _start_worker():
     threading.Thread(target=lambda: (multiprocessing.parent_process().join(), os._exit(1)), daemon=True).start()
 
 
-def _put(path, content):
+def put(path, content):
     """Writes a whole file or none."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
@@ -172,35 +191,38 @@ def _put(path, content):
     os.replace(part, path)
 
 
-def _film_rng(seed, film):
+def film_rng(seed, film):
+    """What a film draws its look, actors and instrument from: one generator per source film."""
     return np.random.default_rng([seed, 1, film])
 
 
 def _write_film(root, code, seed, index, seconds, snr):
     rng = np.random.default_rng([seed, 0, index])
     times, valence, arousal = course(seconds, hertz=ANNOTATION_HERTZ, rng=rng)
-    pictures, signal = _render(valence, arousal, snr, rng, _film_rng(seed, index))
+    pictures, signal = render(valence, arousal, snr, rng, film_rng(seed, index))
     held = times < LEAD_IN[0]
     rows = np.stack([times, np.where(held, LEAD_IN[1], valence), np.where(held, LEAD_IN[2], arousal)], 1)
-    _put(root / code / "emotion" / "intended_1.dat", "".join(f"{t:.2f} {v:.4f} {a:.4f}\n" for t, v, a in rows).encode())
-    _put(root / code / f"{code}.mp4", encode(pictures, signal))
+    put(root / code / "emotion" / "intended_1.dat", "".join(f"{t:.2f} {v:.4f} {a:.4f}\n" for t, v, a in rows).encode())
+    put(root / code / f"{code}.mp4", encode(pictures, signal))
 
 
-def _excerpt_course(seed, index, seconds, level):
+def excerpt_course(seed, index, seconds, level):
+    """One excerpt's generator, valence and arousal over time, around its level."""
     rng = np.random.default_rng([seed, 0, index])
     return rng, *course(seconds, hertz=ANNOTATION_HERTZ, rng=rng, mean=level, deviation=0.12)[1:]
 
 
-def _write_excerpt(root, clip, seed, index, seconds, snr, level, frame_rate=FRAME_RATE):
-    rng, valence, arousal = _excerpt_course(seed, index, seconds, level)
+def write_excerpt(root, clip, seed, index, seconds, snr, level, frame_rate=FRAME_RATE):
+    """Renders one excerpt into ``data/``; every ``EXCERPTS_PER_FILM`` share a source film's look."""
+    rng, valence, arousal = excerpt_course(seed, index, seconds, level)
     film = int(clip[-5:]) // EXCERPTS_PER_FILM + (5000 if clip.startswith("MEDIAEVAL") else 0)
-    rendered = _render(valence, arousal, snr, rng, _film_rng(seed, film), frame_rate)
-    _put(root / "data" / f"{clip}.mp4", encode(*rendered, frame_rate=frame_rate))
+    rendered = render(valence, arousal, snr, rng, film_rng(seed, film), frame_rate)
+    put(root / "data" / f"{clip}.mp4", encode(*rendered, frame_rate=frame_rate))
 
 
 def _liris_annotations(tasks):
     """The four annotation files of the excerpts: path to text."""
-    means = {clip: 3 + 2 * np.mean(_excerpt_course(seed, index, seconds, level)[1:], axis=1)
+    means = {clip: 3 + 2 * np.mean(excerpt_course(seed, index, seconds, level)[1:], axis=1)
              for _, clip, seed, index, seconds, _, level in tasks}
     train = [task for task in tasks if task[1].startswith("ACCEDE")]
     values = np.array([means[task[1]] for task in train])
@@ -223,9 +245,9 @@ def _liris_annotations(tasks):
     return {f"annotations/{name}": "\n".join(lines) + "\n" for name, lines in texts.items()}
 
 
-def _render(valence, arousal, snr, rng, film_rng, frame_rate=FRAME_RATE):
+def render(valence, arousal, snr, rng, look_rng, frame_rate=FRAME_RATE):
     """Pictures and sound of a course, each modality showing its own noisy view of it."""
-    look, instrument = Look.draw(film_rng), Instrument.draw(film_rng)
+    look, instrument = Look.draw(look_rng), Instrument.draw(look_rng)
     shown = {name: np.stack([view(signal, ratio, rng, hertz=ANNOTATION_HERTZ) for signal in (valence, arousal)], 1)
              for name, ratio in snr.items()}
     every = round(ANNOTATION_HERTZ / frame_rate)

@@ -1,0 +1,355 @@
+"""AFEW-VA: what the simulator writes the loader reads, and every damage has a name; moods, changes, windows, folds."""
+
+import json
+import os
+import shutil
+import zipfile
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+from affectlib.corpora import (
+    Corpus,
+    CorpusFormatError,
+    CorpusNotFoundError,
+    change_label,
+    frame_array,
+    load_afew_va,
+    mood_label,
+    mood_windows,
+    subject_folds,
+    windows,
+    with_mood,
+)
+from affectlib.simulate import make_afew_va
+
+CLIPS = {"001": "Ann", "002": "Bob", "003": "Ann"}
+FRAMES = 6
+
+
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory):
+    return make_afew_va(tmp_path_factory.mktemp("afew") / "va", n_clips=40, frames=(6, 12), jobs=1)
+
+
+def write(root, part=""):
+    """Three clips of six frames each, clip and frame number in the colour, a face in the middle."""
+    for clip, actor in CLIPS.items():
+        folder = root / part / clip
+        folder.mkdir(parents=True)
+        frames = {}
+        for i in range(FRAMES):
+            picture = np.full((48, 60, 3), (0, 10 * i, 50 * int(clip)), np.uint8)
+            picture[14:34, 20:40] = 255
+            cv2.imwrite(str(folder / f"{i:05d}.png"), picture)
+            points = [[20 + 19 * (n % 2), 14 + 19 * (n // 2 % 2)] for n in range(68)]
+            frames[f"{i:05d}"] = {"landmarks": points, "arousal": 1, "valence": i - 2}
+        (folder / f"{clip}.json").write_text(json.dumps({"actor": actor, "video_id": clip, "frames": frames}))
+    return root
+
+
+def edit(path, change):
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+@pytest.fixture
+def root(tmp_path):
+    return write(tmp_path / "afew_va")
+
+
+def test_clips_and_frames_as_they_stand(root):
+    corpus = load_afew_va(root)
+    assert corpus.clips["clip"].tolist() == list(CLIPS) and corpus.clips["group"].tolist() == list(CLIPS.values())
+    rows = corpus.annotations[corpus.annotations["clip"] == "002"]
+    assert rows["frame"].tolist() == list(range(FRAMES)) and rows["valence"].tolist() == [-2, -1, 0, 1, 2, 3]
+    assert rows["time"].tolist() == [i / 25 for i in range(FRAMES)]
+    assert rows[["left", "top", "right", "bottom"]].to_numpy().tolist() == [[20, 14, 39, 33]] * FRAMES
+    assert not corpus.simulated and corpus.skipped == ()
+
+
+def test_parts_nested_one_level_and_cropped_twins(tmp_path):
+    root = write(tmp_path / "afew_va", part="01")
+    shutil.copytree(root / "01" / "001", root / "01" / "001_cropped")
+    assert load_afew_va(root).clips["clip"].tolist() == list(CLIPS)
+
+
+def test_zip_parts_are_unpacked_once(tmp_path):
+    made, root = write(tmp_path / "made"), tmp_path / "afew_va"
+    root.mkdir()
+    shutil.make_archive(str(root / "01"), "zip", made)
+    assert len(load_afew_va(root)) == 3
+    stamp = os.stat(root / "01" / "001" / "00000.png").st_mtime_ns
+    assert len(load_afew_va(root)) == 3
+    assert os.stat(root / "01" / "001" / "00000.png").st_mtime_ns == stamp
+
+
+@pytest.mark.parametrize("name", ["../escaped.txt", "/escaped.txt", "a/../../escaped.txt", "..\\escaped.txt"])
+def test_zip_cannot_leave_its_folder(root, name):
+    with zipfile.ZipFile(root / "02.zip", "w") as part:
+        part.writestr("fine.txt", "x")
+        part.writestr(name, "x")
+    with pytest.raises(CorpusFormatError, match=r"02\.zip.*escaped"):
+        load_afew_va(root)
+    assert not list(root.parent.rglob("escaped.txt")) and not (root / "02").exists()
+    assert not list(root.glob(".*part*"))
+
+
+def test_cut_zip_is_named(root):
+    shutil.make_archive(str(root / "02"), "zip", root / "001")
+    whole = (root / "02.zip").read_bytes()
+    (root / "02.zip").write_bytes(whole[:len(whole) // 2])
+    with pytest.raises(CorpusFormatError, match=r"02\.zip.*whole zip"):
+        load_afew_va(root)
+
+
+def test_missing_corpus_says_where_to_ask(tmp_path):
+    with pytest.raises(CorpusNotFoundError, match=r"AFEW-VA.*ibug"):
+        load_afew_va(tmp_path / "nowhere")
+    with pytest.raises(CorpusNotFoundError, match="looked for"):
+        load_afew_va(tmp_path)
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+def valence(value):
+    return lambda root: edit(root / "002/002.json", lambda c: c["frames"]["00003"].update(valence=value))
+
+
+DAMAGE = {
+    "truncated png": (lambda root: truncate(root / "002/00003.png"), "00003.png: expected a whole png"),
+    "empty png": (lambda root: (root / "002/00003.png").write_bytes(b""), "00003.png: expected a whole png"),
+    "missing frame": (lambda root: (root / "002/00003.png").unlink(), "00003.png: expected this frame"),
+    "no json": (lambda root: (root / "002/002.json").unlink(), "002.json: expected this file"),
+    "broken json": (lambda root: truncate(root / "002/002.json"), "002.json, row 1: expected JSON"),
+    "binary json": (lambda root: (root / "002/002.json").write_bytes(b"\xff\xfe\x81"), "002.json: expected text"),
+    "no actor": (lambda root: edit(root / "002/002.json", lambda c: c.pop("actor")), "002.json: expected actor"),
+    "no frames": (lambda root: edit(root / "002/002.json", lambda c: c.pop("frames")), "expected frames"),
+    "valence 11": (valence(11), "row frame 00003: expected valence as an integer in .-10, 10., found 11"),
+    "valence between": (valence(1.5), "expected valence as an integer"),
+    "valence nan": (valence(float("nan")), "expected valence as an integer"),
+    "valence text": (valence("3"), "expected valence as an integer"),
+    "67 landmarks": (lambda root: edit(root / "002/002.json", lambda c: c["frames"]["00003"]["landmarks"].pop()),
+                     "row frame 00003: expected 68 landmarks"),
+    "frame name": (lambda root: edit(root / "002/002.json", lambda c: c["frames"].update(x=c["frames"]["00003"])),
+                   "row frame x: expected a frame by its five digits"),
+    "two of one id": (lambda root: shutil.copytree(root / "002", root / "09" / "002"), "expected each clip once"),
+}
+
+
+@pytest.mark.parametrize(("hurt", "message"), DAMAGE.values(), ids=DAMAGE)
+def test_damage_is_named_or_skipped_and_counted(root, hurt, message):
+    hurt(root)
+    with pytest.raises(CorpusFormatError, match=message) as caught:
+        load_afew_va(root)
+    assert "002" in str(caught.value.path)
+    corpus = load_afew_va(root, on_error="skip")
+    assert corpus.clips["clip"].tolist() == ["001", "003"]
+    assert len(corpus.skipped) == 1 and corpus.skipped[0].startswith("002: ")
+    assert set(corpus.annotations["clip"]) == {"001", "003"}
+
+
+def test_frames_follow_the_annotations(root):
+    corpus = load_afew_va(root)
+    pictures = frame_array(corpus, crop="frame", size=8, store=root.parent / "store", jobs=1)
+    assert pictures.shape == (18, 8, 8, 3) and pictures.dtype == np.uint8 and isinstance(pictures, np.memmap)
+    assert pictures[:, 0, 0].tolist() == [[50 * c, 10 * i, 0] for c in (1, 2, 3) for i in range(FRAMES)]  # RGB
+
+
+def test_face_is_the_square_around_the_landmarks_and_black_without(root):
+    edit(root / "001/001.json", lambda c: c["frames"]["00002"].update(landmarks=None))
+    corpus = load_afew_va(root)
+    assert corpus.annotations["left"].isna().tolist() == [i == 2 for i in range(18)]
+    pictures = frame_array(corpus, size=27, store=root.parent / "store", jobs=1)
+    seen = (pictures[5] == 255).all(-1)  # a face of 20 in a square of 1.4 x 19
+    assert 19 <= seen.any(0).sum() <= 21 and 19 <= seen.any(1).sum() <= 21 and seen[13, 13]
+    assert (pictures[2] == 0).all() and (pictures[1] != 0).any()
+
+
+def test_face_at_the_edge_repeats_the_edge(root):
+    points = [[0 + 10 * (n % 2), 0 + 10 * (n // 2 % 2)] for n in range(68)]
+    edit(root / "003/003.json", lambda c: c["frames"]["00005"].update(landmarks=points))
+    pictures = frame_array(load_afew_va(root), size=8, store=root.parent / "store", jobs=1)
+    assert (pictures[17] == (150, 50, 0)).all()
+
+
+def test_frames_resume_and_notice_change(root, monkeypatch):
+    corpus, store = load_afew_va(root), root.parent / "store"
+    png = (root / "003/00000.png").read_bytes()
+    (root / "003/00000.png").write_bytes(png[:40] + b"\0\0\0\0" + png[44:])  # its end is whole: seen when decoded
+    with pytest.raises(CorpusFormatError, match=r"003.00000\.png: expected a png that can be decoded"):
+        frame_array(corpus, crop="frame", store=store, jobs=1)
+    assert len(list(store.glob("afew_va-00[12]-*.npy"))) == 2 and not list(store.glob("*frame*"))
+    (root / "003/00000.png").write_bytes(png)
+    decoded = []
+    real = cv2.imread
+    monkeypatch.setattr(cv2, "imread", lambda path: decoded.append(path) or real(path))
+    first = frame_array(corpus, crop="frame", store=store, jobs=1)
+    assert len(decoded) == FRAMES and len(list(store.iterdir())) == 1
+    assert (frame_array(corpus, crop="frame", store=store, jobs=1) == first).all() and len(decoded) == FRAMES
+    os.utime(root / "001/00000.png", (1, 1))  # older than before: changed all the same
+    assert (frame_array(corpus, crop="frame", store=store, jobs=1) == first).all() and len(decoded) == 4 * FRAMES
+
+
+def test_frames_in_processes_are_the_same(root):
+    corpus = load_afew_va(root)
+    one, two = (frame_array(corpus, store=root.parent / f"store{jobs}", jobs=jobs) for jobs in (1, 2))
+    assert (one == two).all()
+    with pytest.raises(ValueError, match="crop"):
+        frame_array(corpus, crop="mouth")
+
+
+def slow_mood(valence):
+    """Every run of equal values, one by one."""
+    best = None
+    for start in range(len(valence)):
+        end = start
+        while end < len(valence) and valence[end] == valence[start]:
+            end += 1
+        key = (end - start, valence.count(valence[start]), -start)
+        if best is None or key > best[0]:
+            best = (key, valence[start])
+    return -1 if best[1] < -3 else 1 if best[1] > 3 else 0
+
+
+def test_mood_is_the_longest_run_written_out():
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        values = np.repeat(rng.integers(-6, 7, 6), rng.integers(1, 4, 6)).tolist()
+        assert mood_label(values) == slow_mood(values)
+
+
+@pytest.mark.parametrize(("values", "rule", "mood"), [
+    ([5, 5, 0, 0, 5], "longest_run", 1),   # runs of two: 5 has more frames in all
+    ([0, 0, 5, 5], "longest_run", 0),      # nothing between them: the earlier
+    ([0, 0, 0, 5, 1, 5, 2, 5, 5], "longest_run", 0), ([0, 0, 0, 5, 1, 5, 2, 5, 5], "mode", 1),
+    ([0, 5, 5, 0], "mode", 0),
+    ([4, 5, 6, 0, 0], "longest_run", 0), ([4, 5, 6, 0, 0], "class_run", 1),
+    ([-3], "longest_run", 0), ([-4], "class_run", -1), ([3], "mode", 0), ([4], "mode", 1),
+])
+def test_mood_rules(values, rule, mood):
+    assert mood_label(values, rule=rule) == mood
+
+
+def test_change_is_the_sign_of_the_difference():
+    values = np.random.default_rng(1).integers(-10, 11, 30)
+    for k in (2, 5, 9):
+        expected = [int(np.sign(values[t] - values[t - k + 1])) for t in range(k - 1, 30)]
+        assert change_label(values, k).tolist() == expected
+
+
+def test_windows_of_numbers_with_gaps():
+    numbers = [0, 1, 2, 3, 7, 8, 9, 11]
+    expected = [i for i in range(6) if numbers[i:i + 3] == list(range(numbers[i], numbers[i] + 3))]
+    assert windows(numbers, 3).tolist() == expected == [0, 1, 4]
+    assert windows(10, 3).tolist() == list(range(8)) and windows(4, 5).tolist() == []
+
+
+@pytest.mark.parametrize("call", [
+    lambda: mood_label([]), lambda: mood_label([1, np.nan]), lambda: mood_label([1], rule="loudest"),
+    lambda: change_label([1, 2], 1), lambda: change_label([1, 2], 3), lambda: windows([3, 2], 2), lambda: windows(3, 0),
+])
+def test_labels_refuse_nonsense(call):
+    with pytest.raises(ValueError):
+        call()
+
+
+def test_a_gap_breaks_a_window_and_shifts_none(root):
+    (root / "001/00002.png").unlink()
+    edit(root / "001/001.json", lambda c: c["frames"].pop("00002"))
+    edit(root / "003/003.json", lambda c: c["frames"]["00000"].update(landmarks=None))
+    corpus = with_mood(load_afew_va(root))
+    table = mood_windows(corpus, 3)
+    first = corpus.annotations.iloc[table["start"]]
+    assert first["clip"].tolist() == table["clip"].tolist()
+    assert first["frame"].tolist() == [3, *range(4), *range(4)]
+    for start in table["start"]:
+        rows = corpus.annotations.iloc[start:start + 3]
+        assert rows["clip"].nunique() == 1 and rows["frame"].diff()[1:].eq(1).all()
+    assert table["change"].eq(1).all() and table["mood"].eq(0).all()
+    assert len(mood_windows(corpus, 3, landmarks=True)) == len(table) - 1
+
+
+def test_simulated_corpus_is_read_back(simulated):
+    counts = with_mood(simulated).clips["mood"].value_counts()
+    assert simulated.simulated and len(simulated) == 40
+    assert counts.to_dict() == {0: 27, -1: 9, 1: 4}  # 59 : 400 : 141 of 600
+    lengths = simulated.annotations.groupby("clip")["frame"].max() + 1
+    assert lengths.between(6, 12).all() and simulated.clips["group"].nunique() == 16
+    boxes = simulated.annotations[["left", "top", "right", "bottom"]].dropna().to_numpy()
+    assert (boxes[:, :2] > -20).all() and ((boxes[:, 2:] - boxes[:, :2]) > 30).all()
+
+
+def test_simulated_landmarks_lie_on_the_face(simulated):
+    from affectlib.simulate.afew_va import SIZE, landmarks
+    from affectlib.simulate.face import Actor, draw_face
+
+    actor, pose = Actor.draw(np.random.default_rng(0)), {"centre": (90, 72), "size": 80, "yaw": 0.1, "roll": 0.05}
+    picture = np.zeros((*SIZE[::-1], 3), np.uint8)
+    draw_face(picture, actor, {12: 1.0, 25: 0.8}, **pose)
+    points = landmarks(actor, {12: 1.0, 25: 0.8}, **pose)
+    assert points.shape == (68, 2)
+    inside = np.rint(points[17:]).astype(int)
+    assert (picture[inside[:, 1], inside[:, 0]].sum(1) > 0).all()
+    mouth, brows = points[48:68].mean(0), points[17:27].mean(0)
+    assert mouth[1] > points[30, 1] > brows[1] and points[36, 0] < points[45, 0]
+
+
+def test_simulation_repeats_and_is_completed_to_the_same_bytes(tmp_path):
+    options = {"n_clips": 10, "frames": (5, 6), "jobs": 1, "seed": 3}
+    make_afew_va(tmp_path / "a", **options)
+    make_afew_va(tmp_path / "b", **options)
+    (tmp_path / "b/004/00002.png").unlink()
+    make_afew_va(tmp_path / "b", **options)
+    files = sorted(path.relative_to(tmp_path / "a") for path in (tmp_path / "a").rglob("*.*"))
+    assert all((tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes() for name in files)
+    with pytest.raises(ValueError, match="clips"):
+        make_afew_va(tmp_path / "c", n_clips=1)
+
+
+def corpus_of(moods, actors):
+    clips = pd.DataFrame({"clip": [f"{i:03d}" for i in range(len(moods))], "path": "", "group": actors, "split": "",
+                          "seconds": 1.0, "mood": moods})
+    rows = pd.DataFrame({"clip": [], "time": [], "valence": [], "arousal": []})
+    return Corpus("toy", clips, rows, (), (-10, 10), 25.0, "", "", True)
+
+
+@pytest.fixture(scope="module")
+def toy():
+    rng = np.random.default_rng(0)
+    return corpus_of(rng.permutation(np.repeat([-1, 0, 1], [28, 80, 12])), [f"A{i}" for i in rng.integers(0, 48, 120)])
+
+
+def test_no_actor_in_two_folds_and_every_clip_tested_once(toy):
+    folds = subject_folds(toy)
+    groups, moods = toy.clips["group"].to_numpy(), toy.clips["mood"].to_numpy()
+    assert sorted(np.concatenate([fold.test for fold in folds])) == list(range(120))
+    for fold in folds:
+        sides = [set(groups[part]) for part in (fold.train, fold.validation, fold.test)]
+        assert not sides[0] & sides[1] and not sides[0] & sides[2] and not sides[1] & sides[2]
+        assert len(fold.train) + len(fold.validation) + len(fold.test) == 120
+        share = [np.mean(moods[fold.test] == mood) for mood in (-1, 0, 1)]
+        assert share == pytest.approx([28 / 120, 80 / 120, 0.1], abs=0.12)
+
+
+def test_folds_are_frozen_with_the_corpus(toy, tmp_path, monkeypatch):
+    drawn = subject_folds(toy, folder=tmp_path)
+    monkeypatch.setattr("sklearn.model_selection.StratifiedGroupKFold", None)  # cannot draw any more
+    again = subject_folds(toy, folder=tmp_path)
+    assert all((a.test == b.test).all() and (a.train == b.train).all() for a, b in zip(drawn, again, strict=True))
+    file, = tmp_path.iterdir()
+    edit(file, lambda content: content.update(corpus="another"))
+    with pytest.raises(ValueError, match="another corpus"):
+        subject_folds(toy, folder=tmp_path)
+    with pytest.raises(TypeError):  # other moods: another file, to be drawn
+        subject_folds(corpus_of(-toy.clips["mood"].to_numpy(), toy.clips["group"]), folder=tmp_path)
+
+
+def test_folds_need_actors():
+    with pytest.raises(ValueError, match="2 actors"):
+        subject_folds(corpus_of([0, 0, 1], ["A", "B", "A"]))

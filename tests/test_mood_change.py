@@ -1,0 +1,299 @@
+"""Every model of mood_change: shapes, gradients, the stacked training against Conv3d, and the 2-CNN's finding."""
+
+import copy
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from affectlib.models.mood_change import FusionMLP, MoodCNN, TwoBranchCNN, distillation_loss, grad_cam
+from affectlib.models.mood_change_stack import Task, Windows, _Branches, _Fusions, fit_folds, vote
+
+
+def fusion():
+    return FusionMLP(MoodCNN(), MoodCNN())
+
+
+MODELS = {"1-CNN": MoodCNN, "2-CNN": TwoBranchCNN, "2-CNN shared": lambda: TwoBranchCNN(shared="convolutions"),
+          "2-CNN+MLP": fusion}
+
+
+def pictures(n, k=5, seed=0):
+    return torch.randint(0, 256, (n, k, 32, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture(scope="module")
+def toy():
+    """Twelve clips of ten frames each, whose brightness is their mood; brightness rises, stays or falls."""
+    rng = np.random.default_rng(0)
+    moods, changes = np.arange(12) % 3, np.arange(12) // 3 % 3
+    level = 60 + 60 * moods[:, None] + 5 * (changes[:, None] - 1) * np.arange(10) + rng.normal(0, 1, (12, 10))
+    frames = level.reshape(-1, 1, 1, 1) + rng.normal(0, 8, (120, 32, 32, 3))
+    start = (np.arange(12)[:, None] * 10 + np.arange(6)).ravel()
+    clip = np.repeat(np.arange(12), 6)
+    targets = {"mood": torch.tensor(moods[clip]), "change": torch.tensor(changes[clip])}
+    return Windows(torch.tensor(frames.clip(0, 255).astype(np.uint8)), torch.tensor(start), 5, clip, targets)
+
+
+FOLD = SimpleNamespace(name="fold", train=np.arange(6), validation=np.arange(6, 9), test=np.arange(9, 12))
+
+
+@pytest.mark.parametrize("build", MODELS.values(), ids=MODELS)
+def test_shape_gradient_and_head_of_embed(build):
+    torch.manual_seed(0)
+    model, x = build(), pictures(6)
+    logits = [branch(x) for branch in model.branches]
+    assert all(said.shape == (6, 3) and said.isfinite().all() for said in logits)
+    sum(F.cross_entropy(said, torch.tensor([0, 1, 2, 0, 1, 2])) for said in logits).backward()
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
+    frozen = [name for name, p in model.named_parameters() if not p.requires_grad]
+    assert (len(frozen) > 0) == isinstance(model, FusionMLP)
+    model.eval()
+    with torch.no_grad():
+        embedding = model.embed(x)
+        head = model.head if isinstance(model, MoodCNN | FusionMLP) else model.mood.head
+        assert torch.equal(model(x), head(embedding))
+    assert embedding.shape == (6, 256 if isinstance(model, FusionMLP) else 512)
+
+
+def test_parameters_counted_by_hand():
+    convolutions = 16 * (3 * 27 + 1) + 32 * (16 * 27 + 1) + 32 * (32 * 27 + 1) + 2 * 32
+    dense, head = 512 * (32 + 1), 3 * (512 + 1)
+    assert sum(p.numel() for p in MoodCNN().parameters()) == convolutions + dense + head
+    assert sum(p.numel() for p in TwoBranchCNN().parameters()) == 2 * (convolutions + dense + head)
+    shared = TwoBranchCNN(shared="convolutions")
+    assert sum(p.numel() for p in shared.parameters()) == convolutions + 2 * (dense + head)
+    mlp = 512 * (1024 + 1) + 256 * (512 + 1) + 3 * (256 + 1)
+    assert sum(p.numel() for p in fusion().parameters() if p.requires_grad) == mlp
+    with pytest.raises(ValueError, match="shared"):
+        TwoBranchCNN(shared="everything")
+
+
+def test_same_padding_leaves_one_cell():
+    shapes = []
+    model = MoodCNN()
+    for layer in model.convolutions:
+        layer.register_forward_hook(lambda _m, _x, y: shapes.append(tuple(y.shape[2:])))
+    model.eval()(pictures(1))
+    assert [s for i, s in enumerate(shapes) if i % 3 != 1][:6] == [
+        (2, 11, 11), (1, 6, 6), (1, 2, 2), (1, 1, 1), (1, 1, 1), (1, 1, 1)]
+
+
+def test_pooling_at_the_edge_averages_what_is_there():
+    x = torch.randn(1, 1, 3, 3, 3)
+    pooled = MoodCNN().convolutions[2](x)
+    assert pooled.shape == (1, 1, 2, 2, 2)
+    assert pooled[0, 0, 1, 1, 1] == pytest.approx(float(x[0, 0, 2, 2, 2]), abs=1e-6)
+    assert pooled[0, 0, 0, 0, 1] == pytest.approx(float(x[0, 0, :2, :2, 2].mean()), abs=1e-6)
+
+
+def mood_gradients(model, x, mood, change, *, with_change):
+    torch.manual_seed(1)  # one dropout for both
+    model.train().zero_grad()
+    branches = model.branches
+    loss = F.cross_entropy(branches[0](x), mood)
+    if with_change:
+        loss = loss + F.cross_entropy(branches[1](x), change)
+    loss.backward()
+    return {name: p.grad.clone() for name, p in branches[0].named_parameters()}
+
+
+def test_change_loss_cannot_move_the_mood_branch_of_the_papers_network():
+    torch.manual_seed(0)
+    model, x = TwoBranchCNN(), pictures(32)
+    mood, change = (torch.randint(0, 3, (32,)) for _ in range(2))
+    alone, both = (mood_gradients(copy.deepcopy(model), x, mood, change, with_change=w) for w in (False, True))
+    single = mood_gradients(copy.deepcopy(model.mood), x, mood, change, with_change=False)
+    assert all(torch.equal(alone[name], both[name]) and torch.equal(alone[name], single[name]) for name in alone)
+
+
+def test_shared_convolutions_feel_the_change_loss_and_the_rest_does_not():
+    torch.manual_seed(0)
+    model, x = TwoBranchCNN(shared="convolutions"), pictures(32)
+    mood, change = (torch.randint(0, 3, (32,)) for _ in range(2))
+    alone, both = (mood_gradients(copy.deepcopy(model), x, mood, change, with_change=w) for w in (False, True))
+    for name in alone:
+        assert torch.equal(alone[name], both[name]) != name.startswith("convolutions"), name
+
+
+def test_distillation_loss_written_out():
+    rng = np.random.default_rng(0)
+    target, student, teacher = rng.integers(0, 3, 7), rng.normal(size=(7, 3)), rng.normal(size=(7, 3))
+    alpha, temperature = 0.15, 7.0
+
+    def softmax(z):
+        return [np.exp(v) / sum(np.exp(w) for w in z) for v in z]
+
+    total = 0.0
+    for y, s, t in zip(target, student, teacher, strict=True):
+        p, q = softmax(t / temperature), softmax(s / temperature)
+        divergence = sum(a * np.log(a / b) for a, b in zip(p, q, strict=True))
+        total += -alpha * np.log(softmax(s)[y]) + (1 - alpha) * temperature**2 * divergence
+    found = distillation_loss(*map(torch.tensor, (target, student, teacher)), alpha=alpha, temperature=temperature)
+    assert float(found) == pytest.approx(total / 7, rel=1e-6)
+    student, target = torch.tensor(student), torch.tensor(target)
+    plain = distillation_loss(target, student, torch.tensor(teacher), alpha=1.0)
+    assert float(plain) == pytest.approx(float(F.cross_entropy(student, target)), rel=1e-6)
+    same = distillation_loss(target, student, student, alpha=0.0)
+    assert float(same) == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize("k", [3, 5, 9, 15])
+def test_stack_equals_conv3d_and_its_gradient(k):
+    torch.manual_seed(0)
+    models = [MoodCNN(dropout=0.0), MoodCNN(dropout=0.0)]
+    two = TwoBranchCNN(shared="convolutions", dropout=0.0)
+    branches, owners = [*models, *two.branches], [0, 1, 2, 2]
+    frames = torch.randint(0, 256, (40, 32, 32, 3), dtype=torch.uint8)
+    windows = Windows(frames, torch.arange(20), k, np.arange(20), {})
+    rows, target = torch.arange(20), torch.randint(0, 3, (4, 20))
+    stack = _Branches(branches, owners)
+    losses = distillation_loss(target, stack.logits(windows, rows, training=True), torch.zeros(4, 20, 3), alpha=1.0)
+    losses.sum().backward()
+    plain = [F.cross_entropy(branch(windows.take(rows)), y) for branch, y in zip(branches[:3], target, strict=False)]
+    running = two.mood.convolutions[10].running_mean.clone()
+    plain.append(F.cross_entropy(branches[3](windows.take(rows)), target[3]))
+    assert torch.allclose(losses, torch.stack(plain), atol=1e-5)
+    sum(plain).backward()
+    for part, modules in ((stack.convolutions, [*(m.convolutions for m in models), two.mood.convolutions]),
+                          (stack.dense, [b.dense for b in branches]), (stack.head, [b.head for b in branches])):
+        for name, stacked in part.parameters.items():
+            for i, module in enumerate(modules):
+                own = module.get_parameter(name).grad
+                assert torch.allclose(stacked.grad[i], own, atol=2e-6 + 1e-4 * float(own.abs().max())), (name, i)
+    assert torch.allclose(stack.convolutions["10.running_mean"][2], running, atol=1e-6)
+
+
+def test_stacked_fusion_equals_the_model(toy):
+    torch.manual_seed(0)
+    models, rows = [fusion(), fusion()], torch.arange(len(toy))
+    for model in models:
+        model.mood(toy.take(rows))  # running statistics other than at the start
+    with torch.no_grad():
+        stacked = _Fusions(models, [0, 1], toy).logits(toy, rows)
+        plain = torch.stack([model.eval()(toy.take(rows)) for model in models])
+    assert torch.allclose(stacked, plain, atol=1e-5)
+
+
+def test_training_equals_a_plain_loop(toy):
+    """Without dropout: same order of windows, Adam, evaluation; the epoch of least validation loss is kept.
+
+    Adam carries the last digit of a small gradient into the weights, hence the tolerance.
+    """
+    fitted, = fit_folds(lambda fold, seed: {"a": Task(MoodCNN(dropout=0.0))}, toy, [FOLD], seeds=(4,), epochs=5,
+                        batch_size=10)
+    torch.manual_seed(4)
+    model = MoodCNN(dropout=0.0)
+    optimiser = torch.optim.Adam(model.parameters(), 1e-3)
+    parts = {name: torch.tensor(np.flatnonzero(np.isin(toy.clip, clips))) for name, clips in vars(FOLD).items()
+             if name != "name"}
+    losses, states = [], []
+    for epoch in range(1, 6):
+        order = parts["train"][torch.randperm(36, generator=torch.Generator().manual_seed(epoch))]
+        model.train()
+        for start in (0, 10, 20):  # whole batches only
+            rows = order[start:start + 10]
+            optimiser.zero_grad()
+            F.cross_entropy(model(toy.take(rows)), toy.targets["mood"][rows]).backward()
+            optimiser.step()
+        model.eval()
+        with torch.no_grad():
+            held = parts["validation"]
+            losses.append(float(F.cross_entropy(model(toy.take(held)), toy.targets["mood"][held])))
+            states.append((copy.deepcopy(model.state_dict()), model(toy.take(parts["test"]))))
+    assert fitted.epochs["validation_loss"].tolist() == pytest.approx(losses, rel=5e-3)
+    best = int(np.argmin(losses))
+    assert fitted.best_epoch == best + 1
+    assert torch.allclose(fitted.logits["clean"], states[best][1], atol=0.02)
+    with torch.no_grad():
+        assert torch.allclose(fitted.model(toy.take(fitted.test)), fitted.logits["clean"], atol=1e-5)
+
+
+def everything(fold, seed):
+    return {"mood": Task(MoodCNN()), "change": Task(MoodCNN(), ("change",)),
+            "2-CNN": Task(TwoBranchCNN(), ("mood", "change")),
+            "shared": Task(TwoBranchCNN(shared="convolutions"), ("mood", "change"))}
+
+
+@pytest.fixture(scope="module")
+def trained(toy):
+    return {(run.name, run.seed): run for run in fit_folds(everything, toy, [FOLD], seeds=(0, 1), epochs=25,
+                                                           batch_size=12)}
+
+
+@pytest.mark.parametrize("name", ["mood", "change", "2-CNN", "shared"])
+def test_every_network_learns_the_toy_and_keeps_its_best(trained, toy, name):
+    run = trained[name, 0]
+    truth = toy.targets["change" if name == "change" else "mood"][run.test]
+    least = 0.9 if name != "change" else 0.6
+    assert (run.logits["clean"].argmax(-1) == truth).double().mean() >= least
+    assert run.epochs["validation_loss"].idxmin() + 1 == run.best_epoch
+    assert len(run.epochs) == 25 and not run.model.training
+    paper, clean = (F.cross_entropy(run.logits[kind], truth) for kind in ("paper", "clean"))
+    assert paper <= clean  # chosen on the test windows themselves
+
+
+def test_training_repeats_under_a_seed_and_differs_without(trained, toy):
+    again = {(run.name, run.seed): run for run in fit_folds(everything, toy, [FOLD], seeds=(0, 1), epochs=25,
+                                                            batch_size=12)}
+    assert all(torch.equal(again[key].logits["clean"], trained[key].logits["clean"]) for key in trained)
+    assert not torch.equal(trained["mood", 0].logits["clean"], trained["mood", 1].logits["clean"])
+
+
+def test_teacher_and_student(trained, toy):
+    def fusions(fold, seed):
+        return {"mlp": Task(FusionMLP(trained["mood", seed].model, trained["change", seed].model))}
+
+    before = copy.deepcopy(trained["mood", 0].model.state_dict())
+    teacher, = fit_folds(fusions, toy, [FOLD], epochs=8, batch_size=12)
+    truth = toy.targets["mood"][teacher.test]
+    assert (teacher.logits["clean"].argmax(-1) == truth).double().mean() >= 0.9
+    with torch.no_grad():
+        assert torch.allclose(teacher.model(toy.take(teacher.test)), teacher.logits["clean"], atol=1e-4)
+    for state in (trained["mood", 0].model.state_dict(), teacher.model.mood.state_dict()):
+        assert all(torch.equal(before[name], state[name]) for name in before)
+
+    def students(fold, seed):
+        torch.manual_seed(0)
+        alone = MoodCNN(dropout=0.0)
+        deaf = Task(copy.deepcopy(alone), teacher=teacher.model, alpha=1.0)
+        return {"alone": Task(alone), "deaf": deaf, "taught": Task(copy.deepcopy(alone), teacher=teacher.model)}
+
+    alone, deaf, taught = fit_folds(students, toy, [FOLD], epochs=6, batch_size=12)
+    assert torch.allclose(alone.logits["clean"], deaf.logits["clean"], atol=1e-4)  # alpha 1 hears no teacher
+    assert not torch.allclose(alone.logits["clean"], taught.logits["clean"], atol=1e-2)
+
+
+def test_grad_cam_written_out(trained):
+    model, x, target = trained["mood", 0].model, pictures(3), torch.tensor([0, 1, 2])
+    found = grad_cam(model, x, target)
+    seen = []
+    handle = model.convolutions[0].register_forward_hook(lambda _m, _x, y: seen.append(y))
+    logits = model(x)
+    handle.remove()
+    gradient, = torch.autograd.grad(logits[torch.arange(3), target].sum(), seen[0])
+    map_ = (gradient.mean((2, 3, 4), keepdim=True) * seen[0]).sum(1, keepdim=True).relu()
+    expected = F.interpolate(map_, (5, 32, 32), mode="trilinear", align_corners=False)[:, 0]
+    assert found.shape == (3, 5, 32, 32) and torch.allclose(found, expected, atol=1e-6)
+    two = trained["2-CNN", 0].model
+    assert torch.allclose(grad_cam(two, x, target), grad_cam(two.mood, x, target))
+
+
+def test_vote_counts_windows_and_breaks_ties_by_probability():
+    logits = torch.tensor([[3., 0, 0], [0, 1, 0], [0, 1, 0], [9, 0, 0], [0, 0, 1]])
+    assert vote(logits, ["a", "a", "a", "b", "b"]).tolist() == [1, 0]
+
+
+def test_windows_and_folds_refuse_what_does_not_fit(toy):
+    with pytest.raises(ValueError, match="do not hold"):
+        Windows(toy.frames, toy.start + 100, 5, toy.clip, {})
+    with pytest.raises(ValueError, match="lengths differ"):
+        Windows(toy.frames, toy.start, 5, toy.clip[1:], {})
+    with pytest.raises(ValueError, match="fold: 36 windows to train on, 0 to validate"):
+        fit_folds(everything, toy, [SimpleNamespace(**(vars(FOLD) | {"validation": []}))])
+    with pytest.raises(ValueError, match="never a number"):
+        fit_folds(everything, toy, [FOLD], epochs=1, learning_rate=1e30)
