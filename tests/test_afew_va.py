@@ -353,3 +353,11 @@ def test_folds_are_frozen_with_the_corpus(toy, tmp_path, monkeypatch):
 def test_folds_need_actors():
     with pytest.raises(ValueError, match="2 actors"):
         subject_folds(corpus_of([0, 0, 1], ["A", "B", "A"]))
+
+
+def test_fewer_clips_in_the_same_folder_leave_no_empty_ones(tmp_path):
+    from affectlib.simulate import make_afew_va
+
+    make_afew_va(tmp_path / "c", n_clips=11, frames=(3, 4), jobs=1)
+    assert len(make_afew_va(tmp_path / "c", n_clips=10, frames=(3, 4), jobs=1)) == 10
+    assert not (tmp_path / "c" / "011").exists()

@@ -2,13 +2,12 @@
 
 import hashlib
 import json
-import multiprocessing
 import os
 import re
 import shutil
 import zipfile
 import zlib
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -170,7 +169,7 @@ def frame_array(corpus, *, crop="face", size=32, store=None, jobs=2, progress=Fa
         crop: ``"face"``, a square around the landmarks (black where there are none), or ``"frame"``, all of it
         size: side of the result in pixels
         store: folder of the file, by default ``frames`` in the cache
-        jobs: processes. Above 1 a script needs the usual ``if __name__ == "__main__":``
+        jobs: threads that decode
         progress: show a bar
 
     Shape:
@@ -199,9 +198,8 @@ def frame_array(corpus, *, crop="face", size=32, store=None, jobs=2, progress=Fa
         store.mkdir(parents=True, exist_ok=True)
         waiting = [task for task in tasks if not task[0].exists()]
         if jobs > 1 and len(waiting) > 1:
-            with ProcessPoolExecutor(min(jobs, len(waiting)), multiprocessing.get_context("spawn")) as pool:
-                chunks = pool.map(_decode, waiting, chunksize=max(1, min(8, len(waiting) // (4 * jobs))))
-                list(tqdm(chunks, total=len(waiting), disable=not progress, unit="clip"))
+            with ThreadPoolExecutor(min(jobs, len(waiting))) as pool:  # OpenCV decodes without the interpreter's lock
+                list(tqdm(pool.map(_decode, waiting), total=len(waiting), disable=not progress, unit="clip"))
         else:
             for task in tqdm(waiting, disable=not progress, unit="clip"):
                 _decode(task)

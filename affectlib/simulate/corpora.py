@@ -151,6 +151,9 @@ def build_corpus(root, name, arguments, files, tables, write, tasks, jobs):
     if old is not None and old != mark:
         for path in (*sorted(present & own), begun.name, final.name):  # the marks last: a kill leaves them
             (root / path).unlink(missing_ok=True)
+        for folder in sorted((path for path in root.rglob("*") if path.is_dir()), reverse=True):
+            if not any(folder.iterdir()):
+                folder.rmdir()
     missing = [path for path in files if not (root / path).is_file()]
     if final.is_file() and not missing:
         return
