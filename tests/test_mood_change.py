@@ -244,6 +244,26 @@ def test_training_repeats_under_a_seed_and_differs_without(trained, toy):
     assert not torch.equal(trained["mood", 0].logits["clean"], trained["mood", 1].logits["clean"])
 
 
+def test_folds_in_threads_change_no_number(toy):
+    folds = [SimpleNamespace(name=str(i), train=np.arange(6), validation=np.arange(6, 9), test=np.arange(9, 12))
+             for i in range(3)]
+    one, three = (fit_folds(everything, toy, folds, epochs=2, batch_size=12, jobs=jobs) for jobs in (1, 3))
+    assert [(run.name, run.fold.name) for run in one] == [(run.name, run.fold.name) for run in three]
+    assert all(torch.equal(a.logits["clean"], b.logits["clean"]) for a, b in zip(one, three, strict=True))
+
+
+def test_the_papers_two_branches_are_trained_as_two_single_ones(toy):
+    def build(fold, seed):
+        torch.manual_seed(0)
+        two = TwoBranchCNN(dropout=0.0)
+        mood, change = copy.deepcopy(two.mood), copy.deepcopy(two.change)
+        return {"two": Task(two, ("mood", "change")), "mood": Task(mood), "change": Task(change, ("change",))}
+
+    two, mood, _ = fit_folds(build, toy, [FOLD], epochs=6, batch_size=12)
+    assert torch.allclose(two.logits["clean"], mood.logits["clean"], atol=1e-5)
+    assert two.best_epoch == mood.best_epoch
+
+
 def test_teacher_and_student(trained, toy):
     def fusions(fold, seed):
         return {"mlp": Task(FusionMLP(trained["mood", seed].model, trained["change", seed].model))}

@@ -6,6 +6,7 @@ equal to ``Conv3d``.
 """
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -191,7 +192,7 @@ class _First(torch.autograd.Function):
 class _Branches:
     """1-CNNs on the same windows, side by side: one matrix product where Conv3d would run once for each."""
 
-    def __init__(self, branches, owners):
+    def __init__(self, branches, owners, *, seed=0):
         shared = list({id(branch.convolutions): branch.convolutions for branch in branches}.values())
         self.index = torch.tensor([[one is branch.convolutions for one in shared].index(True) for branch in branches])
         first = [int((self.index == i).nonzero()[0]) for i in range(len(shared))]
@@ -199,7 +200,7 @@ class _Branches:
         self.dense = _Stack([branch.dense for branch in branches], owners)
         self.head = _Stack([branch.head for branch in branches], owners)
         self.stacks = (self.convolutions, self.dense, self.head)
-        self.dropout = branches[0].head[0].p
+        self.dropout, self.generator = branches[0].head[0].p, torch.Generator().manual_seed(seed)
 
     def features(self, windows, rows, *, training=False):
         """Normalised output of the convolutions, ``(branches, batch, 32)``."""
@@ -224,7 +225,10 @@ class _Branches:
     def logits(self, windows, rows, *, training=False):
         """``(branches, batch, 3)``"""
         x = F.relu(self.dense.linear(self.features(windows, rows, training=training), "0"))
-        return self.head.linear(F.dropout(x, self.dropout, training), "1")
+        if training:  # drawn by a generator of its own: folds in other threads draw at the same time
+            kept = 1 - self.dropout
+            x = x * torch.empty_like(x).bernoulli_(kept, generator=self.generator).div_(kept)
+        return self.head.linear(x, "1")
 
 
 class _Fusions:
@@ -250,9 +254,10 @@ class _Fusions:
         return self.head.linear(x, "0")
 
 
-def _stacked(models, owners, windows):
-    kind = _Fusions if isinstance(models[0], FusionMLP) else _Branches
-    return kind(models, owners, *([windows] if kind is _Fusions else []))
+def _stacked(models, owners, windows, seed=0):
+    if isinstance(models[0], FusionMLP):
+        return _Fusions(models, owners, windows)
+    return _Branches(models, owners, seed=seed)
 
 
 def _predicted(stack, windows, rows):
@@ -260,11 +265,13 @@ def _predicted(stack, windows, rows):
         return torch.cat([stack.logits(windows, part) for part in rows.split(512)], 1)
 
 
-def fit_folds(build, windows, folds, *, seeds=(0,), epochs=20, batch_size=128, learning_rate=1e-3, progress=False):
+def fit_folds(build, windows, folds, *, seeds=(0,), epochs=20, batch_size=128, learning_rate=1e-3, jobs=2,
+              progress=False):
     """Trains the tasks of every fold and seed; the tasks and seeds of a fold go side by side, in one stack.
 
-    Folds follow each other: a stack of all of them falls out of the processor's cache and is slower. An epoch is as
-    many whole batches as a fold gives, shuffled anew; the seeds of a fold see them in one order.
+    Each fold is a stack of its own: one of all folds falls out of the processor's cache and is slower. Folds go side by
+    side in threads instead, which changes no number. An epoch is as many whole batches as a fold gives, shuffled
+    anew; the seeds of a fold see them in one order.
 
     Args:
         build: called with fold and seed, that seed set; gives tasks by name, all :class:`FusionMLP` or none
@@ -274,6 +281,7 @@ def fit_folds(build, windows, folds, *, seeds=(0,), epochs=20, batch_size=128, l
         epochs: all are run; the one with the least cross-entropy of the first branch is kept
         batch_size: 64, 128 or 256 in the paper
         learning_rate: of Adam; 1e-5 or 1e-3 in the paper
+        jobs: folds trained at once
         progress: show a bar
 
     Returns:
@@ -287,15 +295,16 @@ def fit_folds(build, windows, folds, *, seeds=(0,), epochs=20, batch_size=128, l
     """
     from tqdm import tqdm
 
-    results = []
-    with torch.random.fork_rng(), tqdm(total=len(folds) * epochs, disable=not progress, unit="epoch") as bar:
-        for fold in folds:
-            tasks = {}
-            for seed in seeds:
-                torch.manual_seed(seed)
-                tasks |= {(name, seed): task for name, task in build(fold, seed).items()}
-            results += _fit_fold(tasks, windows, fold, epochs, batch_size, learning_rate, bar)
-    return results
+    def made(fold, seed):
+        torch.manual_seed(seed)
+        return {(name, seed): task for name, task in build(fold, seed).items()}
+
+    with (torch.random.fork_rng(), ThreadPoolExecutor(jobs) as pool,
+          tqdm(total=len(folds) * epochs, disable=not progress, unit="epoch") as bar):
+        tasks = [{key: task for seed in seeds for key, task in made(fold, seed).items()} for fold in folds]
+        found = pool.map(lambda part, fold: _fit_fold(part, windows, fold, epochs, batch_size, learning_rate, bar),
+                         tasks, folds)
+        return [run for runs in found for run in runs]
 
 
 def _fit_fold(tasks, windows, fold, epochs, batch_size, learning_rate, bar):
@@ -306,7 +315,7 @@ def _fit_fold(tasks, windows, fold, epochs, batch_size, learning_rate, bar):
     listed = [(i, task, branch, target) for i, task in enumerate(tasks.values())
               for branch, target in zip(task.model.branches, task.targets, strict=True)]
     owners, each, branches, names = map(list, zip(*listed, strict=True))
-    stack = _stacked(branches, owners, windows)
+    stack = _stacked(branches, owners, windows, seed=next(iter(tasks))[1])
     leaders = torch.tensor([owners.index(i) for i in range(len(tasks))])
     target = torch.stack([windows.targets[name] for name in names])  # (branches, n)
     taught = {id(task.teacher): task.teacher for task in each if task.teacher is not None}

@@ -1,0 +1,312 @@
+import copy
+import functools
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from affectlib.models.gla import (
+    GLA,
+    TCN,
+    ContextGate,
+    MixtureOfExperts,
+    batch_statistics,
+    butterworth,
+    cross_entropy,
+    film_by_film,
+    last_states,
+    moving_average,
+    per_second,
+    stretches,
+)
+from affectlib.results import published
+from affectlib.training import Samples, fit, predict
+
+SIZES, FILMS, SECONDS = (5, 3), 6, 24
+
+
+@pytest.fixture(scope="module")
+def data():
+    """Six films of 24 s whose valence and arousal, in [0, 1], show in either modality under noise."""
+    rng = np.random.default_rng(0)
+    slow = np.cumsum(rng.normal(0, 0.5, (FILMS, SECONDS, 2)), axis=1).reshape(-1, 2)
+    truth = 1 / (1 + np.exp(-slow))
+    inputs = tuple(torch.from_numpy(slow @ rng.normal(size=(2, size)) + rng.normal(0, 0.5, (len(slow), size))).float()
+                   for size in SIZES)
+    films = tuple(f"film{row // SECONDS}" for row in range(len(slow)))
+    ids = tuple(f"{film}:{row % SECONDS:04d}" for row, film in enumerate(films))
+    return Samples(inputs, torch.from_numpy(truth).float(), ids, films)
+
+
+def seeded(build=GLA, seed=0, **options):
+    torch.manual_seed(seed)
+    return build(**{"sizes": SIZES} | options)
+
+
+small = {"hidden": 6, "length": 4}
+quick = functools.partial(fit, loss=cross_entropy, epochs=60, batch_size=6, learning_rate=0.01, patience=60)
+
+
+# the formulas, written out
+
+@pytest.mark.parametrize("batch_norm", [True, False])
+def test_context_gate_is_its_formula(batch_norm):
+    torch.manual_seed(0)
+    gate, x = ContextGate(n_features=3, batch_norm=batch_norm).eval(), torch.randn(4, 3)
+    if batch_norm:
+        gate.norm.running_mean.normal_()
+        gate.norm.running_var.uniform_(0.5, 2)
+        nn.init.normal_(gate.norm.weight)
+        nn.init.normal_(gate.norm.bias)
+    weight = gate.gates.weight.detach()
+    for i in range(4):
+        for k in range(3):
+            z = sum(float(weight[k, j] * x[i, j]) for j in range(3))
+            if batch_norm:
+                mean, variance = float(gate.norm.running_mean[k]), float(gate.norm.running_var[k])
+                z = (z - mean) / math.sqrt(variance + 1e-5) * gate.norm.weight[k].item() + gate.norm.bias[k].item()
+            else:
+                z += gate.gates.bias[k].item()
+            assert gate(x)[i, k].item() == pytest.approx(float(x[i, k]) / (1 + math.exp(-z)), abs=1e-5)
+
+
+def test_context_gate_has_a_bias_only_without_batch_norm():
+    assert ContextGate(n_features=2).gates.bias is None
+    assert ContextGate(n_features=2, batch_norm=False).gates.bias is not None
+
+
+def test_mixture_is_its_formula_with_a_dummy_that_says_nothing():
+    torch.manual_seed(0)
+    n, labels, experts = 4, 2, 3
+    mixture, x = MixtureOfExperts(n_features=n, n_labels=labels, n_experts=experts), torch.randn(5, n)
+    assert mixture.gates.weight.shape == (labels * (experts + 1), n) and mixture.gates.bias is None
+    assert mixture.experts.weight.shape == (labels * experts, n) and mixture.experts.bias is not None
+    gates, weights, bias = (p.detach().numpy() for p in (
+        mixture.gates.weight, mixture.experts.weight, mixture.experts.bias))
+    for i, row in enumerate(x.numpy()):
+        for label in range(labels):
+            power = [math.exp(gates[label * (experts + 1) + k] @ row) for k in range(experts + 1)]
+            p = 0
+            for k in range(experts):
+                j = label * experts + k
+                p += power[k] / sum(power) / (1 + math.exp(-(weights[j] @ row + bias[j])))
+            assert mixture(x)[i, label].item() == pytest.approx(p, abs=1e-6)
+    assert mixture.shares(x).shape == (5, labels, experts + 1)
+    with torch.no_grad():
+        mixture.gates.weight.zero_()
+        mixture.experts.bias.fill_(50)
+        mixture.experts.weight.zero_()
+    assert mixture(x).detach().numpy() == pytest.approx(experts / (experts + 1))  # all say 1, the dummy says 0
+
+
+def test_cross_entropy_is_its_formula():
+    truth, said = [0.2, 0.9], [0.3, 0.6]
+    by_hand = -sum(t * math.log(p) + (1 - t) * math.log(1 - p) for t, p in zip(truth, said, strict=True)) / 2
+    assert float(cross_entropy(torch.tensor(truth), torch.tensor(said))) == pytest.approx(by_hand, abs=1e-6)
+
+
+# what neighbouring windows share
+
+@pytest.mark.parametrize("kind", [nn.GRU, nn.LSTM])
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("padded", [0, 3, 6])
+def test_sliding_states_are_those_of_each_network_on_each_window(kind, layers, padded):
+    torch.manual_seed(0)
+    length, run, batch, sizes = 5, 4, 3, (7, 2)
+    rnns = nn.ModuleList(kind(size, 6, layers, batch_first=True) for size in sizes)
+    x = [torch.randn(batch, length - 1 + run, size) for size in sizes]
+    present = torch.ones(batch, length - 1 + run, 1)
+    present[1, :padded] = 0
+    shared = last_states(rnns, x, present, length)
+    weights = torch.randn(shared.shape)
+    gradient = torch.autograd.grad((shared * weights).sum(), list(rnns.parameters()))
+    slow = torch.zeros(shared.shape)
+    for m, i, j in np.ndindex(2, batch, run):
+        begin = max(j, padded if i == 1 else 0)
+        if begin < j + length:
+            slow[m, i, j] = rnns[m](x[m][i:i + 1, begin:j + length])[0][0, -1]
+    torch.testing.assert_close(shared, slow, atol=1e-5, rtol=0)
+    for a, b in zip(gradient, torch.autograd.grad((slow * weights).sum(), list(rnns.parameters())), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
+
+
+def test_stretches_hold_a_window_for_every_second(data):
+    cut = stretches(data, length=3, run=10)
+    n = len(data)
+    assert len(cut) == FILMS * 3  # 24 s: two runs of ten, and one that ends with the film
+    assert cut.windows[0].tolist() == [n, n, *range(10)]
+    assert cut.windows[1].tolist() == list(range(8, 20))
+    assert cut.windows[2].tolist() == list(range(12, 24))
+    assert cut.windows[3].tolist() == [n, n, *range(24, 34)]
+    assert cut.ids[:3] == ("film0:0009", "film0:0019", "film0:0023") and cut.groups[3] == "film1"
+    assert cut.target.shape == (18, 10, 2, 1)
+    *inputs, present = cut.take(range(4))
+    assert [x.shape for x in inputs] == [(4, 12, 5), (4, 12, 3)]
+    assert present[:, :3, 0].tolist() == [[0, 0, 1], [1, 1, 1], [1, 1, 1], [0, 0, 1]]
+    assert not inputs[0][0, :2].any()
+
+
+def test_per_second_puts_every_window_back_at_its_end(data):
+    cut = stretches(data, length=3, run=10)
+    torch.testing.assert_close(torch.from_numpy(per_second(cut, cut.target[..., 0])).float(), data.target)
+    some = per_second(cut.select([0, 2]), cut.target[[0, 2], ..., 0])
+    assert np.flatnonzero(~np.isnan(some[:, 0])).tolist() == [*range(10), *range(14, 24)]
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    ({"length": 0}, "at least 1"), ({"run": 0}, "at least 1"), ({"run": 25}, "film0 has 24 s, a stretch 25")])
+def test_stretches_refuse(data, change, message):
+    with pytest.raises(ValueError, match=message):
+        stretches(data, **{"length": 3, "run": 10} | change)
+
+
+def test_stretches_refuse_scattered_seconds(data):
+    with pytest.raises(ValueError, match="do not stand together"):
+        stretches(data.select([0, 30, 1]), length=2, run=1)
+
+
+# the networks
+
+@pytest.mark.parametrize("options", [
+    {}, {"cell": "lstm"}, {"batch_norm": False, "dropout": 0.0}, {"hidden": (6, 4), "layers": (2, 1)}])
+def test_gla_is_what_its_parts_give(data, options):
+    model, cut = seeded(**small | options).eval(), stretches(data, length=4, run=6)
+    x = cut.take(range(5))
+    states = torch.cat([last_states([rnn], [each], x[-1], 4)[0]
+                        for rnn, each in zip(model.recurrent, x, strict=False)], -1)
+    mixture, second = model.head
+    expected = second(mixture(model.gate(states)))
+    torch.testing.assert_close(model(x), expected)
+    assert expected.shape == (5, 6, 2) and ((expected > 0) & (expected < 1)).all()
+    assert model.embed(x).shape == (5, 6, sum(rnn.hidden_size for rnn in model.recurrent))
+
+
+@pytest.mark.parametrize("build", [functools.partial(GLA, **small), TCN])
+def test_every_parameter_gets_a_gradient_and_the_truth_is_learned(data, build):
+    untrained, model = seeded(build, dropout=0.1), seeded(build, dropout=0.1)
+    cut = stretches(data, length=4 if isinstance(model, GLA) else 1, run=12)
+    cross_entropy(cut.target[..., 0], untrained(cut.take(range(len(cut))))).backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in untrained.parameters())
+    history = quick(model, cut.select(range(8)), cut.select(range(8, 12)))
+    said = predict(model, cut.select(range(8, 12)))
+    flat = np.mean((said.truth - cut.target[:8].numpy().mean()) ** 2)
+    assert np.mean((said.truth - said.prediction) ** 2) < 0.5 * flat
+    assert history.epochs["validation_loss"].min() < history.epochs["validation_loss"][0]
+    again = seeded(build, dropout=0.1)
+    quick(again, cut.select(range(8)), cut.select(range(8, 12)))
+    assert np.array_equal(predict(again, cut).prediction, predict(model, cut).prediction)
+
+
+def test_default_sizes_are_those_of_the_paper():
+    model = GLA()
+    assert [rnn.weight_ih_l0.shape for rnn in model.recurrent] == [(384, 2048), (384, 128)]
+    assert model.head[0].experts.weight.shape == (4, 256) and model.length == 60
+
+
+def test_unknown_cell_is_refused():
+    with pytest.raises(ValueError, match="'gru' or 'lstm', not 'rnn'"):
+        seeded(cell="rnn")
+
+
+@pytest.mark.parametrize("seconds", [1, 7, 12, 13])
+def test_tcn_gives_a_value_for_every_second_and_does_not_see_what_lies_before_the_film(seconds):
+    model = seeded(TCN).eval()
+    x = [torch.randn(2, seconds, size) for size in SIZES]
+    present = torch.ones(2, seconds, 1)
+    present[0, :seconds // 2] = 0
+    said = model([*x, present])
+    assert said.shape == (2, seconds, 2)
+    changed = [each.clone() for each in x]
+    for each in changed:
+        each[0, :seconds // 2] = 9
+    torch.testing.assert_close(model([*changed, present]), said)
+
+
+def test_tcn_looks_both_ways_but_not_everywhere():
+    model = seeded(TCN).eval()
+    x = [torch.zeros(1, 80, size) for size in SIZES] + [torch.ones(1, 80, 1)]
+    before = model(x)[0, :, 0]
+    x[0][0, 40] = 5
+    moved = (model(x)[0, :, 0] - before).abs().nonzero().flatten()
+    assert 20 < moved.min() < 40 < moved.max() < 60
+
+
+def test_batch_statistics_are_those_of_the_batch_and_leave_the_model_alone(data):
+    model, cut = seeded(**small, dropout=0.0), stretches(data, length=4, run=12)
+    quick(model, cut.select(range(8)), cut.select(range(8, 12)), epochs=3)
+    x, weights = cut.take(range(8, 12)), copy.deepcopy(model.state_dict())
+    own = batch_statistics(model)
+    said, population = own.eval()(x), model.eval()(x)
+    torch.testing.assert_close(said, copy.deepcopy(model).train()(x))  # what training would do
+    assert (said - population).abs().max() > 1e-3
+    assert all(torch.equal(a, b) for a, b in zip(weights.values(), model.state_dict().values(), strict=True))
+    assert not torch.allclose(own(x[:1] + x[1:])[:1], own([each[:1] for each in x]))  # a batch of its own
+
+
+# filters
+
+@pytest.mark.parametrize("order", [1, 2, 4])
+@pytest.mark.parametrize("frequency", [0.02, 0.05, 0.15])
+def test_butterworth_weakens_a_wave_as_its_formula_says(order, frequency):
+    time, cutoff = np.arange(4000), 0.05
+    wave = np.sin(2 * np.pi * frequency * time)
+    ratio = math.tan(math.pi * frequency) / math.tan(math.pi * cutoff)  # bilinear transform
+    power = 1 / (1 + ratio ** (2 * order))
+    middle = slice(1000, 3000)
+    smooth = butterworth(wave, order=order, cutoff=cutoff, hertz=1)[middle]
+    assert smooth == pytest.approx(power * wave[middle], abs=1e-3)  # twice through, no lag
+    live = butterworth(wave, order=order, cutoff=cutoff, hertz=1, causal=True)[middle]
+    assert live.std() * math.sqrt(2) == pytest.approx(math.sqrt(power), abs=1e-3)
+
+
+def test_causal_butterworth_knows_no_future_and_the_other_does():
+    series = np.random.default_rng(0).normal(size=(2, 50))
+    changed = series.copy()
+    changed[:, 30:] += 1
+    for causal in (True, False):
+        a, b = (butterworth(x, order=3, cutoff=0.1, hertz=1, causal=causal) for x in (series, changed))
+        assert np.array_equal(a[:, :30], b[:, :30]) is causal
+        assert a[1] == pytest.approx(butterworth(series[1], order=3, cutoff=0.1, hertz=1, causal=causal))
+
+
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("seconds", [1, 2, 5])
+def test_butterworth_leaves_a_constant_however_short(causal, seconds):
+    assert butterworth(np.full(seconds, 0.3), order=4, cutoff=0.05, hertz=1, causal=causal) == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize("cutoff", [0, 0.5, -1, 2])
+def test_butterworth_refuses_a_cutoff_beyond_half_the_rate(cutoff):
+    with pytest.raises(ValueError, match=r"between 0 and 0\.5 Hz"):
+        butterworth(np.zeros(9), order=2, cutoff=cutoff, hertz=1)
+
+
+@pytest.mark.parametrize("seconds", [1, 5, 6, 100])
+@pytest.mark.parametrize("hertz", [1, 2])
+def test_moving_average_is_a_triangle_within_the_film(seconds, hertz):
+    series, side = np.random.default_rng(0).normal(size=21), round(seconds * hertz) // 2
+    for t, value in enumerate(moving_average(series, seconds=seconds, hertz=hertz)):
+        weights = {s: 1 - abs(s - t) / (side + 1) for s in range(21) if abs(s - t) <= side}
+        assert value == pytest.approx(sum(w * series[s] for s, w in weights.items()) / sum(weights.values()))
+
+
+def test_moving_average_refuses_no_time():
+    with pytest.raises(ValueError, match="positive"):
+        moving_average(np.zeros(3), seconds=0, hertz=1)
+
+
+def test_films_are_filtered_one_by_one():
+    series, films = np.random.default_rng(0).normal(size=(2, 20)), np.repeat(["b", "a"], [12, 8])
+    smooth = functools.partial(moving_average, seconds=5, hertz=1)
+    whole = film_by_film(smooth, series, films)
+    assert np.array_equal(whole, np.hstack([smooth(series[:, :12]), smooth(series[:, 12:])]))
+
+
+def test_published_table_has_every_cell_and_the_average_errs_least():
+    table = published("gla", 1).pivot(index="row", columns="column", values="value")
+    assert table.shape == (5, 4) and table.notna().all(None)
+    assert table[["valence_mse", "arousal_mse"]].idxmin().tolist() == ["Run 5", "Run 5"]
+    assert table[["valence_pcc", "arousal_pcc"]].idxmax().tolist() == ["Run 4", "Run 4"]
+    assert table.to_numpy().sum() == pytest.approx(3.6063)
