@@ -72,8 +72,8 @@ def test_a_reader_sees_the_pictures_runs_all_and_moves_a_slider(page):
     time.sleep(3)  # the kernel connects
     page.execute_script("jupyterapp.commands.execute('notebook:run-all-cells')")
     wait(page, "document.querySelectorAll('.jp-Notebook .noUi-handle').length == 2")
-    picture = "document.querySelector('.widget-output img')"
-    wait(page, "document.querySelector('.widget-output audio') && true")
+    picture = "document.querySelector('.jupyter-widgets.widget-image')"
+    wait(page, "document.querySelector('.jupyter-widgets.widget-audio') && true")
     before = wait(page, f"{picture} && {picture}.src")
     from selenium.webdriver.common.keys import Keys
 

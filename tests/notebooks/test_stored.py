@@ -74,6 +74,14 @@ def test_short_cells_no_classes_affectlib_first(notebook):
 
 
 @every_notebook
+def test_no_output_widget(notebook):
+    """A headless client answers an Output widget, and then at times waits for ever (nbclient, issue 312)."""
+    used = {n.id if isinstance(n, ast.Name) else n.attr for c in cells(notebook)
+            for n in ast.walk(ast.parse("".join(c["source"]))) if isinstance(n, ast.Name | ast.Attribute)}
+    assert not used & {"interact", "interactive", "interactive_output", "Output"}
+
+
+@every_notebook
 def test_every_picture_has_alternative_text(notebook):
     for cell in cells(notebook):
         for output in cell["outputs"]:
