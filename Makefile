@@ -6,9 +6,11 @@ CORPUS  ?= simulated
 JOBS    ?= 2
 BIN     := .venv/bin
 TEST_FIGURES := $(CURDIR)/build/test-figures
+NBVAL   := env AFFECTLIB_FIGURES=$(TEST_FIGURES) $(BIN)/python -m pytest --quiet --nbval-lax --nbval-current-env --nbval-cell-timeout 900
+LAST    := notebooks/06_comparison.ipynb  # reads the results of the others
 
 .DEFAULT_GOAL := help
-.PHONY: help env reproduce test browser lab notebooks benchmarks lock clean
+.PHONY: help env reproduce test browser lab notebooks benchmarks weights lock extract sweep clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,7 +37,8 @@ test: env  ## lint, unit tests, doctests, then the committed notebooks against t
 	$(BIN)/ruff check .
 	$(BIN)/python -m pytest --doctest-modules affectlib tests --ignore tests/notebooks/test_results.py
 	rm -rf $(TEST_FIGURES)
-	AFFECTLIB_FIGURES=$(TEST_FIGURES) $(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout 900 notebooks
+	printf '%s\n' $(filter-out $(LAST),$(wildcard notebooks/*.ipynb)) | xargs -n 1 -P $(JOBS) $(NBVAL)
+	$(NBVAL) $(LAST)
 	AFFECTLIB_TEST_FIGURES=$(TEST_FIGURES) $(BIN)/python -m pytest tests/notebooks/test_results.py
 
 browser: env  ## open 00_start_here in JupyterLab with a real Chromium and move a slider
@@ -47,8 +50,19 @@ lab: env  ## JupyterLab at the notebooks
 notebooks: env  ## re-run the demo, store the executed notebooks and the README's table (before a commit)
 	@$(BIN)/python -m affectlib.reproduce --paper $(PAPER) --jobs $(JOBS) --store
 
+extract: env  ## features of CORPUS=cognimuse (or film.mp4) EXTRACTORS=descriptors|attend_affect [ROOT= SECONDS= PARTS= DASK_SCHEDULER=]
+	@$(BIN)/python -m affectlib.sweep extract name="$(CORPUS)" extractors="$(EXTRACTORS)" root="$(ROOT)" \
+	  seconds="$(SECONDS)" parts="$(PARTS)" jobs=$(JOBS) client="$(DASK_SCHEDULER)"
+
+sweep: env  ## a notebook over a grid: PAPER=gla [GRID=grid.yaml PROFILE= CORPUS= DASK_SCHEDULER=tcp://host:8786]
+	@$(BIN)/python -m affectlib.sweep sweep slug="$(PAPER)" grid="$(GRID)" profile=$(PROFILE) corpus=$(CORPUS) \
+	  jobs=$(JOBS) client="$(DASK_SCHEDULER)"
+
 benchmarks: env  ## the speed claims, as ratios in one run each
 	@for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
+
+weights: env  ## download the released weights that may be fetched: all, or NAMES="vggish i3d"
+	@$(BIN)/python -m affectlib.features.weights $(NAMES)
 
 lock:  ## resolve pyproject.toml anew into requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --output-file requirements.lock --upgrade --generate-hashes --no-emit-index-url --universal --fork-strategy fewest --python-version 3.11 --quiet --custom-compile-command "make lock"

@@ -8,6 +8,8 @@ Times count from the start of the file, in seconds, so a variable frame rate nee
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
+from operator import itemgetter
 from pathlib import Path
 
 import av
@@ -49,6 +51,7 @@ class Picture:
         image: the last frame at or before it, RGB
         following: the frame decoded after it, None where pairs were not asked for and after the last frame
         gap: seconds between the two, nan without a following frame
+        side: what its longer side was reduced to at most, None for as it was
 
     Shape:
         image and following ``(height, width, 3)``, uint8
@@ -58,6 +61,16 @@ class Picture:
     image: np.ndarray
     following: np.ndarray | None = None
     gap: float = float("nan")
+    side: int | None = None
+
+
+@dataclass(frozen=True)
+class Look:
+    """What is asked of the picture: frames per second, their longer side in pixels, and whether with the next one."""
+
+    rate: float
+    side: int | None = None
+    pairs: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,10 +90,17 @@ class Clip:
     pictures: tuple = ()
     sound: np.ndarray | None = None
 
-    def at(self, rate):
-        """Its pictures on the grid of ``rate`` frames per second."""
+    @property
+    def nbytes(self):
+        """What it takes in memory, in bytes; a frame that follows one picture and is another counts twice."""
+        arrays = [self.sound, *(array for p in self.pictures for array in (p.image, p.following))]
+        return sum(array.nbytes for array in arrays if array is not None)
+
+    def at(self, rate, *, side=None):
+        """Its pictures on the grid of ``rate`` frames per second; of the given size, where it was read for that."""
         wanted = set(grid(self.start, self.seconds, rate))
-        return [picture for picture in self.pictures if picture.time in wanted]
+        pictures = [picture for picture in self.pictures if picture.time in wanted]
+        return [picture for picture in pictures if picture.side == side] or pictures
 
 
 def grid(start, seconds, rate):
@@ -117,7 +137,8 @@ def stream(path, times=(), *, pairs=False, side=None, sound=True) -> Iterator:
 
     Args:
         path: any file FFmpeg reads: mp4, mkv, mov, wav
-        times: at which frames are wanted, in seconds, increasing; the frame at or before each is given
+        times: at which frames are wanted, in seconds, increasing; the frame at or before each is given. With
+            ``{side: pairs}`` for each, as a list of both, one picture of every size
         pairs: give the following frame as well
         side: the longer side is reduced to this many pixels; smaller frames stay as they are
         sound: give the sound, at 16 kHz, mixed to mono; a file without sound gives none
@@ -128,8 +149,8 @@ def stream(path, times=(), *, pairs=False, side=None, sound=True) -> Iterator:
             or ends before the last time
         ValueError: if ``times`` decrease
     """
-    times = deque(times)
-    if any(b < a for a, b in zip(times, list(times)[1:], strict=False)):
+    times = deque(one if isinstance(one, tuple) else (one, {side: pairs}) for one in times)
+    if any(b < a for (a, _), (b, _) in pairwise(times)):
         raise ValueError("times must increase")
     with _open(path) as container:
         video, audio = _streams(container)
@@ -138,7 +159,18 @@ def stream(path, times=(), *, pairs=False, side=None, sound=True) -> Iterator:
         wanted = [s for s in (video if times else None, audio if sound else None) if s is not None]
         streams = [s for s in (video, audio) if s is not None]
         origin = (container.start_time or 0) / 1e6
-        last, image, ends, heard = None, None, {}, 0
+        last, images, ends, heard = None, {}, {}, 0
+
+        def picture(following=None, shown=None, gap=float("nan")):
+            """Pictures of the next time, every frame converted once for each size."""
+            time, sizes = times.popleft()
+            for side, pairs in sizes.items():
+                pairs = pairs and following is not None
+                for frame, made in ((last[1], images), *([(following, shown)] if pairs else [])):
+                    if side not in made:
+                        made[side] = _rgb(frame, side)
+                yield Picture(time, images[side], shown[side] if pairs else None, gap if pairs else float("nan"), side)
+
         resampler = av.AudioResampler(format="s16", layout="mono", rate=SAMPLING_RATE)  # float would not scale the mix
         for source, frame in _frames(path, container, streams, wanted, origin, ends):
             at = None if frame.time is None else frame.time - origin
@@ -154,12 +186,10 @@ def stream(path, times=(), *, pairs=False, side=None, sound=True) -> Iterator:
                 continue
             at = ends.get("video", 0.0) if at is None else at
             ends["video"] = at + (float(frame.duration * frame.time_base) if frame.duration else 0.0)
-            following = None
-            while last is not None and times and times[0] < at - TOLERANCE:
-                image = _rgb(last[1], side) if image is None else image
-                following = _rgb(frame, side) if pairs and following is None else following
-                yield Picture(times.popleft(), image, following, at - last[0] if pairs else float("nan"))
-            last, image = (at, frame), following
+            shown = {}
+            while last is not None and times and times[0][0] < at - TOLERANCE:
+                yield from picture(frame, shown, at - last[0])
+            last, images = (at, frame), shown
         if audio in wanted:
             for block in resampler.resample(None):
                 yield Sound(heard, _float(block))
@@ -167,11 +197,11 @@ def stream(path, times=(), *, pairs=False, side=None, sound=True) -> Iterator:
         _complete(path, container, streams, ends)
         if times and last is None:
             raise CorpusFormatError(path, "expected frames, none could be decoded")
-        while times and times[0] < max([*ends.values(), last[0] + TOLERANCE]):
-            image = _rgb(last[1], side) if image is None else image
-            yield Picture(times.popleft(), image)
+        while times and times[0][0] < max([*ends.values(), last[0] + TOLERANCE]):
+            yield from picture()
         if times:
-            raise CorpusFormatError(path, f"expected a frame at {times[0]:g} s, it ends at {max(ends.values()):.2f} s")
+            expected = f"expected a frame at {times[0][0]:g} s, it ends at {max(ends.values()):.2f} s"
+            raise CorpusFormatError(path, expected)
 
 
 def clips(path, starts, seconds, *, rates=(), pairs=False, side=None, sound=True) -> Iterator[Clip]:
@@ -181,7 +211,8 @@ def clips(path, starts, seconds, *, rates=(), pairs=False, side=None, sound=True
         path: media file
         starts: where each clip starts, in seconds, increasing
         seconds: how long each clip lasts
-        rates: frames per second that are looked at; several may be asked for at once, see :meth:`Clip.at`
+        rates: frames per second that are looked at, or a :class:`Look` where that differs in more than the rate;
+            several may be asked for at once, see :meth:`Clip.at`
         pairs: give the following frame of each picture as well
         side: largest side of a frame in pixels
         sound: give the sound
@@ -190,11 +221,16 @@ def clips(path, starts, seconds, *, rates=(), pairs=False, side=None, sound=True
         CorpusNotFoundError, CorpusFormatError: see :func:`stream`; also where a clip ends after the file
         ValueError: if there are not as many starts as durations
     """
-    grids = [sorted({t for rate in rates for t in grid(a, s, rate)}) for a, s in zip(starts, seconds, strict=True)]
-    waiting = deque(_Cut(a, s, set(g)) for a, s, g in zip(starts, seconds, grids, strict=True))
-    heard = 0.0
-    times = sorted({t for g in grids for t in g})
-    for event in stream(path, times, pairs=pairs, side=side, sound=sound):
+    looks = [rate if isinstance(rate, Look) else Look(rate, side, pairs) for rate in rates]
+    waiting, times, heard = deque(), {}, 0.0
+    for start, length in zip(starts, seconds, strict=True):
+        waiting.append(_Cut(start, length, set()))
+        for look in looks:
+            for time in grid(start, length, look.rate):
+                waiting[-1].times.add((time, look.side))
+                sizes = times.setdefault(time, {})
+                sizes[look.side] = sizes.get(look.side, False) or look.pairs
+    for event in stream(path, sorted(times.items(), key=itemgetter(0)), sound=sound):
         if isinstance(event, Sound):
             heard = (event.first + len(event.samples)) / SAMPLING_RATE
         reached = heard if isinstance(event, Sound) else event.time
@@ -240,8 +276,8 @@ class _Cut:
 
     def take(self, event):
         if isinstance(event, Picture):
-            if event.time in self.times:
-                self.times.remove(event.time)
+            if (event.time, event.side) in self.times:
+                self.times.remove((event.time, event.side))
                 self.pictures.append(event)
             return
         first, end = (round(t * SAMPLING_RATE) - event.first for t in (self.start, self.end))

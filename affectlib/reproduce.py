@@ -1,14 +1,16 @@
 """The headless runner behind ``make reproduce``.
 
-Executes each notebook with papermill in a process of its own and skips those whose content key is
-unchanged. The key covers code cells, parameters, the affectlib modules a notebook reaches by import,
-the published tables, the real corpora, the lock file and the Python version; it stands in the executed
-notebook's metadata. Comments, docstrings and markdown are not part of it. Parameters are strict: a name
-that the parameters cell does not assign, or a value of another type, is an error.
+Executes each notebook with papermill in a process of its own, after those whose results it reads, and skips
+those whose content key is unchanged. The key covers code cells, parameters, the affectlib modules a notebook
+reaches by import, the published tables, the results of other notebooks that it reads, the real corpora, the lock
+file and the Python version; it stands in the executed notebook's metadata. Comments, docstrings and markdown are
+not part of it. Parameters are strict: a name that the parameters cell does not assign, or a value of another
+type, is an error.
 """
 
 import argparse
 import ast
+import functools
 import hashlib
 import json
 import os
@@ -176,6 +178,14 @@ def _manifest(folder):
     return [[f.relative_to(folder).as_posix(), content(f)] for f in sorted(folder.rglob("*")) if f.is_file()]
 
 
+def reads(notebook, slug):
+    """Slugs of the other notebooks whose results a notebook reads, by ``results.recorded`` or ``read_metrics``."""
+    asked = {node.args[0].value for source in code_cells(notebook) for node in ast.walk(ast.parse(source))
+             if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in ("recorded", "read_metrics")
+             and node.args and isinstance(node.args[0], ast.Constant)}
+    return sorted(asked - {slug})
+
+
 def content_key(notebook, slug, parameters):
     """Hash of everything the outputs of a notebook depend on."""
     sources = code_cells(notebook)
@@ -188,7 +198,8 @@ def content_key(notebook, slug, parameters):
     parts = [sys.version_info[:3], parameters, [_syntax(source) for source in sources],
              [[str(f.relative_to(paths.ROOT)), _syntax(text)] for f, text in module_files(sources).items()],
              [[f.name, hashlib.sha256(f.read_bytes()).hexdigest()] for f in sorted(files)],
-             [_manifest(folder) for folder in folders if folder.is_dir()]]
+             [_manifest(folder) for folder in folders if folder.is_dir()],
+             {name: results_hash(name) for name in reads(notebook, slug)}]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
@@ -270,11 +281,15 @@ def _headings(notebook):
 
 
 def store(job):
-    """Puts an executed notebook into the checkout: outputs and counts kept, timings and widgets dropped."""
+    """Puts an executed notebook into the checkout: outputs and counts kept, timings and widgets dropped.
+
+    A cell tagged ``timing`` keeps no output: what it prints differs from run to run.
+    """
     content = json.loads(job.output.read_text())
     for cell in content["cells"]:
         cell["outputs"] = [o for o in cell.get("outputs", [])
-                           if "application/vnd.jupyter.widget-view+json" not in o.get("data", {})]
+                           if "application/vnd.jupyter.widget-view+json" not in o.get("data", {})
+                           and "timing" not in cell["metadata"].get("tags", [])]
         if cell["cell_type"] != "code":
             del cell["outputs"]
     job.notebook.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
@@ -301,14 +316,29 @@ def _run(job, options):
     return subprocess.run(command, check=False).returncode == 0
 
 
+def waves(jobs):
+    """Slugs in lists to be run one list after the other: each notebook after those whose results it reads.
+
+    Raises:
+        ParameterError: if notebooks read each other's results in a circle
+    """
+    left = {job.slug: reads(job.notebook, job.slug) for job in jobs}
+    while left:
+        ready = [slug for slug, others in left.items() if not left.keys() & set(others)]
+        if not ready:
+            raise ParameterError(f"{', '.join(left)} read each other's results in a circle")
+        yield ready
+        left = {slug: others for slug, others in left.items() if slug not in ready}
+
+
 def _table(jobs, ran):
-    """Notebook, time and headline numbers of each job, as text."""
+    """Notebook, time (of those in ``ran``) and headline numbers of each job, as text."""
     from affectlib.results import headline
 
     rows = [("notebook", "time", "headline")]
     for job in jobs:
         seconds = json.loads(job.output.read_text())["metadata"]["affectlib"]["seconds"]
-        rows.append((job.notebook.stem, f"{seconds:.0f} s" if job in ran else "unchanged", headline(job.slug)))
+        rows.append((job.notebook.stem, f"{seconds:.0f} s" if job.slug in ran else "unchanged", headline(job.slug)))
     widths = [max(len(row[i]) for row in rows) for i in range(2)]
     return "\n".join(f"{a:<{widths[0]}}  {b:>{widths[1]}}  {c}" for a, b, c in rows)
 
@@ -324,18 +354,23 @@ def main(arguments=None):
     parser.add_argument("--execute", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     begun = time.perf_counter()
+    planned = functools.partial(plan, profile=options.profile, corpus=options.corpus)
     try:
-        slugs = find_notebooks() if options.paper == "all" else [options.paper]
-        jobs = [plan(slug, profile=options.profile, corpus=options.corpus) for slug in slugs]
+        jobs = [planned(slug) for slug in (find_notebooks() if options.paper == "all" else [options.paper])]
+        order = list(waves(jobs))
     except ParameterError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     if options.execute:
         return _execute(jobs[0])
-    waiting = [job for job in jobs if not job.done]
-    with ThreadPoolExecutor(max(1, options.jobs)) as pool:
-        worked = list(pool.map(lambda job: _run(job, options), waiting))
-    failed = [job for job, fine in zip(waiting, worked, strict=True) if not fine]
+    ran, failed = [], []
+    for slugs in order:
+        # Planned anew: the key of a notebook that reads others' results is known once these are there.
+        waiting = [job for job in map(planned, slugs) if not job.done]
+        with ThreadPoolExecutor(max(1, options.jobs)) as pool:
+            worked = list(pool.map(lambda job: _run(job, options), waiting))
+        ran += [job.slug for job in waiting]
+        failed += [job for job, fine in zip(waiting, worked, strict=True) if not fine]
     if failed:
         for job in failed:
             print(f"failed: {job.notebook.name}; what it did so far: {job.output.with_suffix('.partial.ipynb')}",
@@ -347,8 +382,8 @@ def main(arguments=None):
         for job in jobs:
             store(job)
         update_readme()
-    print(_table(jobs, waiting))
-    done = f"{len(waiting)} of {len(jobs)} notebooks run" if waiting else "nothing to do: every notebook is up to date"
+    print(_table(jobs, ran))
+    done = f"{len(ran)} of {len(jobs)} notebooks run" if ran else "nothing to do: every notebook is up to date"
     print(f"{done}, {time.perf_counter() - begun:.1f} s; executed notebooks: {jobs[0].output.parent}")
     return 0
 

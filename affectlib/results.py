@@ -22,7 +22,7 @@ import pandas as pd
 
 from affectlib import paths
 from affectlib.metrics import mse
-from affectlib.statistics import bootstrap_interval, train_mean
+from affectlib.statistics import bootstrap_interval, interval, train_mean
 
 PACKAGES = ("numpy", "scipy", "pandas", "scikit-learn", "torch", "librosa", "opensmile", "av", "opencv-python-headless")
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
@@ -144,6 +144,33 @@ def scores_by_group(runs, metrics):
     return pd.DataFrame(rows, columns=["row", "column", "group", "value"])
 
 
+def official(per_film, rows=None):
+    """Mean over films with its t interval: MediaEval's score, each metric taken within a film first.
+
+    An interval ends where the metric does: no error below 0, no correlation beyond 1.
+
+    Args:
+        per_film: as of :func:`scores_by_group`
+        rows: which rows, in this order; None takes all
+
+    Returns:
+        DataFrame as of :func:`scores`, with the number of films ``n``
+
+    Raises:
+        ValueError: if ``per_film`` lacks one of the rows
+    """
+    rows = list(dict.fromkeys(per_film["row"] if rows is None else rows))
+    if lacking := [row for row in rows if row not in set(per_film["row"])]:
+        raise ValueError(f"per_film lacks the rows {', '.join(lacking)}")
+    cells = [(row, column, interval(cell["value"], groups=cell["group"])) for row in rows
+             for column, cell in per_film[per_film["row"] == row].groupby("column", sort=False)]
+    table = pd.DataFrame([(row, column, i.mean, i.low, i.high, i.n) for row, column, i in cells],
+                         columns=["row", "column", "mean", "low", "high", "n"])
+    errors = table["column"].str.endswith("mse")
+    return table.assign(low=table["low"].clip(lower=np.where(errors, 0.0, -1.0)),
+                        high=table["high"].clip(upper=np.where(errors, np.inf, 1.0)))
+
+
 def floor(clips, folds, targets):
     """What predicting the mean of each fold's training clips scores: the row to beat.
 
@@ -208,6 +235,30 @@ def read_metrics(slug, *, name="metrics"):
         FileNotFoundError: if there was no such run
     """
     return json.loads((paths.FIGURES / slug / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def recorded(slug, *, corpus, parameters, seeds):
+    """Metrics of an earlier run made under the same protocol, None where there is none.
+
+    Numbers of two runs may stand side by side only if both saw the same clips under the same settings.
+
+    Args:
+        slug: the notebook that made the run; the runner takes its results for an input of the notebook that asks
+        corpus: its name, number of clips and being simulated must be those of the run
+        parameters: each must have this value in the run; the run may have more
+        seeds: those of the run
+
+    Returns:
+        dict of metrics as :func:`write_metrics` was given them, intervals as dicts
+    """
+    try:
+        run = read_metrics(slug)
+    except FileNotFoundError:
+        return None
+    there = [run["corpus"][name] for name in ("name", "simulated", "clips")] + [run["run"]["seeds"]]
+    same = there == _plain([corpus.name, corpus.simulated, len(corpus), list(seeds)])
+    known = {name: run["parameters"].get(name) for name in parameters}
+    return run["metrics"] if same and known == _plain(parameters) else None
 
 
 def write_table(slug, name, table, *, simulated):

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -204,6 +205,32 @@ def claims(sentences, published, scores, *, level=0.95):
         rows.append((claim.sentence, claim.column, effect, run.mean, run.low, run.high, run.n, run.p, verdict))
     table = pd.DataFrame(rows, columns=["claim", "column", "paper", "run", "low", "high", "n", "p", "verdict"])
     return table.assign(p=holm(table["p"]))
+
+
+def pairwise(scores, *, level=0.95):
+    """Every model against every other, paired over films, with Holm's adjustment over all of these comparisons.
+
+    Args:
+        scores: one run: row, column, group (film), value, one per seed; the rows and columns to compare, no others
+        level: coverage of each interval, which is not adjusted
+
+    Returns:
+        DataFrame with the columns column, a, b, mean (of a - b), low, high, n, p, adjusted (p by Holm)
+
+    Examples:
+        >>> scores = pd.DataFrame({"row": list("xxyy"), "column": "mse", "group": list("ABAB"), "value": [3, 4, 1, 3]})
+        >>> pairwise(scores)[["a", "b", "mean", "n", "adjusted"]].values.tolist()
+        [['x', 'y', 1.5, 2, 0.5]]
+    """
+    films = scores.groupby(["column", "row", "group"], sort=False)["value"].mean()
+    rows = []
+    for column in dict.fromkeys(scores["column"]):
+        by_row = films[column].unstack("group")
+        for a, b in combinations(dict.fromkeys(scores.loc[scores["column"] == column, "row"]), 2):
+            found = paired_difference(by_row.loc[a], by_row.loc[b], level=level)
+            rows.append((column, a, b, found.mean, found.low, found.high, found.n, found.p))
+    table = pd.DataFrame(rows, columns=["column", "a", "b", "mean", "low", "high", "n", "p"])
+    return table.assign(adjusted=holm(table["p"]))
 
 
 def train_mean(truth, n):

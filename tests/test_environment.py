@@ -20,7 +20,7 @@ USER_FIXED = {"jupyterlab", "papermill", "torch", "torchvision", "pytorch-lightn
 
 # house.md: each layer may import those below it.
 LAYERS = [("paths", "__init__"), ("corpora", "metrics"), ("media",), ("simulate", "features", "models"),
-          ("training", "statistics"), ("stacked",), ("plots", "results"), ("reproduce",)]
+          ("training", "statistics"), ("stacked",), ("plots", "results"), ("reproduce",), ("sweep",)]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from affectlib.features import descriptors
 from affectlib.features.audio import emobase, key, sound, tempo
-from affectlib.features.faces import detect, face
+from affectlib.features.faces import BLOCK, blocks, crop, detect, face, follow, people, track
 from affectlib.features.motion import motion
 from affectlib.features.visual import frame_statistics, scene
 from affectlib.media import Clip, Picture
@@ -130,6 +130,120 @@ def test_faces_are_found_where_they_are_and_show_expression():
     vectors = np.array([face()(clip([(image, None)])) for image in portraits])
     curve = vectors[:, face().names.index("mouth_curve_mean")]
     assert np.mean(curve[0::2] > curve[1::2]) > 0.85  # lowered corners lie below the middle: y grows downward
+
+
+def two_faces(large=100, small=70, x=(90, 240)):
+    """A frame with two people, the first larger."""
+    stage, drawing = pytest.importorskip("affectlib.simulate.stage"), pytest.importorskip("affectlib.simulate.face")
+    rng = np.random.default_rng(0)
+    look = stage.Look.draw(rng, actors=2)
+    image = stage.backdrop(look, 0.0, 0.0, rng, margin=0)
+    for actor, size, middle in zip(look.cast, (large, small), x, strict=True):
+        drawing.draw_face(image, actor, {12: 1.0}, (middle, 95), size)
+    return image
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_people_are_described_one_after_the_other(count):
+    image, extractor = two_faces(), people(count=count)
+    vector = extractor(clip([(image, None)]))
+    assert vector.shape == (extractor.size,) == (1 + 280 * count,) and vector[0] == 1
+    found = blocks(vector[None])[0]
+    assert found.shape == (count, 280) and np.shares_memory(blocks(vector[None]), vector)
+    for block, row in zip(found, detect(image), strict=False):
+        assert block[:4] == pytest.approx(row[:4] / (320, 180, 320, 180)) and block[4] == pytest.approx(row[4])
+    alone = face()(clip([(image, None)]))
+    for name in BLOCK[5:]:  # of the largest, what the extractor face sees in it
+        known = name if name in face().names else f"{name}_mean"
+        assert found[0, BLOCK.index(name)] == pytest.approx(alone[face().names.index(known)], abs=1e-6)
+    assert (found[0, 2] > found[1, 2] > 0) if count > 1 else found[0, 2] > 0
+    assert (found[2:] == 0).all()
+
+
+def test_people_where_there_are_none_and_of_several_frames():
+    assert (people()(clip([(texture(), None)])) == 0).all()
+    small, large = two_faces(80, 60), two_faces(110, 60)
+    vector = people()(clip([(small, None), (texture(), None), (large, None), (texture(), None)]))
+    assert vector[0] == 0.5 and np.array_equal(vector[1:], people()(clip([(large, None)]))[1:])
+
+
+@pytest.mark.parametrize("call", [lambda: people(detector="cascade"), lambda: people(count=0),
+                                  lambda: detect(texture(), detector="cascade"), lambda: blocks(np.zeros((2, 280)))])
+def test_faces_refuse_what_is_not_there(call):
+    with pytest.raises(ValueError, match=r"cascade|count"):
+        call()
+
+
+@pytest.mark.parametrize(("name", "builder"), [("mtcnn", "MTCNN"), ("fasterrcnn", "faster_rcnn")])
+def test_other_detectors_are_built_once_and_sorted(name, builder, monkeypatch):
+    import sys
+    import types
+
+    from affectlib.features import faces
+
+    built = []
+
+    class Network:
+        def __init__(self):
+            built.append(1)
+
+        def detect(self, image):
+            return np.array([[5, 5, 20, 20, 0.9], [40, 5, 60, 60, 0.8]])
+
+    module = types.ModuleType("affectlib.features.detectors")
+    setattr(module, builder, Network)
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setattr("affectlib.features.detectors", module, raising=False)
+    faces._detector.cache_clear()
+    image = texture()
+    assert detect(image, detector=name)[:, 2].tolist() == [60, 20]
+    found = blocks(people(detector=name)(clip([(image, None)]))[None])[0]
+    assert found[:, 4] == pytest.approx([0.8, 0.9]) and len(built) == 1
+    faces._detector.cache_clear()
+
+
+def slow_overlap(a, b):
+    covered = [{(x, y) for x in range(left, left + w) for y in range(top, top + h)} for left, top, w, h in (a, b)]
+    return len(covered[0] & covered[1]) / len(covered[0] | covered[1])
+
+
+def test_tracks_link_what_overlaps_most_written_out():
+    rng = np.random.default_rng(0)
+    for _ in range(40):
+        boxes = np.concatenate([rng.integers(0, 12, (6, 2, 2)), rng.integers(4, 10, (6, 2, 2))], 2)
+        boxes[rng.uniform(size=(6, 2)) < 0.2] = 0
+        last, expected = {}, np.full((6, 2), -1)
+        for frame in range(6):
+            faces = [i for i in range(2) if boxes[frame, i, 2]]
+            pairs = sorted(((slow_overlap(boxes[frame, i], box), -i, -person) for i in faces
+                            for person, box in last.items()), reverse=True)
+            for shared, i, person in pairs:
+                if shared >= 0.3 and expected[frame, -i] < 0 and -person not in expected[frame]:
+                    expected[frame, -i] = -person
+            for i in faces:
+                if expected[frame, i] < 0:
+                    expected[frame, i] = max([*last, -1]) + 1
+                    last[expected[frame, i]] = boxes[frame, i]
+                last[expected[frame, i]] = boxes[frame, i]
+        assert track(boxes).tolist() == expected.tolist()
+
+
+def test_the_main_person_is_followed_past_a_larger_stranger():
+    person, stranger = [10, 10, 20, 20, 1.0], [60, 5, 30, 30, 1.0]
+    frames = [[person, [0] * 5], [stranger, person], [[0] * 5, [0] * 5], [[12, 11, 14, 16, 1.0], [0] * 5],
+              [person, [0] * 5]]
+    assert track(frames).tolist() == [[0, -1], [1, 0], [-1, -1], [0, -1], [0, -1]]
+    assert follow(frames).tolist() == [0, 1, -1, 0, 0]
+    assert follow(np.zeros((3, 2, 280))).tolist() == [-1] * 3 and follow(np.zeros((0, 2, 5))).shape == (0,)
+
+
+def test_a_margin_widens_the_crop():
+    image = np.zeros((100, 100, 3), np.uint8)
+    image[40:62, 40:60] = 255  # a box of 20 x 20 is cut to 22 below
+    inside, around = crop(image, [40, 40, 20, 20]), crop(image, [40, 40, 20, 20], margin=0.5)
+    assert inside.shape == around.shape == (64, 64, 3)
+    assert (inside > 200).mean() > 0.9 and 0.2 < (around > 128).mean() < 0.35
+    assert np.array_equal(inside, crop(image, [40, 40, 20, 20], margin=0.0))
 
 
 def test_emobase_frames_in_one_pass_agree_with_single_frames():

@@ -101,6 +101,62 @@ def test_a_name_that_a_package_passes_on_leads_to_its_module_only(checkout):
     assert names("import affectlib.many.b") == ["b.py"]
 
 
+@pytest.fixture
+def reader(tmp_path, monkeypatch):
+    """A notebook that reads the results of one that stands after it."""
+    monkeypatch.setattr(reproduce, "NOTEBOOKS", tmp_path)
+    monkeypatch.setattr(paths, "CACHE", tmp_path / "cache")
+    monkeypatch.setattr(paths, "FIGURES", tmp_path / "figures")
+    write_notebook(tmp_path / "00_reader.ipynb", "from affectlib.results import read_metrics, recorded",
+                   "read_metrics('reader') if epochs < 0 else read_metrics('writer')")
+    write_notebook(tmp_path / "01_writer.ipynb", "1")
+    return tmp_path
+
+
+def test_key_of_a_notebook_holds_the_results_it_reads_of_others(reader):
+    assert reproduce.reads(reader / "00_reader.ipynb", "reader") == ["writer"]
+    key = lambda: reproduce.plan("reader").key  # noqa: E731
+    absent = key()
+    for slug in ("reader", "writer"):
+        (reader / "figures" / slug).mkdir(parents=True)
+    (reader / "figures" / "reader" / "metrics.json").write_text("{}")
+    assert key() == absent
+    (reader / "figures" / "writer" / "metrics.json").write_text("{}")
+    present = key()
+    assert present != absent
+    (reader / "figures" / "writer" / "metrics.json").write_text('{"epochs": 1}')
+    assert key() not in (absent, present)
+
+
+def test_a_notebook_runs_after_those_whose_results_it_reads(reader, monkeypatch):
+    ran = []
+
+    def run(job, options):
+        ran.append((job.slug, job.key == reproduce.plan(job.slug).key))
+        metrics = reader / "figures" / job.slug / "metrics.json"
+        metrics.parent.mkdir(parents=True, exist_ok=True)
+        metrics.write_text(json.dumps([len(ran)]))
+        job.output.parent.mkdir(parents=True, exist_ok=True)
+        known = {"key": job.key, "results": reproduce.results_hash(job.slug), "seconds": 1.0}
+        job.output.write_text(json.dumps({"metadata": {"affectlib": known}}))
+        return True
+
+    monkeypatch.setattr(reproduce, "_run", run)
+    monkeypatch.setattr("affectlib.results.headline", lambda slug: "")
+    assert reproduce.main([]) == 0
+    assert ran == [("writer", True), ("reader", True)]
+    assert reproduce.main([]) == 0 and len(ran) == 2
+    write_notebook(reader / "01_writer.ipynb", "2")
+    assert reproduce.main([]) == 0
+    assert ran[2:] == [("writer", True), ("reader", True)]
+
+
+def test_notebooks_that_read_each_other_are_refused(reader, capsys):
+    write_notebook(reader / "01_writer.ipynb", "from affectlib import results\nresults.recorded('reader')")
+    assert reproduce.main([]) == 2
+    assert "reader, writer read each other's results" in capsys.readouterr().err
+
+
 def test_failing_notebook_leaves_no_finished_copy_and_a_good_one_carries_its_key(tmp_path, monkeypatch, capfd):
     monkeypatch.setattr(reproduce, "NOTEBOOKS", tmp_path)
     bad = write_notebook(tmp_path / "00_bad.ipynb", "1 / 0")
@@ -133,6 +189,9 @@ def test_stored_notebook_has_no_timing_and_no_widget(tmp_path):
     source = write_notebook(tmp_path / "a.ipynb", "1")
     executed = nbformat.read(source, 4)
     executed.metadata["papermill"] = {"duration": 1.5}
+    timing = nbformat.v4.new_code_cell("2", execution_count=3, metadata={"tags": ["timing"]})
+    timing.outputs = [nbformat.v4.new_output("stream", text="7.25 s\n")]
+    executed.cells.insert(1, timing)
     cell = executed.cells[-1]
     cell.metadata["execution"] = {"iopub.status.idle": "2020"}
     cell.execution_count = 2
@@ -142,4 +201,4 @@ def test_stored_notebook_has_no_timing_and_no_widget(tmp_path):
     reproduce.store(reproduce.Job("a", source, tmp_path / "b.ipynb", {}, "k"))
     text = source.read_text()
     assert "kept" in text and '"execution_count": 2' in text
-    assert not any(word in text for word in ("papermill", "widget-view", "iopub"))
+    assert not any(word in text for word in ("papermill", "widget-view", "iopub", "7.25"))

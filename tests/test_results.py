@@ -2,6 +2,7 @@
 
 import math
 import subprocess
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -130,6 +131,17 @@ def test_metrics_refuse_what_is_not_a_number(figures, corpus, tmp_path):
     assert not figures.exists()
 
 
+def test_recorded_metrics_are_those_of_the_same_protocol_only(figures, corpus):
+    same = {"corpus": corpus, "parameters": {"epochs": 5}, "seeds": range(2)}
+    assert results.recorded("attend_affect", **same) is None
+    write(corpus)
+    assert results.recorded("attend_affect", **same) == results.read_metrics("attend_affect")["metrics"]
+    others = [{"parameters": {"epochs": 6}}, {"parameters": {"epochs": 5, "layers": 2}}, {"seeds": [0]},
+              {"corpus": replace(corpus, simulated=False)}, {"corpus": replace(corpus, name="eimt16")},
+              {"corpus": replace(corpus, clips=pd.concat([corpus.clips, corpus.clips.assign(clip="b")]))}]
+    assert [results.recorded("attend_affect", **same | other) for other in others] == [None] * 6
+
+
 def test_commit_is_the_last_that_changed_the_source(tmp_path, monkeypatch):
     git = lambda *words: subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b", *words], cwd=tmp_path,  # noqa: E731
                                         check=True, capture_output=True, text=True).stdout.strip()
@@ -201,6 +213,30 @@ def test_scores_by_group_keep_films_and_seeds_apart():
     run, table = runs()["model", "arousal"], results.scores_by_group(runs(), [mse])
     assert list(table["group"]) == ["a", "a", "b", "b", "c", "c"]
     assert table["value"][2] == pytest.approx(((run.prediction[0] - run.truth)[10:20] ** 2).mean())
+
+
+def test_official_score_is_the_mean_over_films_of_the_mean_over_seeds():
+    run, per_film = runs()["model", "arousal"], results.scores_by_group(runs(), [mse, pcc])
+    per_film = pd.concat([per_film, per_film.assign(row="other")])
+    table = results.official(per_film, ["other", "model"])
+    assert [*zip(table["row"], table["column"], strict=True)] == [
+        (row, f"arousal_{name}") for row in ("other", "model") for name in ("mse", "pcc")]
+    by_film = ((run.prediction - run.truth) ** 2).reshape(2, 3, 10).mean((0, 2))
+    half = 4.302653 * by_film.std(ddof=1) / math.sqrt(3)  # the t value of two degrees of freedom
+    assert table[["mean", "low", "high", "n"]].values[0].tolist() == pytest.approx(
+        [by_film.mean(), by_film.mean() - half, by_film.mean() + half, 3])
+    assert list(results.official(per_film)["row"]) == ["model", "model", "other", "other"]
+    with pytest.raises(ValueError, match="lacks the rows third"):
+        results.official(per_film, ["model", "third"])
+
+
+def test_intervals_of_the_official_score_end_where_the_metric_does():
+    per_film = pd.DataFrame([("model", column, film, value) for column, values in (
+        ("arousal_mse", (0.01, 0.3)), ("arousal_pcc", (0.9, 0.99)), ("arousal_ccc", (math.nan, math.nan)))
+        for film, value in enumerate(values)], columns=["row", "column", "group", "value"])
+    error, correlation, undefined = results.official(per_film)[["low", "high"]].values
+    assert error[0] == 0 and error[1] > 1 and correlation[0] < 0.9 and correlation[1] == 1
+    assert np.isnan(undefined).all()
 
 
 def test_floor_learns_its_mean_from_the_training_clips_only():

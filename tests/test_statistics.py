@@ -159,3 +159,21 @@ def test_trivial_predictors():
     guess = statistics.stratified(["joy"] * 3 + ["fear"], 4000, seed=0)
     assert np.mean(guess == "joy") == pytest.approx(0.75, abs=0.03)
     assert (guess == statistics.stratified(["joy"] * 3 + ["fear"], 4000, seed=0)).all()
+
+
+def test_every_pair_is_compared_once_and_adjusted_over_all(table):
+    scores = table[1]
+    result = statistics.pairwise(scores)
+    assert [*zip(result["column"], result["a"], result["b"], strict=True)] == [
+        ("mse", "both", "audio"), ("mse", "both", "video"), ("mse", "audio", "video"), ("pcc", "both", "audio")]
+    films = scores.groupby(["row", "column", "group"])["value"].mean()
+    for row in result.itertuples():
+        one = paired_difference(films[row.a][row.column], films[row.b][row.column])
+        assert (row.mean, row.low, row.high, row.n, row.p) == pytest.approx((one.mean, one.low, one.high, one.n, one.p))
+    assert result["adjusted"].tolist() == pytest.approx(holm(result["p"]).tolist())
+
+
+def test_pairs_leave_out_films_that_one_side_lacks(table):
+    scores = table[1]
+    less = scores[~((scores["row"] == "audio") & (scores["group"] == "F3"))]
+    assert statistics.pairwise(less)["n"].tolist() == [11, 12, 11, 11]

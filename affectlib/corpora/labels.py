@@ -72,8 +72,10 @@ def segments(corpus, *, seconds=None, parts=None, lead_in="keep"):
     """Cuts every clip into parts that become clips of their own.
 
     Args:
-        corpus: a corpus annotated over time (``seconds``), or one with a value per clip (``parts``)
-        seconds: length of a segment, whose value is the mean of its annotations
+        corpus: a corpus annotated over time (``seconds``), one with a value per clip (``parts``), or one without
+            valence and arousal (either), whose segments take the other columns of their clip, such as its class
+        seconds: length of a segment, whose value is the mean of its annotations. The last incomplete one is dropped;
+            a clip without annotations that is shorter is one segment
         parts: number of equal parts of a clip, each of which takes the clip's value
         lead_in: ``"keep"``, as attend_affect does not mention it, or ``"trim"`` to leave out the segments that
             begin while the annotation tool still holds its starting value
@@ -85,7 +87,8 @@ def segments(corpus, *, seconds=None, parts=None, lead_in="keep"):
         UserWarning: if a film ends before its annotation and loses segments by that
 
     Raises:
-        ValueError: if not exactly one of ``seconds`` and ``parts`` is given, or the corpus has no annotations over time
+        ValueError: if not exactly one of ``seconds`` and ``parts`` is given, or not above 0, or the corpus
+            has one value per clip and is to be cut by seconds
 
     References:
         attend_affect, Section IV-A (5 s) and IV-B (4 parts)
@@ -94,11 +97,17 @@ def segments(corpus, *, seconds=None, parts=None, lead_in="keep"):
         raise ValueError("exactly one of seconds and parts must be given")
     if lead_in not in ("keep", "trim"):
         raise ValueError(f"lead_in is 'keep' or 'trim', not {lead_in!r}")
-    rows = _parts(corpus, parts) if seconds is None else _seconds(corpus, seconds, lead_in)
+    known = ["path", "group", "split"]
+    if "valence" in corpus.clips:
+        rows = _parts(corpus, parts) if seconds is None else _seconds(corpus, seconds, lead_in)
+        order = ["valence", "arousal"]
+    else:
+        rows = _pieces(corpus, seconds, parts)
+        order = [column for column in corpus.clips if column not in ("clip", "seconds", *known)]
+        known += order
     rows["clip"] = [f"{source}:{segment:04d}" for source, segment in zip(rows["source"], rows["segment"], strict=True)]
-    about = corpus.clips.set_index("clip")[["path", "group", "split"]]
-    clips = rows.drop(columns="segment").join(about, on="source")
-    order = ["clip", "source", "start", "seconds", "path", "group", "split", "valence", "arousal"]
+    clips = rows.drop(columns="segment").join(corpus.clips.set_index("clip")[known], on="source")
+    order = ["clip", "source", "start", "seconds", "path", "group", "split", *order]
     return replace(corpus, clips=clips[order].reset_index(drop=True))
 
 
@@ -120,6 +129,18 @@ def _parts(corpus, parts):
     rows = rows.loc[rows.index.repeat(parts)].assign(seconds=lambda row: row["seconds"] / parts)
     rows["segment"] = np.tile(np.arange(parts), len(corpus))
     return rows.assign(start=rows["segment"] * rows["seconds"])
+
+
+def _pieces(corpus, seconds, parts):
+    """Segments of clips that have no value to cut: as many whole ones as fit, at least one."""
+    if seconds is not None and not seconds > 0:
+        raise ValueError(f"seconds must be positive, not {seconds}")
+    rows = corpus.clips[["clip", "seconds"]].rename(columns={"clip": "source"})
+    lengths = rows["seconds"].clip(upper=seconds) if parts is None else rows["seconds"] / parts
+    counts = np.floor(rows["seconds"] / lengths + _EPSILON).astype(int)
+    rows = rows.assign(seconds=lengths).loc[rows.index.repeat(counts)]
+    rows["segment"] = np.concatenate([np.arange(count) for count in counts])
+    return rows.assign(start=rows["segment"] * rows["seconds"]).reset_index(drop=True)
 
 
 MOOD_RULES = ("longest_run", "mode", "class_run")

@@ -1,7 +1,7 @@
 """Film to arrays: extractors, the store that keeps what they found, and :func:`extract`, which runs them."""
 
-from affectlib.features.extract import descriptors, extract, film
+from affectlib.features.extract import descriptors, extract, extractors, film
 from affectlib.features.organisers import organisers
 from affectlib.features.store import Extractor, FeatureTable, Store
 
-__all__ = ["Extractor", "FeatureTable", "Store", "descriptors", "extract", "film", "organisers"]
+__all__ = ["Extractor", "FeatureTable", "Store", "descriptors", "extract", "extractors", "film", "organisers"]

@@ -1,6 +1,7 @@
-"""Sound: what librosa and openSMILE say about it.
+"""Sound: what librosa and openSMILE say about it, and what VGGish hears.
 
 References:
+    Hershey et al. (2017), CNN architectures for large-scale audio classification, ICASSP: VGGish.
     Eyben, Wöllmer and Schuller (2010), openSMILE, ACM Multimedia; Schuller et al. (2010), The INTERSPEECH 2010
     paralinguistic challenge. Krumhansl (1990), Cognitive foundations of musical pitch: the key profiles.
 """
@@ -26,6 +27,17 @@ FRAMEWISE = (tuple(f"logmel_{k}" for k in range(BANDS)) + tuple(f"mfcc_{k}" for 
 SOUND_NAMES = (tuple(f"{name}_mean" for name in FRAMEWISE) + tuple(f"{name}_sd" for name in FRAMEWISE)
                + tuple(f"chroma_{k}" for k in range(12))
                + ("loudness_p95", "loudness_p5", "tempo", "pulse", "mode", "key_strength"))
+VGGISH_WINDOW, VGGISH_HOP, VGGISH_FFT, VGGISH_BANDS, VGGISH_FRAMES = 400, 160, 512, 64, 96
+VGGISH_BLOCK = 192  # frames whose spectra are taken at once: they stay in the cache of the processor
+
+
+def __getattr__(name):
+    """The networks, imported when they are asked for: torch takes seconds."""
+    if name in ("VGGish", "VGGishPostprocessor"):
+        from affectlib.features import networks
+
+        return getattr(networks, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def sound() -> Extractor:
@@ -114,6 +126,65 @@ def key(pitches):
         return np.zeros(2)
     best = [max(np.corrcoef(pitches, np.roll(mode, k))[0, 1] for k in range(12)) for mode in (MAJOR, MINOR)]
     return np.array([best[0] - best[1], max(best)])
+
+
+def vggish_examples(signal, sampling_rate):
+    """What VGGish hears: logarithms of a mel spectrogram, in examples of 0.96 s that do not overlap.
+
+    Windows of 25 ms (periodic Hann) every 10 ms, magnitudes of 512 points, 64 triangles on the HTK mel scale from 125
+    to 7,500 Hz, log of mel + 0.01; numerically the released front end, in float32. What is left after the last
+    example is not used.
+
+    Args:
+        signal: mono, in [-1, 1]
+        sampling_rate: in Hz; other than 16,000 is resampled
+
+    Shape:
+        signal ``(samples,)``; result ``(examples, 96, 64)``, float32; none below 0.975 s
+
+    Raises:
+        ValueError: if the signal is not mono
+
+    Examples:
+        >>> vggish_examples(np.zeros(32000), 16000).shape
+        (2, 96, 64)
+    """
+    from scipy.fft import rfft
+
+    signal = np.asarray(signal, np.float32)
+    if signal.ndim != 1:
+        raise ValueError(f"expected mono sound (samples,), got {signal.shape}")
+    if sampling_rate != SAMPLING_RATE:
+        import librosa
+
+        signal = librosa.resample(signal, orig_sr=sampling_rate, target_sr=SAMPLING_RATE)
+    window, mel = _vggish_filters()
+    hops = max(0, 1 + (len(signal) - VGGISH_WINDOW) // VGGISH_HOP) // VGGISH_FRAMES * VGGISH_FRAMES
+    if not hops:
+        return np.empty((0, VGGISH_FRAMES, VGGISH_BANDS), np.float32)
+    frames = np.lib.stride_tricks.sliding_window_view(signal, VGGISH_WINDOW)[::VGGISH_HOP][:hops]
+    result, padded = np.empty((hops, VGGISH_BANDS), np.float32), np.zeros((VGGISH_BLOCK, VGGISH_FFT), np.float32)
+    for first in range(0, hops, VGGISH_BLOCK):
+        block = frames[first:first + VGGISH_BLOCK]
+        np.multiply(block, window, out=padded[:len(block), :VGGISH_WINDOW])
+        parts = rfft(padded[:len(block)], axis=1).view(np.float32)  # real and imaginary in turn
+        np.multiply(parts, parts, out=parts)
+        magnitudes = np.sqrt(parts[:, ::2] + parts[:, 1::2])  # (block, 257)
+        np.matmul(magnitudes, mel, out=result[first:first + len(block)])
+    result += 0.01
+    return np.log(result, out=result).reshape(-1, VGGISH_FRAMES, VGGISH_BANDS)
+
+
+@functools.cache
+def _vggish_filters():
+    """Window ``(400,)`` and triangles ``(257, 64)``, which are straight on the mel scale, not in Hz as librosa's."""
+    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(VGGISH_WINDOW) / VGGISH_WINDOW)
+    edges, bins = (1127 * np.log1p(np.asarray(hertz) / 700)
+                   for hertz in ((125, 7500), np.linspace(0, SAMPLING_RATE / 2, VGGISH_FFT // 2 + 1)))
+    edges = np.linspace(*edges, VGGISH_BANDS + 2)
+    low, centre, high, bins = edges[:-2], edges[1:-1], edges[2:], bins[:, None]
+    mel = np.maximum(0, np.minimum((bins - low) / (centre - low), (high - bins) / (high - centre)))
+    return window.astype(np.float32), mel.astype(np.float32)
 
 
 def emobase_vector(signal, *, hop):

@@ -1,4 +1,4 @@
-"""Faces: dlib's HOG detector (it needs no weights file), geometry, and what the largest face shows.
+"""Faces: dlib's HOG detector (it needs no weights file), geometry, what the largest faces show, and who is who.
 
 References:
     Dalal and Triggs (2005), Histograms of oriented gradients for human detection, CVPR; King (2009), Dlib-ml, JMLR 10.
@@ -21,6 +21,8 @@ FACE_NAMES = (("presence",) + tuple(f"{name}_mean" for name in GEOMETRY + SHOWN)
               + tuple(f"{name}_sd" for name in GEOMETRY + SHOWN)
               + tuple(f"pixel_{y}_{x}" for y in range(SMALL) for x in range(SMALL))
               + tuple(f"hog_{y}_{x}_{k}" for y in range(CELLS) for x in range(CELLS) for k in range(DIRECTIONS)))
+BLOCK = ("left", "top", "width", "height", "score") + SHOWN + FACE_NAMES[-SMALL**2 - CELLS**2 * DIRECTIONS:]
+DETECTORS = {"mtcnn": "MTCNN", "fasterrcnn": "faster_rcnn"}  # their names in affectlib.features.detectors
 
 
 def face(*, rate=1.0) -> Extractor:
@@ -34,34 +36,74 @@ def face(*, rate=1.0) -> Extractor:
     return Extractor("face", 1, FACE_NAMES, face_vector, rate=rate, side=640)
 
 
+def people(*, rate=2.0, count=2, detector="hog") -> Extractor:
+    """Place and look of each of the largest faces in a frame, one block after the other: see :func:`blocks`.
+
+    The first value is presence: the share of a clip's frames with a face. It is 1 or 0 for segments of one frame, for
+    which this is meant; of a clip with several frames the one with the largest face is described.
+
+    Args:
+        rate: frames per second of film
+        count: faces described; the blocks of those not found are 0
+        detector: as for :func:`detect`
+
+    Raises:
+        ValueError: if there is no such detector, or ``count`` is below 1
+    """
+    if count < 1 or detector not in ("hog", *DETECTORS):
+        raise ValueError(f"expected a count of at least 1 and a detector of hog, {', '.join(DETECTORS)}: "
+                         f"{count!r}, {detector!r}")
+    names = ("presence",) + tuple(f"{name}_{person}" for person in range(count) for name in BLOCK)
+    return Extractor("people", 1, names, people_vector, rate=rate, side=640,
+                     options=(("count", count), ("detector", detector)))
+
+
 @functools.cache
-def _detector():
-    import dlib
+def _detector(name="hog"):
+    if name == "hog":
+        import dlib
 
-    return dlib.get_frontal_face_detector()
+        return dlib.get_frontal_face_detector()
+    if name not in DETECTORS:
+        raise ValueError(f"detector is one of hog, {', '.join(DETECTORS)}, not {name!r}")
+    from affectlib.features import detectors
+
+    return getattr(detectors, DETECTORS[name])()
 
 
-def detect(image):
-    """Finds frontal faces.
+def detect(image, *, detector="hog", side=SIDE):
+    """Finds faces.
 
     Args:
         image: RGB
+        detector: ``"hog"``, frontal faces by dlib; ``"mtcnn"`` or ``"fasterrcnn"``, which need weights:
+            see ``affectlib.features.detectors``
+        side: longer side of the frame that ``"hog"`` searches, in pixels; it finds faces from 73 of them on
 
     Returns:
         one row per face, the largest first: left, top, width, height (in pixels of ``image``), score
 
     Shape:
         image ``(height, width, 3)``, uint8; result ``(faces, 5)``
+
+    Raises:
+        ValueError: if there is no such detector
     """
     import cv2
 
+    if detector != "hog":
+        return _largest_first(_detector(detector).detect(image))
     cv2.setNumThreads(1)
-    scale = SIDE / max(image.shape[:2])
+    scale = side / max(image.shape[:2])
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     grey = cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
     boxes, scores, _ = _detector().run(grey, 0, 0.0)
     rows = [[b.left() / scale, b.top() / scale, b.width() / scale, b.height() / scale, score]
             for b, score in zip(boxes, scores, strict=True)]
+    return _largest_first(rows)
+
+
+def _largest_first(rows):
     return np.array(sorted(rows, key=lambda row: (-row[2] * row[3], row[0])), dtype=float).reshape(-1, 5)
 
 
@@ -94,15 +136,127 @@ def face_vector(pictures):
                            np.mean(hogs, 0)])
 
 
-def crop(image, box):
+def people_vector(pictures, *, count=2, detector="hog"):
+    """Describes the largest faces of the frame that shows the largest.
+
+    Args:
+        pictures: :class:`affectlib.media.Picture`
+        count, detector: as for :func:`people`
+
+    Shape:
+        result ``(1 + count * 280,)``
+    """
+    found = [detect(picture.image, detector=detector) for picture in pictures]
+    best = int(np.argmax([rows[0, 2] * rows[0, 3] if len(rows) else 0 for rows in found]))
+    image, result = pictures[best].image, np.zeros((count, len(BLOCK)))
+    height, width = image.shape[:2]
+    for block, row in zip(result, found[best], strict=False):
+        block[:] = np.concatenate([row / (width, height, width, height, 1), *crop_statistics(crop(image, row))])
+    return np.r_[np.mean([len(rows) > 0 for rows in found]), result.ravel()]
+
+
+def blocks(table):
+    """The features of :func:`people`, person by person, as a view; a block is named by ``BLOCK``.
+
+    It begins with left, top, width and height (in shares of the frame) and score, all 0 where there is no face.
+
+    Shape:
+        table ``(rows, 1 + count * 280)``; result ``(rows, count, 280)``
+
+    Raises:
+        ValueError: if the table has another size
+
+    Examples:
+        >>> blocks(np.zeros((3, 561))).shape
+        (3, 2, 280)
+    """
+    if table.ndim != 2 or table.shape[1] < 2 or (table.shape[1] - 1) % len(BLOCK):
+        raise ValueError(f"expected (rows, 1 + count * {len(BLOCK)}) from the extractor people, found {table.shape}")
+    return table[:, 1:].reshape(len(table), -1, len(BLOCK))
+
+
+def track(boxes, *, overlap=0.3):
+    """Who is who: links the faces of consecutive frames by intersection over union, the best match first.
+
+    A person keeps the last place seen, however long out of sight.
+
+    Args:
+        boxes: left, top, width, height (and whatever follows) of the faces of one clip, width 0 where there is none
+        overlap: least intersection over union of one person in two frames
+
+    Returns:
+        number of the person, counted by first appearance, -1 where there is no face
+
+    Shape:
+        boxes ``(frames, count, 4 or more)``; result ``(frames, count)``
+
+    Examples:
+        >>> track([[[0, 0, 4, 4], [9, 0, 3, 3]], [[9, 1, 3, 3], [0, 0, 0, 0]], [[1, 0, 4, 4], [5, 5, 2, 2]]]).tolist()
+        [[0, 1], [1, -1], [0, 2]]
+    """
+    boxes = np.asarray(boxes, float)[..., :4]
+    people_, last = np.full(boxes.shape[:2], -1), []  # last: where each was seen
+    for frame, faces in enumerate(boxes):
+        here = np.flatnonzero(faces[:, 2] > 0)
+        shared = _overlaps(faces[here], np.reshape(last, (-1, 4)))  # (here, people)
+        while shared.size and shared.max() >= overlap:
+            i, person = np.unravel_index(shared.argmax(), shared.shape)
+            people_[frame, here[i]], last[person] = person, faces[here[i]]
+            shared[i], shared[:, person] = -1, -1
+        for i in here[people_[frame, here] < 0]:
+            people_[frame, i] = len(last)
+            last.append(faces[i])
+    return people_
+
+
+def _overlaps(a, b):
+    """Intersection over union of every box with every other, ``(a, b)``."""
+    sides = [np.minimum.outer(a[:, k] + a[:, k + 2], b[:, k] + b[:, k + 2]) - np.maximum.outer(a[:, k], b[:, k])
+             for k in (0, 1)]
+    both = np.prod(np.maximum(sides, 0), axis=0)
+    return both / (np.add.outer(a[:, 2] * a[:, 3], b[:, 2] * b[:, 3]) - both)
+
+
+def follow(boxes, *, overlap=0.3):
+    """Which face of each frame is the main person of the clip: whose track covers the largest area over all frames.
+
+    Args:
+        boxes, overlap: as for :func:`track`
+
+    Returns:
+        position among the faces of each frame, -1 where the main person is not seen
+
+    Shape:
+        boxes ``(frames, count, 4 or more)``; result ``(frames,)``
+
+    Examples:
+        >>> follow([[[0, 0, 4, 4], [9, 0, 3, 3]], [[9, 1, 3, 3], [1, 0, 2, 3]], [[9, 0, 3, 3], [0, 0, 0, 0]]]).tolist()
+        [1, 0, 0]
+    """
+    boxes = np.asarray(boxes, float)
+    people_ = track(boxes, overlap=overlap)
+    seen = people_ >= 0
+    if not seen.any():
+        return np.full(len(boxes), -1)
+    main = np.bincount(people_[seen], (boxes[..., 2] * boxes[..., 3])[seen]).argmax()
+    return np.where((people_ == main).any(1), (people_ == main).argmax(1), -1)
+
+
+def crop(image, box, *, margin=0.0):
     """Cuts a face out, from its forehead to its chin, at a fixed size; outside the frame its edge goes on.
+
+    Args:
+        image: RGB
+        box: left, top, width, height in pixels
+        margin: added on every side, in shares of width and height
 
     Shape:
         image ``(height, width, 3)``; box ``(4 or more,)``; result ``(64, 64, 3)``
     """
     import cv2
 
-    left, top, width, height = box[:4]
+    left, top, width, height = (box[0] - margin * box[2], box[1] - margin * box[3],
+                                box[2] * (1 + 2 * margin), box[3] * (1 + 2 * margin))
     corners = np.float32([[left, top], [left + width, top], [left, top + height * 1.1]])
     to = np.float32([[0, 0], [CROP, 0], [0, CROP]])
     return cv2.warpAffine(image, cv2.getAffineTransform(corners, to), (CROP, CROP), flags=cv2.INTER_AREA,

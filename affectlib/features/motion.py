@@ -19,6 +19,15 @@ MOTION_NAMES = tuple(
     + ["change_mean", "change_sd", "change_max", "cuts_per_second"])
 
 
+def __getattr__(name):
+    """The networks, imported when they are asked for: torch takes seconds."""
+    if name in ("I3D", "FlowNetS", "OpenPoseBody"):
+        from affectlib.features import networks
+
+        return getattr(networks, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 def motion(*, rate=2.0) -> Extractor:
     """Optical flow statistics in frame widths per second, directions, change between looks and cut rate.
 

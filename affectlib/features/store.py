@@ -23,13 +23,15 @@ class Extractor:
         name: a short name, unique within one extraction
         version: raised whenever the numbers change; part of the key under which results are stored
         names: what each value is
-        vector: module-level function from :class:`affectlib.media.Clip` and the options to ``(size,)``
+        vector: module-level function from the pictures, or the sound, of one clip and the options to ``(size,)``
         rate: frames per second it looks at, 0 for none
         pairs: whether it needs the frame following each
         sound: whether it needs sound
         side: the longer side of its frames is reduced to this many pixels
         shortest: seconds of sound below which it has no value
         options: settings that change the numbers; part of the key
+        many: module-level function from a list of what ``vector`` takes to ``(clips, size)``: what a network gains by
+            batches; the same numbers, so no part of the key. None calls ``vector`` clip by clip
     """
 
     name: str
@@ -42,6 +44,7 @@ class Extractor:
     side: int = 320
     shortest: float = 0.1
     options: tuple = ()
+    many: Callable | None = None
 
     @property
     def size(self):
@@ -49,27 +52,46 @@ class Extractor:
         return len(self.names)
 
     def __call__(self, clip):
-        """The vector of one clip.
+        """The vector of one clip, ``(size,)``; see :meth:`batch`."""
+        return self.batch([clip])[0]
+
+    def batch(self, clips):
+        """The vectors of some clips.
 
         Args:
-            clip: an :class:`affectlib.media.Clip` read at the rate of this extractor
+            clips: a list of :class:`affectlib.media.Clip` read at the rate of this extractor
 
         Shape:
-            result ``(size,)``, float32; all nan where the clip lacks what is needed: sound, a frame, a second frame
+            result ``(clips, size)``, float32; a row of nan where a clip lacks what is needed: sound, a frame, a second
+            frame
 
         Raises:
             ValueError: if the extractor does not give as many finite values as it has names
         """
+        rows = np.full((len(clips), self.size), np.nan, np.float32)
+        inputs = {i: given for i, clip in enumerate(clips) if (given := self._input(clip)) is not None}
+        if not inputs:
+            return rows
+        options, given = dict(self.options), list(inputs.values())
+        values = self.many(given, **options) if self.many else [self.vector(one, **options) for one in given]
+        if len(values) != len(given):
+            raise ValueError(f"{self.name}: expected {len(given)} rows, one per clip, got {len(values)}")
+        for i, value in zip(inputs, values, strict=True):
+            value = np.asarray(value, np.float32)
+            if value.shape != (self.size,) or not np.isfinite(value).all():
+                raise ValueError(f"{self.name}: expected {self.size} finite values, got shape {value.shape}")
+            rows[i] = value
+        return rows
+
+    def _input(self, clip):
+        """What ``vector`` takes of a clip, None where it is not there."""
         from affectlib.media import SAMPLING_RATE
 
-        pictures = [p for p in clip.at(self.rate) if p.following is not None or not self.pairs] if self.rate else []
-        lacks_sound = self.sound and (clip.sound is None or len(clip.sound) < self.shortest * SAMPLING_RATE)
-        if lacks_sound or (self.rate and not pictures):
-            return np.full(self.size, np.nan, np.float32)
-        values = np.asarray(self.vector(clip.sound if self.sound else pictures, **dict(self.options)), np.float32)
-        if values.shape != (self.size,) or not np.isfinite(values).all():
-            raise ValueError(f"{self.name}: expected {self.size} finite values, got shape {values.shape}")
-        return values
+        if self.sound:
+            enough = clip.sound is not None and len(clip.sound) >= self.shortest * SAMPLING_RATE
+            return clip.sound if enough else None
+        pictures = clip.at(self.rate, side=self.side) if self.rate else []
+        return [picture for picture in pictures if picture.following is not None or not self.pairs] or None
 
 
 @dataclass(frozen=True)

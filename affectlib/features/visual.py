@@ -21,6 +21,15 @@ FRAME_NAMES = (STATISTICS + tuple(f"hue_{k * 360 // HUES}" for k in range(HUES))
 SCENE_NAMES = tuple(f"{name}_mean" for name in FRAME_NAMES) + tuple(f"{name}_sd" for name in STATISTICS)
 
 
+def __getattr__(name):
+    """The networks, imported when they are asked for: torch takes seconds."""
+    if name in ("ResNet", "Inception", "VGG", "Xception"):
+        from affectlib.features import networks
+
+        return getattr(networks, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 def scene(*, rate=2.0) -> Extractor:
     """Colour, light, saturation, hue and texture, averaged over frames, with their spread.
 

@@ -1,0 +1,338 @@
+"""Extractors of the papers' own features: released networks on frames, frame pairs, stacks of frames and sound.
+
+Each factory takes ``weights``: None for the released file (see ``affectlib.features.weights``), a path for another
+of the same network, or ``"random"``, for tests: then the name of the extractor ends in ``_random``, and with it all
+that is made from it. ``precision="bf16"`` halves the numbers where the processor gains by it. CUDA is used where it is.
+
+Differs from the papers in: a frame is cropped before it is resized, not after; where a paper does not say how a frame
+becomes a square, it is resized whole.
+"""
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from affectlib.corpora.base import CorpusFormatError
+from affectlib.features import weights as files
+from affectlib.features.audio import SAMPLING_RATE, emobase, vggish_examples
+from affectlib.features.store import Extractor
+
+SIDE = 640  # longer side of the frames that are read: the shorter is at least 256 up to 2.5 to 1
+BATCH, LARGE_BATCH = 8, 64  # frames at once: what fits the cache of a processor; on a GPU, and of sound
+STACK = 128  # frames of one stack of I3D, which sees 125 in the paper
+PRECISIONS = ("fp32", "bf16")
+
+
+@dataclass(frozen=True)
+class _Input:
+    """What a network wants: its class and that one's options, the square, the mean and deviation of 0 to 255."""
+
+    network: str
+    side: int = 224
+    mean: tuple = (127.5,) * 3
+    deviation: tuple = (127.5,) * 3
+    options: tuple = ()
+    central: float = 0.0  # share of the shorter side that is cut out of the middle, 0 for the whole frame
+    bgr: bool = False
+
+
+_IMAGENET = dict(mean=(123.675, 116.28, 103.53), deviation=(58.395, 57.12, 57.375))
+_CAFFE = dict(mean=(105.488, 113.741, 116.060), deviation=(1.0,) * 3, bgr=True)
+_FACE = dict(mean=(129.1863, 104.7624, 93.5940), deviation=(1.0,) * 3)
+_INPUTS = {
+    "resnet50": _Input("ResNet", **_IMAGENET, central=224 / 256),
+    "inception": _Input("Inception", 299),
+    **{f"vgg16_{layer}": _Input("VGG", **_IMAGENET, options=(("layer", layer),)) for layer in ("pool", "fc6")},
+    **{f"vgg16_places_{layer}": _Input("VGG", **_CAFFE, options=(("layer", layer),)) for layer in ("pool", "fc6")},
+    "vggface": _Input("VGG", **_FACE, options=(("layer", "fc6"),)),
+    "xception": _Input("Xception", 160),
+    "i3d": _Input("I3D", central=224 / 256),
+    "flownet": _Input("FlowNetS", mean=(104.805, 110.16, 114.75), deviation=(255.0,) * 3, central=224 / 256),
+    **{f"openpose_{layer}": _Input("OpenPoseBody", mean=(128.0,) * 3, deviation=(256.0,) * 3, bgr=True,
+                                   options=(("layer", layer),)) for layer in ("backbone", "dense")},
+    "vggish": _Input("VGGish"),
+    "vggish_pca": _Input("VGGishPostprocessor"),
+}
+
+
+def resnet50(*, weights=None, rate=25.0, precision="fp32") -> Extractor:
+    """ResNet-50 of ImageNet, 2,048 values, averaged over frames (attend_affect, III-A)."""
+    return _extractor("resnet50", 2048, stills, weights, precision, rate=rate)
+
+
+def inception(*, faces=0, weights=None, rate=1.0, precision="fp32", detector="hog") -> Extractor:
+    """Inception-v3 of ImageNet, 2,048 values, averaged over frames (gla); or of the largest faces, one after another.
+
+    Args:
+        faces: 0 for the whole frame, or of how many faces: 2 in the paper, whose network of faces is not released.
+            A face that is in no frame has zeros
+        weights, rate, precision: as for all
+        detector: of faces, see :func:`affectlib.features.faces.detect`
+    """
+    if not faces:
+        return _extractor("inception", 2048, stills, weights, precision, rate=rate)
+    return _extractor("inception_faces", 2048 * faces, largest_faces, weights, precision, rate=rate, kind="inception",
+                      file="inception", extra=(("count", faces), ("detector", detector)))
+
+
+def vgg16(*, places=False, layer="fc6", weights=None, rate=1.0, precision="fp32") -> Extractor:
+    """VGG-16 of ImageNet, or of Places365: fc6, 4,096 values (caan), or the last pooling, 512 values (shot_long)."""
+    if layer not in ("pool", "fc6"):
+        raise ValueError(f"layer is 'pool' or 'fc6', not {layer!r}")
+    name = "vgg16_places" if places else "vgg16"
+    return _extractor(name, 512 if layer == "pool" else 4096, stills, weights, precision, rate=rate,
+                      kind=f"{name}_{layer}")
+
+
+def vggface(*, weights=None, rate=2.0, precision="fp32", detector="hog") -> Extractor:
+    """VGG-Face, fc6 after its ReLU, 4,096 values of the largest face (caan); zeros where there is none."""
+    return _extractor("vggface", 4096, largest_faces, weights, precision, rate=rate,
+                      extra=(("count", 1), ("detector", detector)))
+
+
+def xception(*, weights=None, rate=1.0, precision="fp32", detector="hog") -> Extractor:
+    """Expression of the largest face, 3,072 values (shot_long); zeros where there is none."""
+    return _extractor("xception", 3072, largest_faces, weights, precision, rate=rate,
+                      extra=(("count", 1), ("detector", detector)))
+
+
+def i3d(*, weights=None, rate=25.0, precision="fp32") -> Extractor:
+    """I3D's RGB stream to mixed_5c, 1,024 values (attend_affect, III-A); a clip of 128 frames or less is one stack."""
+    return _extractor("i3d", 1024, stacks, weights, precision, rate=rate)
+
+
+def flownets(*, weights=None, rate=25.0, precision="fp32") -> Extractor:
+    """Contracting part of FlowNetS, 1,024 values, averaged over pairs of frames (attend_affect, III-A)."""
+    return _extractor("flownet", 1024, frame_pairs, weights, precision, rate=rate, pairs=True)
+
+
+def openpose(*, layer="dense", weights=None, rate=1.0, precision="fp32") -> Extractor:
+    """OpenPose's body network, 128 values (shot_long): the paper's dense layer, or the mean of the backbone's maps.
+
+    Args:
+        layer: ``"dense"``, whose weights nobody published, or ``"backbone"``, whose are
+        weights, rate, precision: as for all
+    """
+    if layer not in ("dense", "backbone"):
+        raise ValueError(f"layer is 'dense' or 'backbone', not {layer!r}")
+    return _extractor("openpose", 128, stills, weights, precision, rate=rate, kind=f"openpose_{layer}",
+                      file="openpose_dense" if layer == "dense" else "openpose")
+
+
+def vggish(*, postprocessed=False, weights=None, precision="fp32") -> Extractor:
+    """VGGish, 128 values, averaged over examples of 0.96 s.
+
+    Args:
+        postprocessed: False for what comes after the last ReLU (attend_affect), True for the release's principal
+            components in 256 steps (shot_long)
+        weights, precision: as for all
+    """
+    return _extractor("vggish", 128, sounds, weights, precision, sound=True, shortest=0.975,
+                      extra=(("postprocessed", postprocessed),))
+
+
+NEEDS = {"attend_affect": ("resnet50", "flownet", "i3d", "vggish"),
+         "shot_long": ("vggish", "vggish_pca", "vgg16_places", "xception", "openpose"),
+         "gla": ("inception", "vggish", "vggish_pca"), "caan": ("vggface", "vgg16")}
+
+
+def pretrained(paper, *, weights=None, rate=None, precision="fp32") -> tuple:
+    """The extractors of one paper, with its sizes and rates, in the order in which its model takes them.
+
+    Differs from the papers in: shot_long's dense layer on OpenPose has no released weights, so the mean over space of
+    the backbone takes its place; gla's network of faces is not released, so Inception-v3 of ImageNet does.
+
+    Args:
+        paper: slug; mood_change has none, it learns from pixels
+        weights: None for the released ones, ``"random"`` for tests
+        rate: frames per second, by default the paper's (attend_affect 25, caan 2, the others 1)
+        precision: ``"fp32"`` or ``"bf16"``
+
+    Raises:
+        WeightsNotFoundError: if files are missing; it lists all of them, and where each comes from
+        ValueError: if the paper has no extractors
+
+    Examples:
+        >>> [(e.name, e.size) for e in pretrained("gla", weights="random")]
+        [('inception_random', 2048), ('vggish_random', 128), ('inception_faces_random', 4096)]
+    """
+    if paper not in NEEDS:
+        raise ValueError(f"{paper!r} has no pretrained extractors, there are {', '.join(NEEDS)}")
+    if weights is None:
+        files.find(*NEEDS[paper])
+    options = dict(weights=weights, precision=precision)
+    seen = options | dict(rate=rate or {"attend_affect": 25.0, "caan": 2.0}.get(paper, 1.0))
+    if paper == "attend_affect":
+        return resnet50(**seen), flownets(**seen), i3d(**seen), vggish(**options), emobase()
+    if paper == "shot_long":
+        return (vggish(postprocessed=True, **options), vgg16(places=True, layer="pool", **seen), xception(**seen),
+                openpose(layer="backbone", **seen))
+    if paper == "gla":
+        return inception(**seen), vggish(postprocessed=True, **options), inception(faces=2, **seen)
+    return vggface(**seen), vgg16(**seen)
+
+
+def _extractor(name, size, many, weights, precision, *, kind="", file="", extra=(), **fields):
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision is one of {', '.join(PRECISIONS)}, not {precision!r}")
+    kind, file = kind or name, file or name
+    wanted = (file, "vggish_pca") if ("postprocessed", True) in extra else (file,)
+    if weights == "random":
+        name, marks = f"{name}_random", ("random",)
+    else:
+        found = files.find(*wanted) if weights is None else (Path(weights), *files.find(*wanted[1:]))
+        if not found[0].is_file():
+            raise files.WeightsNotFoundError(f"{weights}: no such file of weights")
+        weights, marks = weights and str(weights), tuple(files.digest(path)[:16] for path in found)
+    options = (("kind", kind), ("file", file), ("weights", weights), ("marks", marks), ("precision", precision), *extra)
+    return Extractor(name, 1, tuple(f"{name}_{i}" for i in range(size)), functools.partial(_one, many=many),
+                     options=options, many=many, **{"side": SIDE} | fields)
+
+
+def _one(given, *, many, **options):
+    return many([given], **options)[0]
+
+
+def stills(inputs, **chosen):
+    """Mean over the frames of each clip.
+
+    Args:
+        inputs: for each clip, a list of :class:`affectlib.media.Picture`
+        chosen: the options of the extractor
+
+    Shape:
+        result ``(clips, size)``
+    """
+    wanted = _INPUTS[chosen["kind"]]
+    images = np.stack([_square(picture.image, wanted) for pictures in inputs for picture in pictures])
+    return _means(_run(images, **chosen), [len(pictures) for pictures in inputs])
+
+
+def frame_pairs(inputs, **chosen):
+    """Mean over the frame pairs of each clip; as :func:`stills`."""
+    wanted = _INPUTS[chosen["kind"]]
+    images = np.stack([np.concatenate([_square(image, wanted) for image in (picture.image, picture.following)], -1)
+                       for pictures in inputs for picture in pictures])
+    return _means(_run(images, **chosen), [len(pictures) for pictures in inputs])
+
+
+def stacks(inputs, **chosen):
+    """Each clip as one stack of frames, a longer one in parts that count by their frames; as :func:`stills`."""
+    wanted, rows = _INPUTS[chosen["kind"]], []
+    for pictures in inputs:
+        images = np.stack([_square(picture.image, wanted) for picture in pictures])
+        parts = np.array_split(images, -(-len(images) // STACK))
+        values = np.concatenate([_run(part[None], **chosen) for part in parts])
+        rows.append(np.average(values, axis=0, weights=[len(part) for part in parts]))
+    return np.stack(rows)
+
+
+def largest_faces(inputs, *, count, detector, **chosen):
+    """Mean over the frames that show a face, for each of the largest ``count`` faces; zeros where none does.
+
+    Shape:
+        result ``(clips, count * size)``
+    """
+    from affectlib.features.faces import detect
+
+    wanted, crops, places = _INPUTS[chosen["kind"]], [], []
+    for clip, pictures in enumerate(inputs):
+        for picture in pictures:
+            for rank, box in enumerate(detect(picture.image, detector=detector)[:count]):
+                crops.append(_square(_cut(picture.image, box), wanted))
+                places.append((clip, rank))
+    size = {"inception": 2048, "vggface": 4096, "xception": 3072}[chosen["kind"]]
+    result = np.zeros((len(inputs), count, size), np.float32)
+    if crops:
+        values, places = _run(np.stack(crops), **chosen), np.array(places)
+        for clip, rank in np.unique(places, axis=0):
+            result[clip, rank] = values[(places == (clip, rank)).all(1)].mean(0)
+    return result.reshape(len(inputs), -1)
+
+
+def sounds(inputs, *, postprocessed, **chosen):
+    """Mean over the examples of 0.96 s of each clip.
+
+    Args:
+        inputs: for each clip, its sound, mono, at 16 kHz
+        postprocessed: principal components in 256 steps
+        chosen: the options of the extractor
+
+    Shape:
+        result ``(clips, 128)``
+    """
+    examples = [vggish_examples(signal, SAMPLING_RATE) for signal in inputs]
+    values = _run(np.concatenate(examples), **chosen)
+    if postprocessed:
+        weights = "random" if chosen["weights"] == "random" else None
+        values = _run(values, kind="vggish_pca", file="vggish_pca", weights=weights, marks=chosen["marks"][-1:],
+                      precision="fp32")
+    return _means(values, [len(example) for example in examples])
+
+
+def _means(values, lengths):
+    parts = np.split(values, np.cumsum(lengths)[:-1])
+    return np.stack([part.mean(0, dtype=np.float64) for part in parts])
+
+
+def _cut(image, box):
+    """A face out of a frame; at its edges what lies within."""
+    left, top = (max(int(v), 0) for v in box[:2])
+    return image[top:max(int(box[1] + box[3]), top + 1), left:max(int(box[0] + box[2]), left + 1)]
+
+
+def _square(image, wanted):
+    """A frame, or its middle, as a square ``(side, side, 3)``."""
+    import cv2
+
+    if wanted.central:
+        height, width = image.shape[:2]
+        n = max(1, round(wanted.central * min(height, width)))
+        top, left = (height - n) // 2, (width - n) // 2
+        image = image[top:top + n, left:left + n]
+    smaller = min(image.shape[:2]) > wanted.side
+    image = cv2.resize(image, (wanted.side,) * 2, interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
+    return image[..., ::-1] if wanted.bgr else image
+
+
+def _run(batch, *, kind, file, weights, marks, precision):
+    """Passes a batch through a network: frames ``(n, side, side, 3 or 6)`` or stacks of them, uint8; or examples."""
+    import torch
+
+    wanted, network = _INPUTS[kind], network_of(kind, file, weights, marks[0], precision)
+    tensor = next(t for t in network.state_dict().values() if t.is_floating_point())
+    results, n = [], LARGE_BATCH if tensor.is_cuda or wanted.network.startswith("VGGish") else BATCH
+    with torch.inference_mode():
+        for start in range(0, len(batch), n):
+            x = torch.from_numpy(np.ascontiguousarray(batch[start:start + n]))
+            x = (x.pin_memory() if tensor.is_cuda else x).to(tensor.device, non_blocking=True)
+            if x.dtype == torch.uint8:
+                repeat = x.shape[-1] // 3
+                x = x.float().sub_(x.new_tensor(wanted.mean * repeat, dtype=torch.float32))
+                x = x.div_(x.new_tensor(wanted.deviation * repeat)).movedim(-1, 1)  # (n, 3 or 6, ..., side, side)
+            results.append(network.embed(x.to(tensor.dtype)).float())
+        return torch.cat(results).cpu().numpy()  # waits for the device once
+
+
+@functools.cache
+def network_of(kind, file, weights, mark, precision):
+    """A network ready to run, once per process: batch norm folded, channels last, on the device that is there.
+
+    Raises:
+        CorpusFormatError: if the file is not that with which the extractor was made
+    """
+    import torch
+
+    from affectlib.features import networks
+
+    if weights != "random":
+        path = files.find(file)[0] if weights is None else Path(weights)
+        if path.is_file() and not files.digest(path).startswith(mark):
+            raise CorpusFormatError(path, f"expected the file of SHA-256 {mark} that the extractor was made with")
+    make = functools.partial(getattr(networks, _INPUTS[kind].network), **dict(_INPUTS[kind].options))
+    network = networks.fold(files.load(file, make, weights=weights))
+    network = network.to(torch.bfloat16 if precision == "bf16" else torch.float32)
+    network = network.to(memory_format=torch.channels_last_3d if kind == "i3d" else torch.channels_last)
+    return network.cuda() if torch.cuda.is_available() else networks.direct(network)

@@ -1,0 +1,225 @@
+"""Released weights: found, checked, read without running anything, downloaded in parts."""
+
+import hashlib
+import os
+import pickle
+import re
+import threading
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import pytest
+import torch
+
+from affectlib.corpora.base import AffectError, CorpusFormatError
+from affectlib.features import networks, weights
+from affectlib.features.detectors import _pnet
+from affectlib.features.weights import WEIGHTS, WeightsNotFoundError, download, find, folders, load
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """Nothing of this machine is found: two empty folders."""
+    monkeypatch.setenv("AFFECTLIB_WEIGHTS", str(tmp_path / "own"))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    return tmp_path
+
+
+def save(path, state, **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(state, path, **options)
+    return path
+
+
+@pytest.fixture
+def state():
+    return load("mtcnn_pnet", _pnet, weights="random").state_dict()
+
+
+def test_table_agrees_with_torchvision_and_invents_nothing():
+    from torchvision import models
+
+    table = {w.name: w for w in WEIGHTS}
+    assert len(table) == len(WEIGHTS) and len({w.file for w in WEIGHTS}) == len(WEIGHTS)
+    assert table["resnet50"].url == models.ResNet50_Weights.IMAGENET1K_V1.url
+    assert table["inception"].url == models.Inception_V3_Weights.IMAGENET1K_V1.url
+    assert table["vgg16"].url == models.VGG16_Weights.IMAGENET1K_V1.url
+    for w in WEIGHTS:
+        assert w.licence and w.where and re.fullmatch("[0-9a-f]*", w.sha256)
+        said = re.search(r"-([0-9a-f]{8})\.", w.file)  # torch's rule: a name ends with the first digits
+        assert w.sha256.startswith(said[1]) if said else not w.sha256
+        assert w.url is None or w.url.endswith("/" + w.file)
+
+
+def test_files_are_found_in_the_own_folder_first_then_in_torchs(folder):
+    assert folders() == (folder / "own", type(folder)(torch.hub.get_dir()) / "checkpoints")
+    with pytest.raises(WeightsNotFoundError) as error:
+        find("i3d", "flownet")
+    assert all(part in str(error.value) for part in ("rgb_imagenet.pt", "flownets_EPE1.951.pth", "piergiaj",
+                                                     "ClementPinard", str(folder / "own")))
+    assert isinstance(error.value, FileNotFoundError) and isinstance(error.value, AffectError)
+    hub = save(folder / "torch" / "hub" / "checkpoints" / "rgb_imagenet.pt", {})
+    assert find("i3d") == (hub,)
+    own = save(folder / "own" / "rgb_imagenet.pt", {})
+    assert find("i3d") == (own,)
+    with pytest.raises(ValueError, match="no weights 'alexnet', there are vggish"):
+        find("alexnet")
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_what_was_saved_is_loaded(folder, state, legacy):
+    path = save(folder / "own" / "pnet.pt", state, _use_new_zipfile_serialization=not legacy)
+    for given in (None, path):
+        net = load("mtcnn_pnet", _pnet, weights=given)
+        assert all(torch.equal(net.state_dict()[key], value) for key, value in state.items())
+        assert not net.training and not any(p.requires_grad for p in net.parameters())
+
+
+def test_random_weights_repeat_and_leave_the_generator_alone():
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    first, second = (load("mtcnn_pnet", _pnet, weights="random").state_dict() for _ in range(2))
+    assert torch.equal(torch.rand(1), expected)
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    with pytest.raises(WeightsNotFoundError, match="pnet"):  # never taken because a file is missing
+        load("mtcnn_pnet", _pnet)
+
+
+def test_weights_of_another_network_name_the_first_key_that_differs(folder, state):
+    def refused(changed, message):
+        with pytest.raises(CorpusFormatError, match=re.escape(message)) as error:
+            load("mtcnn_pnet", _pnet, weights=save(folder / "other.pt", changed))
+        assert "other.pt" in str(error.value)
+
+    refused(state | {"conv2.weight": torch.zeros(16, 10, 5, 5)}, "conv2.weight of shape (16, 10, 3, 3), found "
+                                                                 "(16, 10, 5, 5)")
+    refused({key: value for key, value in state.items() if key != "prelu3.weight"}, "prelu3.weight (32,) is missing")
+    refused(state | {"conv9.weight": torch.zeros(1)}, "conv9.weight is not one of its parameters")
+    refused([1, 2], "found a list")
+    refused({"epoch": 3} | state, "epoch is not one of its parameters")
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_a_file_cut_short_is_refused_by_name(folder, state, legacy):
+    path = save(folder / "cut.pt", state, _use_new_zipfile_serialization=not legacy)
+    whole = path.read_bytes()
+    for share in (0, 0.01, 0.5, 0.98):
+        path.write_bytes(whole[:int(share * len(whole))])
+        with pytest.raises(CorpusFormatError, match=r"cut.pt.*cut short"):
+            load("mtcnn_pnet", _pnet, weights=path)
+
+
+class Harmful:
+    def __reduce__(self):
+        return os.mkdir, ("ran",)
+
+
+@pytest.mark.parametrize("how", ["zip", "legacy", "plain"])
+def test_a_pickle_with_code_is_refused_and_nothing_runs(folder, state, how, monkeypatch):
+    monkeypatch.chdir(folder)
+    path = folder / "harm.pt"
+    if how == "plain":
+        path.write_bytes(pickle.dumps(Harmful(), protocol=2))
+    else:
+        save(path, state | {"conv1.bias": Harmful()}, _use_new_zipfile_serialization=how == "zip")
+    with pytest.raises(CorpusFormatError, match=r"harm.pt.*asks to run code"):
+        load("mtcnn_pnet", _pnet, weights=path)
+    assert not (folder / "ran").exists()
+
+
+def test_a_wrong_checksum_is_refused(folder):
+    pca = networks.VGGishPostprocessor().state_dict()
+    path = save(folder / "own" / "vggish_pca_params-970ea276.pth", pca)
+    with pytest.raises(CorpusFormatError, match=r"vggish_pca_params.*SHA-256 that begins 970ea276, found (?!970ea276)"):
+        load("vggish_pca", networks.VGGishPostprocessor)
+    load("vggish_pca", networks.VGGishPostprocessor, weights=path)  # a file of one's own has none to keep to
+
+
+def test_arrays_of_numpy_are_read_as_tensors(folder):
+    arrays = {"pca_eigen_vectors": np.eye(128) * 2, "pca_means": np.zeros((128, 1), np.float32)}
+    net = load("vggish_pca", networks.VGGishPostprocessor, weights=save(folder / "pca.pth", arrays))
+    assert net.pca_eigen_vectors.dtype == torch.float32
+    assert torch.equal(net.pca_eigen_vectors, 2 * torch.eye(128))
+
+
+CONTENT = np.random.default_rng(0).bytes(3_000_000)
+
+
+class Server(BaseHTTPRequestHandler):
+    """Gives CONTENT, or from the asked byte on; the first ``breaks`` replies stop in the middle."""
+
+    def log_message(self, *args):
+        pass
+
+    def do_GET(self):
+        server = self.server
+        start = int(re.match(r"bytes=(\d+)-", self.headers.get("Range", "bytes=0-"))[1]) if server.ranges else 0
+        server.asked.append(self.headers.get("Range"))
+        if start >= len(CONTENT) or self.path == "/lost":
+            return self.send_error(404 if self.path == "/lost" else 416)
+        body = CONTENT[start:]
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body[:len(body) // 2] if len(server.asked) <= server.breaks else body)
+
+
+@pytest.fixture
+def server():
+    with ThreadingHTTPServer(("127.0.0.1", 0), Server) as server:
+        server.asked, server.breaks, server.ranges = [], 0, True
+        thread = threading.Thread(target=partial(server.serve_forever, poll_interval=0.02), daemon=True)
+        thread.start()
+        server.url = f"http://127.0.0.1:{server.server_port}/toy.pt"
+        yield server
+        server.shutdown()
+
+
+@pytest.fixture
+def toy(monkeypatch):
+    entry = weights.Weights("toy", "toy.pt", "https://example.org/toy.pt", "none", hashlib.sha256(CONTENT).hexdigest())
+    monkeypatch.setitem(weights._TABLE, "toy", entry)
+    return entry
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+def test_a_download_that_broke_goes_on_and_is_checked(folder, server, toy, ranges):
+    server.breaks, server.ranges = 1, ranges
+    with pytest.raises(CorpusFormatError, match="expected 3000000 bytes, 1500000 came: run it again"):
+        download("toy", url=server.url, progress=False)
+    assert not (folder / "own" / "toy.pt").exists()
+    path = download("toy", url=server.url, progress=False)
+    assert path == folder / "own" / "toy.pt" and path.read_bytes() == CONTENT
+    assert server.asked == [None, "bytes=1500000-"]
+    assert [p.name for p in path.parent.iterdir()] == ["toy.pt"]
+
+
+def test_a_download_that_was_whole_but_not_yet_moved_is_not_sent_again(folder, server, toy):
+    (folder / "own").mkdir()
+    (folder / "own" / ".toy.pt.partial").write_bytes(CONTENT)
+    assert download("toy", url=server.url, progress=False).read_bytes() == CONTENT
+
+
+def test_what_is_wrong_is_not_kept(folder, server, toy, monkeypatch):
+    monkeypatch.setitem(weights._TABLE, "toy", weights.Weights("toy", "toy.pt", toy.where, "none", "00000000"))
+    with pytest.raises(CorpusFormatError, match="SHA-256 that begins 00000000"):
+        download("toy", url=server.url, progress=False)
+    assert list((folder / "own").iterdir()) == []
+    with pytest.raises(OSError, match="404"):
+        download("toy", url=server.url.replace("toy.pt", "lost"), progress=False)
+    with pytest.raises(WeightsNotFoundError, match=r"by hand.*ClementPinard"):
+        download("flownet")
+
+
+def test_the_target_skips_what_is_there_and_says_what_is_left(folder, toy, monkeypatch, capsys):
+    (folder / "own").mkdir()
+    (folder / "own" / "toy.pt").write_bytes(CONTENT)
+    assert weights.main(["toy"]) == 0
+    assert weights.main(["xception"]) == 1
+    assert "there already" in (said := capsys.readouterr().out) and "got by hand" in said
+    asked = []
+    monkeypatch.setattr(weights, "download", lambda name: asked.append(name) or f"{name}.pt")
+    monkeypatch.setattr(weights, "WEIGHTS", tuple(w for w in WEIGHTS if w.url))
+    assert weights.main([]) == 0 and asked == [w.name for w in WEIGHTS if w.url]
