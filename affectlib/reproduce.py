@@ -21,6 +21,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from affectlib import paths
 from affectlib.corpora.base import AffectError
@@ -253,8 +254,9 @@ def execute(job):
                 return start(cell, cell_index, **rest)
 
             manager.cell_start = cell_start
-            encrypted = Config({"KernelManager": {"transport_encryption": "auto"}})  # else the kernel warns
-            return super().execute_managed_notebook(manager, kernel_name, config=encrypted, **options)
+            with TemporaryDirectory() as folder:  # a socket file: kernels that start at once may pick the same ports
+                sockets = Config({"KernelManager": {"transport": "ipc", "ip": str(Path(folder) / "kernel")}})
+                return super().execute_managed_notebook(manager, kernel_name, config=sockets, **options)
 
     papermill_engines.register("affectlib", Progress)
     job.output.parent.mkdir(parents=True, exist_ok=True)

@@ -26,7 +26,7 @@ PRECISIONS = ("fp32", "bf16")
 
 
 @dataclass(frozen=True)
-class _Input:
+class Input:
     """What a network wants: its class and that one's options, the square, the mean and deviation of 0 to 255."""
 
     network: str
@@ -41,19 +41,19 @@ class _Input:
 _IMAGENET = dict(mean=(123.675, 116.28, 103.53), deviation=(58.395, 57.12, 57.375))
 _CAFFE = dict(mean=(105.488, 113.741, 116.060), deviation=(1.0,) * 3, bgr=True)
 _FACE = dict(mean=(129.1863, 104.7624, 93.5940), deviation=(1.0,) * 3)
-_INPUTS = {
-    "resnet50": _Input("ResNet", **_IMAGENET, central=224 / 256),
-    "inception": _Input("Inception", 299),
-    **{f"vgg16_{layer}": _Input("VGG", **_IMAGENET, options=(("layer", layer),)) for layer in ("pool", "fc6")},
-    **{f"vgg16_places_{layer}": _Input("VGG", **_CAFFE, options=(("layer", layer),)) for layer in ("pool", "fc6")},
-    "vggface": _Input("VGG", **_FACE, options=(("layer", "fc6"),)),
-    "xception": _Input("Xception", 160),
-    "i3d": _Input("I3D", central=224 / 256),
-    "flownet": _Input("FlowNetS", mean=(104.805, 110.16, 114.75), deviation=(255.0,) * 3, central=224 / 256),
-    **{f"openpose_{layer}": _Input("OpenPoseBody", mean=(128.0,) * 3, deviation=(256.0,) * 3, bgr=True,
+INPUTS = {
+    "resnet50": Input("ResNet", **_IMAGENET, central=224 / 256),
+    "inception": Input("Inception", 299),
+    **{f"vgg16_{layer}": Input("VGG", **_IMAGENET, options=(("layer", layer),)) for layer in ("pool", "fc6")},
+    **{f"vgg16_places_{layer}": Input("VGG", **_CAFFE, options=(("layer", layer),)) for layer in ("pool", "fc6")},
+    "vggface": Input("VGG", **_FACE, options=(("layer", "fc6"),)),
+    "xception": Input("Xception", 160),
+    "i3d": Input("I3D", central=224 / 256),
+    "flownet": Input("FlowNetS", mean=(104.805, 110.16, 114.75), deviation=(255.0,) * 3, central=224 / 256),
+    **{f"openpose_{layer}": Input("OpenPoseBody", mean=(128.0,) * 3, deviation=(256.0,) * 3, bgr=True,
                                    options=(("layer", layer),)) for layer in ("backbone", "dense")},
-    "vggish": _Input("VGGish"),
-    "vggish_pca": _Input("VGGishPostprocessor"),
+    "vggish": Input("VGGish"),
+    "vggish_pca": Input("VGGishPostprocessor"),
 }
 
 
@@ -205,24 +205,24 @@ def stills(inputs, **chosen):
     Shape:
         result ``(clips, size)``
     """
-    wanted = _INPUTS[chosen["kind"]]
-    images = np.stack([_square(picture.image, wanted) for pictures in inputs for picture in pictures])
+    wanted = INPUTS[chosen["kind"]]
+    images = np.stack([square(picture.image, wanted) for pictures in inputs for picture in pictures])
     return _means(_run(images, **chosen), [len(pictures) for pictures in inputs])
 
 
 def frame_pairs(inputs, **chosen):
     """Mean over the frame pairs of each clip; as :func:`stills`."""
-    wanted = _INPUTS[chosen["kind"]]
-    images = np.stack([np.concatenate([_square(image, wanted) for image in (picture.image, picture.following)], -1)
+    wanted = INPUTS[chosen["kind"]]
+    images = np.stack([np.concatenate([square(image, wanted) for image in (picture.image, picture.following)], -1)
                        for pictures in inputs for picture in pictures])
     return _means(_run(images, **chosen), [len(pictures) for pictures in inputs])
 
 
 def stacks(inputs, **chosen):
     """Each clip as one stack of frames, a longer one in parts that count by their frames; as :func:`stills`."""
-    wanted, rows = _INPUTS[chosen["kind"]], []
+    wanted, rows = INPUTS[chosen["kind"]], []
     for pictures in inputs:
-        images = np.stack([_square(picture.image, wanted) for picture in pictures])
+        images = np.stack([square(picture.image, wanted) for picture in pictures])
         parts = np.array_split(images, -(-len(images) // STACK))
         values = np.concatenate([_run(part[None], **chosen) for part in parts])
         rows.append(np.average(values, axis=0, weights=[len(part) for part in parts]))
@@ -237,11 +237,11 @@ def largest_faces(inputs, *, count, detector, **chosen):
     """
     from affectlib.features.faces import detect
 
-    wanted, crops, places = _INPUTS[chosen["kind"]], [], []
+    wanted, crops, places = INPUTS[chosen["kind"]], [], []
     for clip, pictures in enumerate(inputs):
         for picture in pictures:
             for rank, box in enumerate(detect(picture.image, detector=detector)[:count]):
-                crops.append(_square(_cut(picture.image, box), wanted))
+                crops.append(square(cut(picture.image, box), wanted))
                 places.append((clip, rank))
     size = {"inception": 2048, "vggface": 4096, "xception": 3072}[chosen["kind"]]
     result = np.zeros((len(inputs), count, size), np.float32)
@@ -277,14 +277,14 @@ def _means(values, lengths):
     return np.stack([part.mean(0, dtype=np.float64) for part in parts])
 
 
-def _cut(image, box):
-    """A face out of a frame; at its edges what lies within."""
+def cut(image, box):
+    """A face out of a frame, ``box``: left, top, width, height in pixels; at the frame's edges what lies within."""
     left, top = (max(int(v), 0) for v in box[:2])
     return image[top:max(int(box[1] + box[3]), top + 1), left:max(int(box[0] + box[2]), left + 1)]
 
 
-def _square(image, wanted):
-    """A frame, or its middle, as a square ``(side, side, 3)``."""
+def square(image, wanted):
+    """A frame, or its middle, as the square ``(side, side, 3)`` that a network wants, see ``INPUTS``."""
     import cv2
 
     if wanted.central:
@@ -301,7 +301,7 @@ def _run(batch, *, kind, file, weights, marks, precision):
     """Passes a batch through a network: frames ``(n, side, side, 3 or 6)`` or stacks of them, uint8; or examples."""
     import torch
 
-    wanted, network = _INPUTS[kind], network_of(kind, file, weights, marks[0], precision)
+    wanted, network = INPUTS[kind], network_of(kind, file, weights, marks[0], precision)
     tensor = next(t for t in network.state_dict().values() if t.is_floating_point())
     results, n = [], LARGE_BATCH if tensor.is_cuda or wanted.network.startswith("VGGish") else BATCH
     with torch.inference_mode():
@@ -331,7 +331,7 @@ def network_of(kind, file, weights, mark, precision):
         path = files.find(file)[0] if weights is None else Path(weights)
         if path.is_file() and not files.digest(path).startswith(mark):
             raise CorpusFormatError(path, f"expected the file of SHA-256 {mark} that the extractor was made with")
-    make = functools.partial(getattr(networks, _INPUTS[kind].network), **dict(_INPUTS[kind].options))
+    make = functools.partial(getattr(networks, INPUTS[kind].network), **dict(INPUTS[kind].options))
     network = networks.fold(files.load(file, make, weights=weights))
     network = network.to(torch.bfloat16 if precision == "bf16" else torch.float32)
     network = network.to(memory_format=torch.channels_last_3d if kind == "i3d" else torch.channels_last)
