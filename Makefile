@@ -6,11 +6,10 @@ CORPUS  ?= simulated
 JOBS    ?= 2
 BIN     := .venv/bin
 TEST_FIGURES := $(CURDIR)/build/test-figures
-NBVAL   := env AFFECTLIB_FIGURES=$(TEST_FIGURES) $(BIN)/python -m pytest --quiet --nbval-lax --nbval-current-env --nbval-cell-timeout 900
-LAST    := notebooks/06_comparison.ipynb  # reads the results of the others
+CHECKS  := $(patsubst notebooks/%.ipynb,check-%,$(wildcard notebooks/*.ipynb))
 
 .DEFAULT_GOAL := help
-.PHONY: help env reproduce test browser lab notebooks benchmarks weights lock extract sweep clean
+.PHONY: help env reproduce test unit $(CHECKS) browser lab notebooks benchmarks weights lock extract sweep clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,13 +32,19 @@ env:  ## build .venv from requirements.lock (hashes checked)
 reproduce: env  ## run every notebook headless, write figures/, print one table
 	@$(BIN)/python -m affectlib.reproduce --paper $(PAPER) --profile $(PROFILE) --corpus $(CORPUS) --jobs $(JOBS)
 
-test: env  ## lint, unit tests, doctests, then the committed notebooks against their outputs (nbval)
+test: env  ## lint, unit tests, doctests, and the committed notebooks against their outputs (nbval), JOBS at once
 	$(BIN)/ruff check .
-	$(BIN)/python -m pytest --doctest-modules affectlib tests --ignore tests/notebooks/test_results.py
 	rm -rf $(TEST_FIGURES)
-	printf '%s\n' $(filter-out $(LAST),$(wildcard notebooks/*.ipynb)) | xargs -n 1 -P $(JOBS) $(NBVAL)
-	$(NBVAL) $(LAST)
+	@$(MAKE) --no-print-directory --jobs $(JOBS) unit $(CHECKS)
 	AFFECTLIB_TEST_FIGURES=$(TEST_FIGURES) $(BIN)/python -m pytest tests/notebooks/test_results.py
+
+unit:
+	$(BIN)/python -m pytest --doctest-modules affectlib tests --ignore tests/notebooks/test_results.py
+
+$(CHECKS): check-%: notebooks/%.ipynb
+	AFFECTLIB_FIGURES=$(TEST_FIGURES) $(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout 900 $<
+
+check-06_comparison: $(filter-out check-06_comparison,$(CHECKS))  # reads the results of the others
 
 browser: env  ## open 00_start_here in JupyterLab with a real Chromium and move a slider
 	AFFECTLIB_BROWSER=1 $(BIN)/python -m pytest tests/notebooks/test_lab.py
