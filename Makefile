@@ -9,7 +9,7 @@ TEST_FIGURES := $(CURDIR)/build/test-figures
 CHECKS  := $(patsubst notebooks/%.ipynb,check-%,$(wildcard notebooks/*.ipynb))
 
 .DEFAULT_GOAL := help
-.PHONY: help env reproduce test unit $(CHECKS) browser lab notebooks benchmarks weights lock extract sweep clean
+.PHONY: help env reproduce test checks unit $(CHECKS) browser lab notebooks benchmarks weights lock extract sweep clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,8 +35,10 @@ reproduce: env  ## run every notebook headless, write figures/, print one table
 test: env  ## lint, unit tests, doctests, and the committed notebooks against their outputs (nbval), JOBS at once
 	$(BIN)/ruff check .
 	rm -rf $(TEST_FIGURES)
-	@$(MAKE) --no-print-directory --jobs $(JOBS) unit $(CHECKS)
+	@$(MAKE) --no-print-directory --jobs $(JOBS) checks
 	AFFECTLIB_TEST_FIGURES=$(TEST_FIGURES) $(BIN)/python -m pytest tests/notebooks/test_results.py
+
+checks: unit $(CHECKS)
 
 unit:
 	$(BIN)/python -m pytest --doctest-modules affectlib tests --ignore tests/notebooks/test_results.py
