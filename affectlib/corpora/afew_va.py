@@ -196,7 +196,7 @@ def frame_array(corpus, *, crop="face", size=32, store=None, jobs=2, progress=Fa
     final = store / f"{corpus.name}-{crop}-{key[:16]}.npy"
     if not final.exists():
         store.mkdir(parents=True, exist_ok=True)
-        waiting = [task for task in tasks if not task[0].exists()]
+        waiting = sorted((task for task in tasks if not task[0].exists()), key=lambda task: -len(task[1]))  # long first
         if jobs > 1 and len(waiting) > 1:
             with ThreadPoolExecutor(min(jobs, len(waiting))) as pool:  # OpenCV decodes without the interpreter's lock
                 list(tqdm(pool.map(_decode, waiting), total=len(waiting), disable=not progress, unit="clip"))
