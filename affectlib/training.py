@@ -240,6 +240,13 @@ def _lightning():
             if len(self.rows) - self.best_epoch >= self.patience:
                 self.trainer.should_stop = True
 
+        def get_extra_state(self):
+            """What comes back, with the weights, from processes that trained side by side."""
+            return {"rows": self.rows, "best_epoch": self.best_epoch, "state": self.state}
+
+        def set_extra_state(self, state):
+            self.rows, self.best_epoch, self.state = state["rows"], state["best_epoch"], state["state"]
+
         def configure_optimizers(self):
             return torch.optim.Adam(self.parameters(), self.learning_rate, weight_decay=self.weight_decay)
 
@@ -252,7 +259,7 @@ def last(target):
 
 
 class _Loader:
-    """Batches of one epoch after the other, in the order of :func:`batches`."""
+    """Batches of one epoch after the other, in the order of :func:`batches`; of each, this process's share."""
 
     def __init__(self, data, batch_size, seed):
         self.data, self.batch_size, self.seed, self.epoch = data, batch_size, seed, 0
@@ -262,12 +269,15 @@ class _Loader:
 
     def __iter__(self):
         self.epoch += 1
+        shared = torch.distributed.is_available() and torch.distributed.is_initialized()
+        rank, count = (torch.distributed.get_rank(), torch.distributed.get_world_size()) if shared else (0, 1)
         for chosen in batches(len(self.data), self.batch_size, seed=self.seed, epoch=self.epoch):
+            chosen = chosen[rank::count]
             yield self.data.take(chosen), self.data.target[chosen]
 
 
 def fit(model, train, validation, *, loss=mse_pcc_loss, epochs=500, batch_size=30, learning_rate=5e-4,
-        patience=30, weight_decay=0.0, seed=0, progress=False):
+        patience=30, weight_decay=0.0, seed=0, progress=False, devices=1, strategy="auto"):
     """Trains a model in place and leaves it with the weights that validated best.
 
     Args:
@@ -283,6 +293,8 @@ def fit(model, train, validation, *, loss=mse_pcc_loss, epochs=500, batch_size=3
         weight_decay: of Adam
         seed: of the order of samples and of dropout; weights are made before
         progress: show a bar
+        devices, strategy: Lightning's: how many processors or graphics cards share every batch, and how, in a
+            notebook ``"ddp_notebook"``. A loss over a batch, such as a correlation, is then one over its shares
 
     Raises:
         ValueError: if there is no sample to learn or to choose by, or the validation loss was never a number
@@ -300,8 +312,9 @@ def fit(model, train, validation, *, loss=mse_pcc_loss, epochs=500, batch_size=3
     with torch.random.fork_rng(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*LeafSpec")  # Lightning's own use of torch
         torch.manual_seed(seed)
-        pl.Trainer(max_epochs=epochs, logger=False, enable_checkpointing=False, enable_model_summary=False,
-                   enable_progress_bar=progress, deterministic=True).fit(module, _Loader(train, batch_size, seed))
+        trainer = pl.Trainer(max_epochs=epochs, devices=devices, strategy=strategy, logger=False, deterministic=True,
+                             enable_checkpointing=False, enable_model_summary=False, enable_progress_bar=progress)
+        trainer.fit(module, _Loader(train, batch_size, seed))
     torch.use_deterministic_algorithms(before)
     if module.state is None:
         raise ValueError("the validation loss was never a number: look at the samples and the learning rate")

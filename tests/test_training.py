@@ -142,6 +142,29 @@ def test_fit_stops_after_its_patience():
     assert len(history.epochs) == history.best_epoch + 3 < 200
 
 
+class Line(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer = torch.nn.Linear(sum(SIZES), 1)
+
+    def forward(self, tokens):
+        return self.layer(torch.cat(tokens, -1))[:, 0]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="forks processes")
+def test_two_processes_share_every_batch_and_learn_what_one_learns():
+    learned, data = standardise(toy(3), toy(1, seed=1))
+    options = {"loss": torch.nn.functional.mse_loss, "epochs": 6, "batch_size": 20, "learning_rate": 0.05}
+    one, two = Line(), Line()
+    alone = fit(one, learned, data, **options)
+    shared = fit(two, learned, data, devices=2, strategy="ddp_notebook", **options)
+    assert shared.best_epoch == alone.best_epoch and len(shared.epochs) == 6
+    assert np.allclose(shared.epochs["validation_loss"], alone.epochs["validation_loss"], atol=1e-5)
+    assert torch.allclose(one.layer.weight, two.layer.weight, atol=1e-5)
+    assert not torch.allclose(two.layer.weight, Line().layer.weight, atol=1e-2)  # it did learn
+
+
 def test_fit_learns_and_names_what_it_lacks():
     predictions = trained(epochs=40, dropout=0.0)[3]
     assert np.corrcoef(predictions.truth, predictions.prediction)[0, 1] > 0.9
