@@ -24,7 +24,8 @@ from torch.nn import functional as F
 from affectlib.features import pretrained
 from affectlib.features.audio import SAMPLING_RATE, vggish_examples
 
-FRAMES, ROUNDS = pretrained.BATCH, 3  # frames in one batch, half of those in a stack of I3D; the fastest round counts
+FRAMES = pretrained.BATCH  # in one batch, half of those in a stack of I3D
+ROUNDS = 12  # the fastest one counts
 ROWS = 2**14  # of a product that is timed; a longer one takes as much longer
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 CASES = {"resnet50": (pretrained.resnet50, (3, 224, 224)), "vgg16": (pretrained.vgg16, (3, 224, 224)),
@@ -117,7 +118,6 @@ def whole(n=16):
         run()
         took = min(seconds(run) for _ in range(2))
         print(f"resnet50 {precision} from frames of 640 x 360 to vectors: {n / took:.1f} frames per second")
-
 
 
 if __name__ == "__main__":
