@@ -92,12 +92,15 @@ def side_by_side(table, *, digits=3):
         digits: decimals
 
     Returns:
-        DataFrame of strings such as ``0.124 | 0.131 [0.120, 0.142]``: the paper's number, then this run's
+        DataFrame of strings such as ``0.124 | 0.131 [0.120, 0.142]``: the paper's number, then this run's, or why
+        there is none
     """
     def number(value):
         return "–" if math.isnan(value) else f"{value:.{digits}f}"
 
     def cell(row):
+        if math.isnan(row.run) and row.corpus in ("quoted", "not run"):
+            return f"{number(row.paper)} | {row.corpus}"
         bounds = "" if math.isnan(row.low) else f" [{number(row.low)}, {number(row.high)}]"
         return f"{number(row.paper)} | {number(row.run)}{bounds}"
 
@@ -147,7 +150,8 @@ def scores_by_group(runs, metrics):
 def official(per_film, rows=None):
     """Mean over films with its t interval: MediaEval's score, each metric taken within a film first.
 
-    An interval ends where the metric does: no error below 0, no correlation beyond 1.
+    An interval ends where the metric does: no error below 0, no correlation beyond 1. A metric that is undefined on
+    one film is undefined here, as in :mod:`affectlib.metrics`.
 
     Args:
         per_film: as of :func:`scores_by_group`
@@ -162,8 +166,8 @@ def official(per_film, rows=None):
     rows = list(dict.fromkeys(per_film["row"] if rows is None else rows))
     if lacking := [row for row in rows if row not in set(per_film["row"])]:
         raise ValueError(f"per_film lacks the rows {', '.join(lacking)}")
-    cells = [(row, column, interval(cell["value"], groups=cell["group"])) for row in rows
-             for column, cell in per_film[per_film["row"] == row].groupby("column", sort=False)]
+    cells = [(row, column, interval(_all_or_none(cell["value"]), groups=cell["group"]))
+             for row in rows for column, cell in per_film[per_film["row"] == row].groupby("column", sort=False)]
     table = pd.DataFrame([(row, column, i.mean, i.low, i.high, i.n) for row, column, i in cells],
                          columns=["row", "column", "mean", "low", "high", "n"])
     errors = table["column"].str.endswith("mse")
@@ -332,6 +336,10 @@ def source_commit():
         return git("log", "-1", "--format=%H") + ("+" if git("status", "--porcelain") else "")
     except (OSError, subprocess.CalledProcessError):
         return None
+
+
+def _all_or_none(values):
+    return values if values.notna().all() else values * math.nan
 
 
 def _plain(value):

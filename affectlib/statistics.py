@@ -180,7 +180,9 @@ def claims(sentences, published, scores, *, level=0.95):
     """Sets what a paper concludes against its own numbers and against this run.
 
     Effects are signed so that a positive one favours the claim. The run's effect is paired over films; a claim holds
-    where its interval lies above 0, does not where it lies below, and is undecided otherwise.
+    where its interval lies above 0, does not where it lies below, and is undecided otherwise. Each claim's verdict
+    is its own; ``adjusted`` tells how sure one may be of it as one of many, and with few films it can tell little:
+    no p lies below 2 / 2**n.
 
     Args:
         sentences: the claims
@@ -189,7 +191,7 @@ def claims(sentences, published, scores, *, level=0.95):
         level: coverage of the intervals
 
     Returns:
-        DataFrame with the columns claim, column, paper, run, low, high, n, p (adjusted by Holm), verdict
+        DataFrame with the columns claim, column, paper, run, low, high, n, p, adjusted (p by Holm), verdict
     """
     paper = published.set_index(["row", "column"])["value"]
     films = scores.groupby(["row", "column", "group"], sort=False)["value"].mean()
@@ -204,7 +206,8 @@ def claims(sentences, published, scores, *, level=0.95):
         effect = sign * (paper.get(keys[0], math.nan) - paper.get(keys[1], math.nan))
         rows.append((claim.sentence, claim.column, effect, run.mean, run.low, run.high, run.n, run.p, verdict))
     table = pd.DataFrame(rows, columns=["claim", "column", "paper", "run", "low", "high", "n", "p", "verdict"])
-    return table.assign(p=holm(table["p"]))
+    table.insert(table.columns.get_loc("p") + 1, "adjusted", holm(table["p"]))
+    return table
 
 
 def pairwise(scores, *, level=0.95):

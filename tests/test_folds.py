@@ -56,13 +56,21 @@ def test_two_films_are_too_few():
 
 
 @pytest.mark.parametrize("share", [0.05, 0.2, 0.5])
-def test_validation_films_are_whole_and_about_the_share(share):
+def test_the_share_of_films_validates_and_they_are_whole(share):
     made = task()
     (fold,) = official_split(made, validation_share=share, seed=3)
     assert_sound(made, fold)
     assert set(made.clips["split"].iloc[fold.test]) == {"test"}
-    largest = made.clips[made.clips["split"] == "train"].groupby("group").size().max()
-    assert share * 300 <= len(fold.validation) < share * 300 + largest
+    films = made.clips.loc[made.clips["split"] == "train", "group"].nunique()
+    assert share * films <= made.clips["group"].iloc[fold.validation].nunique() < share * films + 1
+
+
+def test_thirteen_of_54_films_whatever_their_lengths():
+    seconds = np.random.default_rng(0).integers(1, 60, 54)
+    names = [f"film{i}" for i in range(54) for _ in range(seconds[i])] + ["other"]
+    made = corpus(names, ["train"] * (len(names) - 1) + ["test"])
+    (fold,) = official_split(made, validation_share=13 / 54)
+    assert made.clips["group"].iloc[fold.validation].nunique() == 13
 
 
 def test_validation_is_drawn_by_the_seed():

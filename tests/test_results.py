@@ -89,6 +89,8 @@ def test_side_by_side_reads_well(run):
     assert text.loc["Feature AAN (only audio)", "arousal_mse"] == "0.125 | 0.200 [0.100, 0.300]"
     assert text.loc["Linear", "arousal_mse"] == "– | 0.400" and text.loc["Linear", "valence_pcc"] == "–"
     assert text.index[-1] == "Linear"
+    assert text.loc["Sivaprasad et al. 2018", "valence_pcc"].endswith("| quoted")
+    assert text.loc["Temporal AAN (only audio)", "valence_pcc"].endswith("| not run")
 
 
 def test_against_paper_refuses_half_a_run(run):
@@ -232,11 +234,11 @@ def test_official_score_is_the_mean_over_films_of_the_mean_over_seeds():
 
 def test_intervals_of_the_official_score_end_where_the_metric_does():
     per_film = pd.DataFrame([("model", column, film, value) for column, values in (
-        ("arousal_mse", (0.01, 0.3)), ("arousal_pcc", (0.9, 0.99)), ("arousal_ccc", (math.nan, math.nan)))
+        ("arousal_mse", (0.01, 0.3)), ("arousal_pcc", (0.9, 0.99)), ("arousal_ccc", (math.nan, 0.5)))
         for film, value in enumerate(values)], columns=["row", "column", "group", "value"])
     error, correlation, undefined = results.official(per_film)[["low", "high"]].values
     assert error[0] == 0 and error[1] > 1 and correlation[0] < 0.9 and correlation[1] == 1
-    assert np.isnan(undefined).all()
+    assert np.isnan(undefined).all() and np.isnan(results.official(per_film)["mean"][2])
 
 
 def test_floor_learns_its_mean_from_the_training_clips_only():

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 from dataclasses import dataclass
 
@@ -58,7 +59,7 @@ def official_split(corpus, *, validation_share=0.2, seed=0):
 
     Args:
         corpus: its splits are learning, validation and test, or train and test
-        validation_share: part of the clips of ``train`` that validates where no set is named so; whole source films
+        validation_share: part of the films of ``train`` that validates where no set is named so, rounded up
         seed: draws those films
 
     Returns:
@@ -75,13 +76,11 @@ def official_split(corpus, *, validation_share=0.2, seed=0):
         raise ValueError(f"{corpus.name}: expected the splits train and test, or learning, validation and test; "
                          f"found {', '.join(sorted(map(repr, found)))}")
     train = split == "train"
-    films, sizes = np.unique(groups[train], return_counts=True)
+    films = np.unique(groups[train])
     if len(films) < 2:
         raise ValueError(f"{corpus.name}: holding films out of train needs 2 of them, found {len(films)}")
-    order = np.random.default_rng(seed).permutation(len(films))
-    # As few films as reach the share, but at least one and never all.
-    reached = np.searchsorted(np.cumsum(sizes[order]), validation_share * train.sum() - 1e-9) + 1
-    held_out = films[order[:min(reached, len(films) - 1)]]
+    n = min(max(1, math.ceil(validation_share * len(films) - 1e-9)), len(films) - 1)  # at least one and never all
+    held_out = films[np.random.default_rng(seed).permutation(len(films))[:n]]
     return [_fold("official", train & np.isin(groups, held_out), split == "test")]
 
 

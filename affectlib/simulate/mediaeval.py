@@ -28,7 +28,7 @@ from affectlib.simulate.corpora import (
 )
 
 FRAME_RATE = 6.25  # features are looked at once a second
-SNR = {"sound": 4.0, "scene": 1.0, "motion": 1.0, "face": 0.7}
+SNR = {"sound": 4.0, "scene": 1.0, "motion": 2.0, "face": 0.7}
 VISUAL = ("acc", "cedd", "cl", "eh", "fcth", "gabor", "jcd", "sc", "tamura", "lbp", "fc6")
 FEATURES = ("audio", *VISUAL)
 _WIDTH, _HEIGHT = 160, 90  # of the pictures that are described
