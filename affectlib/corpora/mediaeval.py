@@ -51,8 +51,8 @@ def load_mediaeval18(root, *, edition=2018, on_error="raise"):
 
     Raises:
         CorpusNotFoundError: if ``root`` is not this corpus
-        CorpusFormatError: if a film or an annotation is not as expected, or an annotation covers less than half of
-            its film; of film 46 the real corpus has no more than that, known by name and reported
+        CorpusFormatError: if a film or an annotation is not as expected, or an annotation lacks its film's start or
+            covers less than half of it; of film 46 the real corpus has no more than that, known by name and reported
 
     Warns:
         UserWarning: by how many seconds a film and its annotation differ, where that is more than one
@@ -71,7 +71,7 @@ def load_mediaeval18(root, *, edition=2018, on_error="raise"):
             course = _course(path, edition)
             film = next(iter([*root.glob(f"*/data/{clip}.mp4"), root / f"data/{clip}.mp4"]))
             seconds = film_seconds(film)
-            course = _covered(path, clip, course, seconds, SPANS[edition])
+            course = _covered(path, clip, course, seconds, edition)
         except CorpusFormatError as fault:
             faults(clip, fault)
             continue
@@ -160,13 +160,18 @@ def _course(path, edition):
     return course
 
 
-def _covered(path, clip, course, seconds, span):
+def _covered(path, clip, course, seconds, edition):
     """The rows within the film; says by how much the two differ."""
-    end, row = course["time"].iloc[-1] + span, course.index[-1]
-    if end < COVERED * seconds and "annotations" not in KNOWN_FAULTS.get(clip, ()):
-        raise CorpusFormatError(path, f"expected rows up to the film's end at {seconds:.0f} s, the last is at "
-                                      f"{course['time'].iloc[-1]:.0f} s", row=row)
-    if abs(end - seconds) > 1:
-        warnings.warn(f"{clip}: annotated up to {end:.0f} s, the film has {seconds:.0f} s; cut to the shorter, "
-                      f"{abs(end - seconds):.0f} s lost", stacklevel=3)
+    first, last, span = course["time"].iloc[0], course["time"].iloc[-1], SPANS[edition]
+    covered = (len(course) - 1) * PERIODS[edition] + span
+    if "annotations" not in KNOWN_FAULTS.get(clip, ()):
+        if first > span + 0.01:
+            raise CorpusFormatError(path, f"expected rows from the film's start on, the first is at {first:g} s",
+                                    row=course.index[0])
+        if covered < COVERED * seconds:
+            raise CorpusFormatError(path, f"expected rows up to the film's end at {seconds:.0f} s, the last is at "
+                                          f"{last:.0f} s", row=course.index[-1])
+    if abs(covered - seconds) > 1:
+        warnings.warn(f"{clip}: annotated from {first:.0f} to {last + span:.0f} s, the film has {seconds:.0f} s; "
+                      f"cut to the shorter, {abs(covered - seconds):.0f} s lost", stacklevel=3)
     return course[course["time"] < max(math.floor(seconds + 0.1), 1)].reset_index(drop=True)
