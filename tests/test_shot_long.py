@@ -173,7 +173,8 @@ def test_residual_training_beats_the_best_modality_where_the_others_complete_it(
     inputs = tuple(torch.tensor(half[:, None] + rng.normal(0, 0.05, (len(half), 3)), dtype=torch.float32)
                    for half in halves.T)
     ids = tuple(f"film{row // 40}:{row % 40:04d}" for row in range(len(halves)))
-    data = clips_of(Samples(inputs, torch.tensor(halves.sum(1), dtype=torch.float32), ids, ids), SECONDS)[0]
+    films = tuple(name[:5] for name in ids)
+    data = clips_of(Samples(inputs, torch.tensor(halves.sum(1), dtype=torch.float32), ids, films), SECONDS)[0]
     first, *_, last = progressive_fit(
         small(sizes=(3, 3)), data.select(range(60)), data.select(range(60, 80)), fit=quick)
     assert last.score < 0.5 * first.score
@@ -217,8 +218,26 @@ def test_seconds_out_of_order_are_refused():
     data = seconds_of((2, 2))
     with pytest.raises(ValueError, match="do not stand together"):
         clips_of(data.select([0, 2, 1]), 2)
+    with pytest.raises(ValueError, match="expected consecutive seconds, found film0:0000 after film0:0001"):
+        clips_of(data.select([1, 0, 2]), 2)
     with pytest.raises(ValueError, match="length is 0"):
         clips_of(data, 0)
+
+
+def test_a_gap_within_a_film_is_refused():
+    data = seconds_of((5, 2))
+    with pytest.raises(ValueError, match="expected consecutive seconds, found film0:0003 after film0:0001"):
+        clips_of(data.select([0, 1, 3, 4, 5, 6]), 2)
+    assert len(clips_of(data.select([2, 3, 4, 6]), 2)[0]) == 3, "a film may begin later"
+
+
+def test_no_clip_holds_two_films():
+    data = replace(seconds_of((3, 2)), ids=tuple("abcde"))  # without a source: by group
+    assert clips_of(data, 2)[0].windows.tolist() == [[0, 1], [2, 2], [3, 4]]
+    excerpts = replace(seconds_of((3, 2)), groups=("one film",) * 5)
+    assert clips_of(excerpts, 2)[0].windows.tolist() == [[0, 1], [2, 2], [3, 4]], "two excerpts of one film"
+    with pytest.raises(ValueError, match="film0 belongs to two groups, a and b"):
+        clips_of(replace(seconds_of((3,)), groups=("a", "b", "b")), 2)
 
 
 @pytest.mark.parametrize(("stride", "windows"), [

@@ -218,16 +218,15 @@ def clips_of(data, length=10):
         the clips as samples with ``windows``, their target the mean of their seconds; and the clip of each second
 
     Raises:
-        ValueError: if ``length`` is below 1, or the seconds of a film do not stand together
+        ValueError: if ``length`` is below 1, or the seconds of a film do not stand together, belong to two groups or
+            leave one out
 
     Shape:
         clip of each second ``(seconds,)``: ``prediction[owner]`` repeats every clip's value
     """
-    groups = np.array([name.rpartition(":")[0] for name in data.ids])
-    change = np.r_[True, groups[1:] != groups[:-1]]
-    if length < 1 or change.sum() != len(set(groups)):
-        raise ValueError("the seconds of one film do not stand together" if length > 0 else f"length is {length}")
-    row = np.arange(len(data))
+    if length < 1:
+        raise ValueError(f"length is {length}")
+    change, row = _first_seconds(data), np.arange(len(data))
     start = np.maximum.accumulate(np.where(change, row, 0))
     begins = (row - start) % length == 0
     owner, firsts = np.cumsum(begins) - 1, np.flatnonzero(begins)
@@ -238,6 +237,23 @@ def clips_of(data, length=10):
     target = (total / torch.bincount(own)).to(data.target.dtype)
     return replace(data, target=target, ids=tuple(data.ids[i] for i in firsts),
                    groups=tuple(data.groups[i] for i in firsts), windows=windows), owner
+
+
+def _first_seconds(data):
+    """Where films begin: at another group, or another source, which is what stands before the colon of an id."""
+    names = [name.rpartition(":") for name in data.ids]
+    films = [(group, source) for group, (source, _, _) in zip(data.groups, names, strict=True)]
+    change = np.array([i == 0 or film != films[i - 1] for i, film in enumerate(films)], bool)
+    if change.sum() != len(set(films)):
+        raise ValueError("the seconds of one film do not stand together")
+    groups = {}
+    for group, source in dict.fromkeys(films):
+        if source and groups.setdefault(source, group) != group:
+            raise ValueError(f"{source} belongs to two groups, {groups[source]} and {group}")
+    for i in np.flatnonzero(~change):
+        if names[i][0] and int(names[i][2]) != int(names[i - 1][2]) + 1:
+            raise ValueError(f"expected consecutive seconds, found {data.ids[i]} after {data.ids[i - 1]}")
+    return change
 
 
 def runs_of(data, vectors, length, *, stride=1):
