@@ -1,4 +1,5 @@
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -66,7 +67,7 @@ def test_a_file_of_2017_is_told_apart(copy):
         path.write_text("\n".join(rows))
     with pytest.raises(CorpusFormatError, match=r"Arousal.txt, row 1: expected annotations of 2018.*edition=2017"):
         load_mediaeval18(copy)
-    with pytest.warns(UserWarning, match="annotated up to 10 s, the film has 6 s"):
+    with pytest.warns(UserWarning, match="annotated from 0 to 10 s, the film has 6 s"):
         corpus = load_mediaeval18(copy, edition=2017)
     assert corpus.name == "mediaeval17" and corpus.hertz == 0.2
     assert corpus.annotations[["time", "valence", "arousal"]].drop_duplicates().values.tolist() == [[0, 0.1, -0.2]]
@@ -102,6 +103,8 @@ def cut_film(root):
     (lambda root: (root / NOTES).write_text(""), "expected rows, the file is empty"),
     (lambda root: (root / NOTES).write_text("Time\tValence\tArousal\n0\t0\t0\n1\t0\t0\n"),
      r"row 3: expected rows up to the film's end at 6 s, the last is at 1 s"),
+    (lambda root: (root / NOTES).write_text("Time\tValence\tArousal\n4\t0\t0\n5\t0\t0\n"),
+     r"00_Valence-Arousal.txt, row 2: expected rows from the film's start on, the first is at 4 s"),
     (lambda root: next(root.glob("*/data/MEDIAEVAL18_00.mp4")).unlink(), "MEDIAEVAL18_00.mp4: expected this film"),
     (lambda root: next(root.glob("*/data/MEDIAEVAL18_00.mp4")).write_bytes(b""), "the file is empty"),
     (cut_film, "MEDIAEVAL18_00.mp4: expected a"),
@@ -118,15 +121,25 @@ def test_film_46_of_the_real_corpus_is_cut_and_reported(copy):
     renumber(copy, "46")
     notes = copy / NOTES.replace("_00_", "_46_")
     notes.write_text("\n".join(notes.read_text().splitlines()[:3]))
-    with pytest.warns(UserWarning, match="MEDIAEVAL18_46: annotated up to 2 s, the film has 6 s; .* 4 s lost"):
+    with pytest.warns(UserWarning, match="MEDIAEVAL18_46: annotated from 0 to 2 s, the film has 6 s; .* 4 s lost"):
         corpus = load_mediaeval18(copy)
     assert (corpus.annotations["clip"] == "MEDIAEVAL18_46").sum() == 2
+
+
+def test_film_46_may_lack_its_start_too(copy):
+    renumber(copy, "46")
+    notes = copy / NOTES.replace("_00_", "_46_")
+    lines = notes.read_text().splitlines()
+    notes.write_text("\n".join([lines[0], *lines[-2:]]))
+    with pytest.warns(UserWarning, match="MEDIAEVAL18_46: annotated from 4 to 6 s, the film has 6 s; .* 4 s lost"):
+        corpus = load_mediaeval18(copy)
+    assert segments(corpus, seconds=1.0).clips.query("source == 'MEDIAEVAL18_46'")["start"].tolist() == [4, 5]
 
 
 def test_an_annotation_longer_than_its_film_is_cut_and_reported(copy):
     with open(copy / NOTES, "a") as file:
         file.writelines(f"{second}\t0\t0\n" for second in range(6, 9))
-    with pytest.warns(UserWarning, match="up to 9 s, the film has 6 s; cut to the shorter, 3 s lost"):
+    with pytest.warns(UserWarning, match="to 9 s, the film has 6 s; cut to the shorter, 3 s lost"):
         assert len(load_mediaeval18(copy).annotations) == 18
 
 
@@ -183,22 +196,43 @@ def test_a_second_without_a_value_is_named_or_listed(films, copy, damage):
     clips = segments(films[1], seconds=1.0)
     with pytest.raises(CorpusFormatError, match=r"MEDIAEVAL18_00-00002_cl.txt, row 1: expected 33 values of second 2"):
         organisers(clips, copy, ("cl",))
-    table = organisers(clips, copy, ("cl",), missing="zeros")
+    with pytest.warns(UserWarning, match="1 seconds of 1 films have no cl; zeros"):
+        table = organisers(clips, copy, ("cl",), missing="zeros")
     assert table.missing == {"cl": ("MEDIAEVAL18_00:0001",)} and not table["cl"][1].any() and table["cl"][2].any()
 
 
-@pytest.mark.parametrize(("film", "name", "file"), [
-    ("06", "audio", SOUNDS + "/MEDIAEVAL18_00_00003.csv"), ("27", "cl", LOOKS + "/cl/MEDIAEVAL18_00-00003_cl.txt"),
-    ("18", "jcd", LOOKS + "/jcd/MEDIAEVAL18_00-00006_jcd.txt")])
-def test_the_known_faults_of_the_real_corpus_pass_and_are_listed(copy, film, name, file):
-    (copy / file).unlink()
+def shorten(path):
+    path.write_text(path.read_text().rpartition(",")[0])
+
+
+@pytest.mark.parametrize(("film", "name", "file", "damage"), [
+    ("06", "audio", SOUNDS + "/MEDIAEVAL18_00_00003.csv", Path.unlink),
+    ("06", "audio", SOUNDS + "/MEDIAEVAL18_00_00003.csv", shorten),
+    ("27", "cl", LOOKS + "/cl/MEDIAEVAL18_00-00003_cl.txt", lambda path: path.write_text("")),
+    ("18", "jcd", LOOKS + "/jcd/MEDIAEVAL18_00-00005_jcd.txt", shorten)])
+def test_the_known_faults_of_the_real_corpus_pass_and_are_listed(copy, film, name, file, damage):
+    damage(copy / file)
     renumber(copy, film)
-    table = organisers(segments(load_mediaeval18(copy), seconds=1.0), copy, (name,))
+    with pytest.warns(UserWarning, match=f"1 seconds of 1 films have no {name}; zeros"):
+        table = organisers(segments(load_mediaeval18(copy), seconds=1.0), copy, (name,))
     second = int(file.rsplit("_", 1)[1][:5] if name == "audio" else file.rsplit("-", 1)[1][:5])
     assert table.missing == {name: (f"MEDIAEVAL18_{film}:{second - 1:04d}",)} and len(table) == 18
 
 
+def test_a_known_series_that_ends_early_cuts_the_film_as_any_other(copy):
+    (copy / LOOKS / "jcd" / "MEDIAEVAL18_00-00006_jcd.txt").unlink()
+    renumber(copy, "18")
+    with pytest.warns(UserWarning, match="1 series differ from their annotation in length.*1 s lost"):
+        table = organisers(segments(load_mediaeval18(copy), seconds=1.0), copy, ("jcd", "cl"))
+    assert len(table) == 17 and table.skipped == ("MEDIAEVAL18_18: jcd ends 1 s before the annotation",)
+    assert not table.missing
+
+
 @pytest.mark.parametrize(("file", "edit", "message"), [
+    (SOUNDS + "/MEDIAEVAL18_00_00002.csv", lambda text: text.rstrip() + "\n" + text.rstrip().splitlines()[-1],
+     "expected one row of values, found more"),
+    (LOOKS + "/cl/MEDIAEVAL18_00-00002_cl.txt", lambda text: text.rstrip() + "\n" + text,
+     "00002_cl.txt, row 2: expected one row of values, found more"),
     (SOUNDS + "/MEDIAEVAL18_00_00002.csv", lambda text: text.replace(",?", ""),
      r"00002.csv, row 15\d\d: expected a name, 1582 values and a class, found 1583 cells"),
     (SOUNDS + "/MEDIAEVAL18_00_00002.csv", lambda text: text.split("@data")[0], "a row after @data, found none"),

@@ -23,7 +23,8 @@ def organisers(corpus, root, names=tuple(SIZES), *, missing="error") -> FeatureT
 
     A series that ends before the annotation cuts the film short in every feature; ``skipped`` says by how much, film
     by film. A second within a series whose file is absent or empty has no value: zeros, listed in ``missing``. Where
-    the fault is one of the real corpus, known by name (``KNOWN_FAULTS``), that is done unasked.
+    the fault is one of the real corpus, known by name (``KNOWN_FAULTS``), that is done unasked, also for a file
+    that is short of values.
 
     Args:
         corpus: ``segments(load_mediaeval18(root), seconds=1.0)``
@@ -39,7 +40,8 @@ def organisers(corpus, root, names=tuple(SIZES), *, missing="error") -> FeatureT
         ValueError: if a name is unknown, or the clips are no seconds
 
     Warns:
-        UserWarning: how many films were cut, and by how many seconds
+        UserWarning: how many series differ from their annotation, and how many seconds are lost; how many seconds
+            have no value
     """
     if unknown := [name for name in names if name not in SIZES]:
         raise ValueError(f"no organisers' features {', '.join(unknown)}, there are {', '.join(SIZES)}")
@@ -55,13 +57,13 @@ def organisers(corpus, root, names=tuple(SIZES), *, missing="error") -> FeatureT
         for name in names:
             files = _series(Path(root), film, name)
             known = name in KNOWN_FAULTS.get(film, ())
-            if (short := frames[-1] - max(files)) and not known:
+            if short := frames[-1] - max(files):
                 kept[rows[frames > max(files)]] = False
                 report.append(f"{film}: {name} ends {abs(short)} s {'before' if short > 0 else 'after'} the annotation")
             for row, frame in zip(rows, frames, strict=True):
-                if frame > max(files) and not known:
+                if frame > max(files):
                     continue
-                values = _read(files[frame], name) if frame in files else None
+                values = _read(files[frame], name, short=known) if frame in files else None
                 if values is not None:
                     arrays[name][row] = values
                 elif known or missing == "zeros":
@@ -73,6 +75,10 @@ def organisers(corpus, root, names=tuple(SIZES), *, missing="error") -> FeatureT
     if report:
         warnings.warn(f"{corpus.name}: {len(report)} series differ from their annotation in length; cut to the "
                       f"shorter, {lost} s lost (listed in skipped)", stacklevel=2)
+    for name, ids in lacking.items():
+        films = len({clip.rpartition(":")[0] for clip in ids})
+        warnings.warn(f"{corpus.name}: {len(ids)} seconds of {films} films have no {name}; zeros (listed in missing)",
+                      stacklevel=2)
     numbered = {name: tuple(f"{name}_{i}" for i in range(SIZES[name])) for name in names}
     return FeatureTable(tuple(clips["clip"][kept]), {name: array[kept] for name, array in arrays.items()}, numbered,
                         corpus.simulated, {name: tuple(ids) for name, ids in lacking.items()}, tuple(report))
@@ -97,15 +103,19 @@ def _path(files, frame):
     return path.with_name(path.name.replace(f"{number:05d}", f"{frame:05d}"))
 
 
-def _read(path, name):
-    """Values of one second, None where the file is empty."""
+def _read(path, name, *, short=False):
+    """Values of one second, None where the file is empty or, of a file that may be ``short``, has too few."""
     lines = path.read_text(encoding="utf-8", errors="replace").rstrip().splitlines()
     if not lines:
         return None
-    cells = lines[-1].split(",")
+    cells, before = lines[-1].split(","), [line.strip().lower() for line in lines[:-1]]
+    if name == "audio" and "@data" not in before:
+        raise CorpusFormatError(path, "expected ARFF with a row after @data, found none", row=len(lines))
+    if any(before[before.index("@data") + 1:] if name == "audio" else before):
+        raise CorpusFormatError(path, "expected one row of values, found more", row=len(lines))
+    if short and len(cells) < SIZES[name] + 2 * (name == "audio"):
+        return None
     if name == "audio":  # ARFF: name, values, class
-        if "@data" not in (line.strip().lower() for line in lines[:-1]):
-            raise CorpusFormatError(path, "expected ARFF with a row after @data, found none", row=len(lines))
         if len(cells) != SIZES[name] + 2:
             expected = f"expected a name, {SIZES[name]} values and a class, found {len(cells)} cells"
             raise CorpusFormatError(path, expected, row=len(lines))
