@@ -109,7 +109,7 @@ def plot_confusion(truth, prediction, labels, *, ax=None):
     return ax
 
 
-def plot_curves(time, truth, predictions, *, label, ylim=None, ax=None):
+def plot_curves(time, truth, predictions, *, label, step=False, ylim=None, ax=None):
     """Annotated and predicted affect over a film.
 
     Args:
@@ -117,6 +117,7 @@ def plot_curves(time, truth, predictions, *, label, ylim=None, ax=None):
         truth: annotation, drawn black
         predictions: name to curve, or to a triple (curve, low, high) drawn with its band
         label: of the vertical axis
+        step: whether predictions hold from one time to the next, as those of clips do
         ylim: its limits
         ax: where to draw
 
@@ -130,8 +131,9 @@ def plot_curves(time, truth, predictions, *, label, ylim=None, ax=None):
     for i, (name, curve) in enumerate(predictions.items()):
         if isinstance(curve, tuple):
             curve, low, high = curve
-            ax.fill_between(time, low, high, color=PALETTE[i], alpha=0.2, linewidth=0)
-        ax.plot(time, curve, DASHES[i % 4], color=PALETTE[i], linewidth=1.3, label=name)
+            ax.fill_between(time, low, high, step="post" if step else None, color=PALETTE[i], alpha=0.2, linewidth=0)
+        ax.plot(time, curve, DASHES[i % 4], color=PALETTE[i], linewidth=1.3, label=name,
+                drawstyle="steps-post" if step else "default")
     ax.set(xlabel=f"time in {unit}", ylabel=label, ylim=ylim)
     return ax
 

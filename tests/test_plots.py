@@ -28,12 +28,13 @@ def ax():
     lambda ax: plots.plot_embedding(POINTS[:, :2], POINTS[:, 3], label="valence", limits=(-1, 1), ax=ax),
     lambda ax: plots.plot_confusion(CLASSES, CLASSES[::-1], "abc", ax=ax),
     lambda ax: plots.plot_curves([0, 60], [0, 1], {"x": [1, 0], "y": ([1, 1], [0, 0], [2, 2])}, label="v", ax=ax),
+    lambda ax: plots.plot_curves([0, 60], [0, 1], {"y": ([1, 1], [0, 0], [2, 2])}, label="v", step=True, ax=ax),
     lambda ax: plots.plot_attention(np.full((2, 2), 0.5), ["sound", "scene"], ax=ax),
     lambda ax: plots.plot_frames([np.zeros((9, 16, 3), np.uint8)] * 3, ["1", "2", "3"], ax=ax),
     lambda ax: plots.plot_history({"fold": HISTORY}, ax=ax),
     lambda ax: plots.plot_intervals(pd.DataFrame({"name": ["m"], "mean": [1], "low": [0], "high": [2], "paper": [1]}),
                                     label="MSE", reference=1.5, ax=ax),
-], ids=["classes", "values", "confusion", "curves", "attention", "frames", "history", "intervals"])
+], ids=["classes", "values", "confusion", "curves", "steps", "attention", "frames", "history", "intervals"])
 def test_draws_on_the_given_axes(draw, ax):
     assert draw(ax) is ax
     assert ax.has_data() or ax.images or ax.texts
@@ -48,6 +49,11 @@ def test_confusion_counts_by_hand(ax):
 def test_curves_name_their_unit_of_time(ax, end, unit, drawn):
     plots.plot_curves([0, 60, end], [0, 1, 0], {"model": [0, 0, 0]}, label="arousal", ax=ax)
     assert list(ax.lines[0].get_xdata()) == drawn and unit in ax.get_xlabel()
+
+
+def test_steps_hold_until_the_next_time(ax):
+    plots.plot_curves([0, 60], [0, 1], {"clips": [0, 1]}, label="arousal", step=True, ax=ax)
+    assert [line.get_drawstyle() for line in ax.lines] == ["default", "steps-post"]
 
 
 @pytest.mark.parametrize("method", ["tsne", "umap"])
