@@ -7,13 +7,22 @@ References:
     Jie Zhang, Yin Zhao, Longjun Cai, Chaoping Tu, Wu Wei, Video affective effects prediction with multi-modal fusion
     and shot-long temporal context, arXiv 1909.01763, 2019.
 
-Differs from the paper in, where it leaves things open:
+Differs from the paper in:
+    - Faces by MTCNN as in the paper when pretrained, HOG otherwise.
+    - Action is the mean over the maps of OpenPose's backbone; the layers that the paper trains on it are not published.
+    - Order, epochs, clips of long context and beta are chosen on validation films; ``protocol="paper"`` of the
+      notebook chooses on the test films.
+and, where it leaves things open, in:
+    - Features are standardised by the training seconds.
+    - A second without a face has the mean of the training faces' features, not the features of a mean face.
     - Hidden size 128 per direction, dense layer of 128 with ReLU; both ends of the upper LSTM layer are joined.
     - A newcomer's LSTM starts fresh, not from its weights of stage 1: what stage 1 is for is the order. The first
       modality keeps its weights, since stage 2 would train the same model again.
     - What is frozen is computed once per step; only the newcomer and its head are in the optimiser.
     - A film's last, incomplete clip is filled up with its last second; its target is the mean of its own seconds.
     - Clips in windows that overlap take the mean of their predictions (``InterClip``).
+    - The moving average starts at a film's first prediction.
+    - For Table 6 an excerpt is cut into whole seconds and is one clip, filled up as above.
 """
 
 import copy
