@@ -224,6 +224,29 @@ def test_tcn_gives_a_value_for_every_second_and_does_not_see_what_lies_before_th
     torch.testing.assert_close(model([*changed, present]), said)
 
 
+def test_tcn_is_its_formula():
+    model = seeded(TCN, channels=(4, 3), kernel=3).eval()
+    x, n = np.random.default_rng(0).normal(size=(7, sum(SIZES))), 7
+
+    def convolve(x, layer):
+        weight, bias = (p.detach().double().numpy() for p in (layer.weight, layer.bias))  # (out, in, kernel), (out,)
+        padded = np.pad(x, ((1, 1), (0, 0)))
+        said = [sum(weight[:, :, j] @ padded[t + j] for j in range(3)) + bias for t in range(len(x))]
+        return np.maximum(said, 0)
+
+    down, lengths = x, []
+    for layer in model.encoder:  # convolve, then the larger of each two neighbours
+        wide = convolve(down, layer)
+        lengths.append(len(wide))
+        down = np.stack([wide[t:t + 2].max(0) for t in range(0, len(wide), 2)])
+    for layer, length in zip(model.decoder, lengths[::-1], strict=True):  # each value twice, then convolve
+        down = convolve(down[np.arange(length) * len(down) // length], layer)
+    linear = model.head[0]
+    logits = down @ linear.weight.detach().double().numpy().T + linear.bias.detach().double().numpy()
+    given = [torch.from_numpy(x[None, :, :5]).float(), torch.from_numpy(x[None, :, 5:]).float(), torch.ones(1, n, 1)]
+    assert model(given)[0].detach().numpy() == pytest.approx(1 / (1 + np.exp(-logits)), abs=1e-6)
+
+
 def test_tcn_looks_both_ways_but_not_everywhere():
     model = seeded(TCN).eval()
     x = [torch.zeros(1, 80, size) for size in SIZES] + [torch.ones(1, 80, 1)]
