@@ -87,6 +87,70 @@ def test_zip_parts_are_unpacked_once(tmp_path):
     assert os.stat(root / "01" / "001" / "00000.png").st_mtime_ns == stamp
 
 
+def test_hidden_and_macos_folders_are_no_clips(root):
+    made = write(root.parent / "made")
+    for part in (".01.4711.part", "__MACOSX/01"):  # what a killed run leaves, and what macOS adds to a zip
+        shutil.copytree(made, root / part)
+    shutil.copytree(made / "001", root / "__MACOSX" / "004")
+    shutil.make_archive(str(root / "__MACOSX" / "05"), "zip", made)
+    assert load_afew_va(root).clips["clip"].tolist() == list(CLIPS)
+    assert not (root / "__MACOSX" / "05").exists()
+    for clip in CLIPS:
+        shutil.rmtree(root / clip)
+    with pytest.raises(CorpusNotFoundError, match="not this corpus"):
+        load_afew_va(root)
+
+
+def test_parts_in_parts_are_unpacked(tmp_path):
+    made, root = write(tmp_path / "made"), tmp_path / "afew_va"
+    (tmp_path / "outer").mkdir()
+    root.mkdir()
+    shutil.make_archive(str(tmp_path / "outer" / "01"), "zip", made)
+    shutil.make_archive(str(root / "all"), "zip", tmp_path / "outer")
+    assert load_afew_va(root).clips["path"].tolist() == [str(root / "all" / "01" / clip) for clip in CLIPS]
+
+
+def test_two_processes_may_unpack_one_part(tmp_path, monkeypatch):
+    made, root = write(tmp_path / "made"), tmp_path / "afew_va"
+    root.mkdir()
+    shutil.make_archive(str(root / "01"), "zip", made)
+
+    def slower(partial, target):
+        shutil.copytree(partial, target)  # the other one was done first
+        raise OSError(39, "Directory not empty")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("affectlib.corpora.afew_va.os.replace", slower)
+        assert len(load_afew_va(root)) == 3
+    assert sorted(path.name for path in root.iterdir()) == ["01", "01.zip"]
+
+
+def lock(path):
+    """Marks the members of a zip as encrypted, in their own headers and in the directory."""
+    content = bytearray(path.read_bytes())
+    for mark, place in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        start = content.find(mark)
+        while start >= 0:
+            content[start + place] |= 1
+            start = content.find(mark, start + 4)
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("hurt", [lock, lambda path: path.write_bytes(path.read_bytes()[:99])], ids=["locked", "cut"])
+def test_a_part_at_fault_is_named_or_skipped(root, hurt):
+    with zipfile.ZipFile(root / "02.zip", "w") as part:
+        part.writestr("004/004.json", "{}" * 99)
+    hurt(root / "02.zip")
+    with pytest.raises(CorpusFormatError, match=r"02\.zip: expected a whole zip without a password"):
+        load_afew_va(root)
+    corpus = load_afew_va(root, on_error="skip")
+    assert len(corpus) == 3 and len(corpus.skipped) == 1 and corpus.skipped[0].startswith("02.zip: ")
+    for clip in CLIPS:
+        shutil.rmtree(root / clip)
+    with pytest.raises(CorpusFormatError, match="whole zip"):  # nothing left: the fault, not that nothing was found
+        load_afew_va(root, on_error="skip")
+
+
 @pytest.mark.parametrize("name", ["../escaped.txt", "/escaped.txt", "a/../../escaped.txt", "..\\escaped.txt"])
 def test_zip_cannot_leave_its_folder(root, name):
     with zipfile.ZipFile(root / "02.zip", "w") as part:
@@ -117,6 +181,13 @@ def truncate(path):
     path.write_bytes(path.read_bytes()[:-20])
 
 
+def rewrite(old, new):
+    def change(root):
+        path = root / "002/002.json"
+        path.write_text(path.read_text().replace(old, new, 1))
+    return change
+
+
 def valence(value):
     return lambda root: edit(root / "002/002.json", lambda c: c["frames"]["00003"].update(valence=value))
 
@@ -134,6 +205,18 @@ DAMAGE = {
     "valence between": (valence(1.5), "expected valence as an integer"),
     "valence nan": (valence(float("nan")), "expected valence as an integer"),
     "valence text": (valence("3"), "expected valence as an integer"),
+    "valence of 400 digits": (valence(10**400), "expected valence as an integer in .-10, 10., found 1000"),
+    "valence of 5000 digits": (rewrite('"valence": 1', '"valence": 1' + 5000 * "0"), "002.json: expected JSON"),
+    "brackets without end": (lambda root: (root / "002/002.json").write_text(100_000 * "["), "002.json: expected JSON"),
+    "actor twice": (rewrite('"actor"', '"actor": "Eve", "actor"'), "002.json: expected each key once, found 'actor'"),
+    "frame twice": (rewrite('"00004"', '"00003"'), "row frame 00003: expected each key once, found '00003'"),
+    "valence twice": (rewrite('"valence": 1', '"valence": 1, "valence": 2'),
+                      "row frame 00003: expected each key once, found 'valence'"),
+    "no video_id": (lambda root: edit(root / "002/002.json", lambda c: c.pop("video_id")), "expected video_id, a name"),
+    "video_id of another": (lambda root: edit(root / "002/002.json", lambda c: c.update(video_id=" 001")),
+                            "002.json: expected each video_id once, found '001' of clip 001 again"),
+    "landmark of 400 digits": (lambda root: edit(root / "002/002.json", lambda c: c["frames"]["00003"]["landmarks"]
+                                                 .__setitem__(0, [10**400, 1])), "row frame 00003: expected 68"),
     "67 landmarks": (lambda root: edit(root / "002/002.json", lambda c: c["frames"]["00003"]["landmarks"].pop()),
                      "row frame 00003: expected 68 landmarks"),
     "frame name": (lambda root: edit(root / "002/002.json", lambda c: c["frames"].update(x=c["frames"]["00003"])),
@@ -152,6 +235,22 @@ def test_damage_is_named_or_skipped_and_counted(root, hurt, message):
     assert corpus.clips["clip"].tolist() == ["001", "003"]
     assert len(corpus.skipped) == 1 and corpus.skipped[0].startswith("002: ")
     assert set(corpus.annotations["clip"]) == {"001", "003"}
+
+
+def test_blanks_around_an_actor_make_no_other_one(root):
+    edit(root / "003/003.json", lambda c: c.update(actor=" Ann "))
+    assert load_afew_va(root).clips["group"].tolist() == list(CLIPS.values())
+
+
+def test_frames_that_cannot_be_decoded_are_found_when_asked_for(root):
+    path = root / "002/00003.png"
+    png = path.read_bytes()
+    path.write_bytes(png[:40] + b"\0\0\0\0" + png[44:])
+    assert len(load_afew_va(root)) == 3
+    with pytest.raises(CorpusFormatError, match=r"00003\.png: expected a png that can be decoded"):
+        load_afew_va(root, decode=True)
+    corpus = load_afew_va(root, on_error="skip", decode=True)
+    assert corpus.skipped[0].startswith("002: ") and len(frame_array(corpus, store=root.parent / "store")) == 12
 
 
 def test_frames_follow_the_annotations(root):
@@ -194,6 +293,22 @@ def test_frames_resume_and_notice_change(root, monkeypatch):
     assert (frame_array(corpus, crop="frame", store=store, jobs=1) == first).all() and len(decoded) == FRAMES
     os.utime(root / "001/00000.png", (1, 1))  # older than before: changed all the same
     assert (frame_array(corpus, crop="frame", store=store, jobs=1) == first).all() and len(decoded) == 4 * FRAMES
+
+
+def test_another_process_may_be_done_with_the_same_frames(root, monkeypatch):
+    corpus, store = load_afew_va(root), root.parent / "store"
+    load, taken = np.load, []
+
+    def taken_away(path, **options):
+        if not taken and "frame" not in path.name:
+            taken.append(path)
+            path.unlink()
+        return load(path, **options)
+
+    monkeypatch.setattr(np, "load", taken_away)
+    pictures = frame_array(corpus, crop="frame", size=8, store=store, jobs=1)
+    assert len(taken) == 1 and pictures[:, 0, 0, 1].tolist() == [10 * i for i in range(FRAMES)] * 3
+    assert len(list(store.iterdir())) == 1
 
 
 def test_frames_in_processes_are_the_same(root):

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import lzma
 import os
 import re
 import shutil
@@ -15,7 +16,7 @@ import pandas as pd
 
 from affectlib import paths
 from affectlib.corpora.base import ANNOTATION_COLUMNS, CLIP_COLUMNS, Corpus, CorpusFormatError
-from affectlib.corpora.files import Faults, is_simulated, require
+from affectlib.corpora.files import Faults, is_simulated, require, visible
 
 LABELS = ("valence", "arousal")
 HERTZ = 25.0
@@ -26,17 +27,21 @@ CITATION = (
     "J. Kossaifi, G. Tzimiropoulos, S. Todorovic, M. Pantic, AFEW-VA database for valence and arousal estimation "
     "in-the-wild, Image and Vision Computing, 2017"
 )
+_JSON = "**/[0-9][0-9][0-9]/[0-9][0-9][0-9].json"
 _PNG_BEGIN, _PNG_END = b"\x89PNG\r\n\x1a\n", b"\x00\x00\x00\x00IEND\xaeB`\x82"
 
 
-def load_afew_va(root, *, on_error="raise"):
+def load_afew_va(root, *, on_error="raise", decode=False):
     """Reads AFEW-VA from ``NNN/NNN.json`` and ``NNN/NNNNN.png``, at any depth, and from zip parts.
 
-    Parts are unpacked beside themselves, once (:func:`unpack`). ``NNN_cropped`` twins are left alone.
+    Parts, also parts inside parts, are unpacked beside themselves, once (:func:`unpack`). ``NNN_cropped`` twins, hidden
+    folders and ``__MACOSX`` are left alone. Blanks around the name of an actor do not count.
 
     Args:
         root: folder of the corpus
-        on_error: ``"raise"``, or ``"skip"`` to drop a clip at fault and list it in ``skipped``
+        on_error: ``"raise"``, or ``"skip"`` to drop a clip or a part at fault and list it in ``skipped``
+        decode: decode every frame, minutes for the whole corpus, so that :func:`frame_array` meets none that it cannot;
+            otherwise a frame is looked at by its first and last bytes
 
     Returns:
         Corpus with one clip per folder (``path``), its actor as group. ``annotations`` has one row per frame: also
@@ -50,11 +55,11 @@ def load_afew_va(root, *, on_error="raise"):
         Kossaifi et al., 2017; mood_change 2.1
     """
     root, faults = Path(root), Faults(on_error)
-    for part in sorted(root.glob("**/*.zip")):
-        unpack(part)
-    require(root, ["**/[0-9][0-9][0-9]/[0-9][0-9][0-9].json"], name="AFEW-VA", ask="ibug.doc.ic.ac.uk")
-    folders = {}
-    for folder in sorted(path for path in root.rglob("*") if re.fullmatch(r"\d{3}", path.name) and path.is_dir()):
+    _unpack_all(root, faults)
+    faults.refuse_empty(list(visible(root, _JSON)))
+    require(root, [_JSON], name="AFEW-VA", ask="ibug.doc.ic.ac.uk")
+    folders, videos = {}, {}
+    for folder in sorted(path for path in visible(root, "**/[0-9][0-9][0-9]") if path.is_dir()):
         if folder.name in folders:
             expected = f"expected each clip once, found {folder.name} also under {folders[folder.name].parent}"
             faults(folder.name, CorpusFormatError(folder, expected))
@@ -62,8 +67,11 @@ def load_afew_va(root, *, on_error="raise"):
     clips, annotations = [], []
     for clip, folder in folders.items():
         try:
-            actor, rows = _annotation(folder)
-            _look_at_frames(folder, rows["frame"])
+            actor, video, rows = _annotation(folder)
+            _look_at_frames(folder, rows["frame"], decode)
+            if videos.setdefault(video, clip) != clip:
+                expected = f"expected each video_id once, found {video!r} of clip {videos[video]} again"
+                raise CorpusFormatError(folder / f"{clip}.json", expected)
         except CorpusFormatError as fault:
             faults(clip, fault)
         if clip not in faults.found:
@@ -78,16 +86,30 @@ def load_afew_va(root, *, on_error="raise"):
     )
 
 
+def _unpack_all(root, faults):
+    """Unpacks the parts under a folder, then those that came out of them, until there is no new one."""
+    known = set()
+    while parts := sorted(path for path in visible(root, "**/*.zip") if path.is_file() and path not in known):
+        for part in parts:
+            try:
+                unpack(part)
+            except CorpusFormatError as fault:
+                faults(part.relative_to(root).as_posix(), fault)
+        known.update(parts)
+
+
 def unpack(part):
     """Unpacks a zip into the folder of its name beside it, whole or not at all; one that stands is left as it is.
 
     Raises:
-        CorpusFormatError: if it is no zip, or broken, or a member would lie outside the folder or is a link
+        CorpusFormatError: if it is no zip, or broken, or locked by a password, or a member would lie outside the folder
+            or is a link
     """
     target = part.with_suffix("")
     if target.exists():
         return
     partial = target.with_name(f".{target.name}.{os.getpid()}.part")
+    shutil.rmtree(partial, ignore_errors=True)  # of a process of this number that was killed
     try:
         with zipfile.ZipFile(part) as content:
             for member in content.infolist():
@@ -95,30 +117,59 @@ def unpack(part):
                 if pieces[0] == "" or ".." in pieces or ":" in pieces[0] or member.external_attr >> 28 == 0o12:
                     raise CorpusFormatError(part, f"expected names inside the folder, found {member.filename!r}")
             content.extractall(partial)
-        os.replace(partial, target)
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise CorpusFormatError(part, f"expected a whole zip: {error}") from error
+        _settle(partial, target)
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, UnicodeDecodeError) as error:
+        raise CorpusFormatError(part, f"expected a whole zip without a password: {error}") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
+def _settle(partial, target):
+    """Gives a folder its name, unless another process was faster."""
+    try:
+        os.replace(partial, target)
+    except OSError:
+        if not target.is_dir():
+            raise
+
+
+def _object(pairs):
+    """Dict of a JSON object; a key that is repeated stands under None, which JSON has not."""
+    found = {}
+    for key, value in pairs:
+        if key in found:
+            found[None] = key
+        found[key] = value
+    return found
+
+
 def _annotation(folder):
-    """Actor and table of frames of one clip."""
+    """Actor, id of the video and table of frames of one clip."""
     path = folder / f"{folder.name}.json"
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_object)
     except FileNotFoundError:
         raise CorpusFormatError(path, "expected this file, found none") from None
     except json.JSONDecodeError as error:
         raise CorpusFormatError(path, f"expected JSON: {error.msg}", row=error.lineno) from None
     except UnicodeDecodeError:
         raise CorpusFormatError(path, "expected text in UTF-8") from None
+    except (ValueError, RecursionError) as error:  # an integer of thousands of digits, brackets without end
+        raise CorpusFormatError(path, f"expected JSON: {error}") from None
+
+    def once(part, row=None):
+        if None in part:
+            raise CorpusFormatError(path, f"expected each key once, found {part[None]!r} again", row=row)
+
     content = content if isinstance(content, dict) else {}
-    actor, frames = content.get("actor"), content.get("frames")
-    if not isinstance(actor, str) or not actor.strip():
-        raise CorpusFormatError(path, "expected actor, a name, found none")
+    once(content)
+    frames = content.get("frames")
     if not isinstance(frames, dict) or not frames:
         raise CorpusFormatError(path, "expected frames, found none")
+    once(frames, row=f"frame {frames.get(None)}")
+    for name in ("actor", "video_id"):
+        if not isinstance(content.get(name), str) or not content[name].strip():
+            raise CorpusFormatError(path, f"expected {name}, a name, found none")
     rows = []
     for key, frame in sorted(frames.items()):
         def fault(expected, key=key):
@@ -126,25 +177,26 @@ def _annotation(folder):
 
         if not re.fullmatch(r"\d{5}", key) or not isinstance(frame, dict):
             fault("expected a frame by its five digits")
+        once(frame, row=f"frame {key}")
         values = [frame.get(label) for label in LABELS]
         for label, value in zip(LABELS, values, strict=True):
-            if type(value) not in (int, float) or value != np.rint(value) or not -10 <= value <= 10:
-                fault(f"expected {label} as an integer in [-10, 10], found {value!r}")
+            if type(value) not in (int, float) or not -10 <= value <= 10 or value != round(value):
+                fault(f"expected {label} as an integer in [-10, 10], found {value!r:.40}")
         box = [np.nan] * 4
         if frame.get("landmarks") is not None:
             try:
                 points = np.array(frame["landmarks"], dtype=float)
-            except (TypeError, ValueError):
+            except (TypeError, ValueError, OverflowError):
                 points = np.empty(0)
             if points.shape != (68, 2) or not np.isfinite(points).all():
                 fault("expected 68 landmarks of x and y, or null")
             box = [*points.min(0), *points.max(0)]
         rows.append((int(key), *map(float, values), *box))
-    return actor, pd.DataFrame(rows, columns=["frame", *LABELS, *BOX])
+    return content["actor"].strip(), content["video_id"].strip(), pd.DataFrame(rows, columns=["frame", *LABELS, *BOX])
 
 
-def _look_at_frames(folder, frames):
-    """Every frame is there and whole, by its first and last bytes."""
+def _look_at_frames(folder, frames, decode):
+    """Every frame is there and whole, by its first and last bytes, and can be decoded where that is asked for."""
     for frame in frames:
         path = folder / f"{frame:05d}.png"
         try:
@@ -156,6 +208,18 @@ def _look_at_frames(folder, frames):
             raise CorpusFormatError(path, f"expected this frame, which {folder.name}.json lists, found none") from None
         if not whole:
             raise CorpusFormatError(path, "expected a whole png, the file is cut or another format")
+        if decode:
+            _picture(path)
+
+
+def _picture(path):
+    """One frame as OpenCV decodes it."""
+    import cv2
+
+    picture = cv2.imread(str(path))
+    if picture is None:
+        raise CorpusFormatError(path, "expected a png that can be decoded (decode=True of load_afew_va finds them all)")
+    return picture
 
 
 def frame_array(corpus, *, crop="face", size=32, store=None, jobs=2, progress=False):
@@ -194,7 +258,7 @@ def frame_array(corpus, *, crop="face", size=32, store=None, jobs=2, progress=Fa
         tasks.append((store / f"{corpus.name}-{clip}-{key[:16]}.npy", files, boxes, size))
     key = hashlib.sha256("".join(task[0].name for task in tasks).encode()).hexdigest()
     final = store / f"{corpus.name}-{crop}-{key[:16]}.npy"
-    if not final.exists():
+    while not final.exists():
         store.mkdir(parents=True, exist_ok=True)
         waiting = sorted((task for task in tasks if not task[0].exists()), key=lambda task: -len(task[1]))  # long first
         if jobs > 1 and len(waiting) > 1:
@@ -203,7 +267,11 @@ def frame_array(corpus, *, crop="face", size=32, store=None, jobs=2, progress=Fa
         else:
             for task in tqdm(waiting, disable=not progress, unit="clip"):
                 _decode(task)
-        _save(final, np.concatenate([np.load(task[0]) for task in tasks]))
+        try:
+            pictures = np.concatenate([np.load(task[0]) for task in tasks])
+        except FileNotFoundError:  # another process at the same clips was done, and took them away
+            continue
+        _save(final, pictures)
         for task in tasks:
             task[0].unlink(missing_ok=True)
     return np.load(final, mmap_mode="c")
@@ -217,9 +285,7 @@ def _decode(task):
     path, files, boxes, size = task
     pictures = np.zeros((len(files), size, size, 3), np.uint8)
     for i, file in enumerate(files):
-        picture = cv2.imread(file)
-        if picture is None:
-            raise CorpusFormatError(file, "expected a png that can be decoded")
+        picture = _picture(file)
         if boxes is not None:
             if np.isnan(boxes[i, 0]):
                 continue

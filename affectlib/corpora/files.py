@@ -36,19 +36,25 @@ class Faults:
             raise next(iter(self.found.values()))
 
 
+def visible(root, pattern):
+    """Paths below a folder that match, without hidden ones and the shadows that macOS adds to a zip (``__MACOSX``)."""
+    return (path for path in root.glob(pattern)
+            if not any(part.startswith(".") or part == "__MACOSX" for part in path.relative_to(root).parts))
+
+
 def require(root, wanted, *, name, ask):
     """Looks for files that make a folder a corpus.
 
     Args:
         root: folder of the corpus
-        wanted: patterns, relative to ``root``, each of which must match a file
+        wanted: patterns, relative to ``root``, each of which must match a file that is :func:`visible`
         name: the corpus, as a reader calls it
         ask: where its owner gives it
 
     Raises:
         CorpusNotFoundError: if the folder or any of the files is absent
     """
-    missing = [pattern for pattern in wanted if not (root.is_dir() and any(root.glob(pattern)))]
+    missing = [pattern for pattern in wanted if not (root.is_dir() and any(visible(root, pattern)))]
     if missing:
         what = "no such folder" if not root.is_dir() else "not this corpus"
         raise CorpusNotFoundError(f"{name} at {root}: {what}; looked for {', '.join(missing)}. Ask for it at {ask}")
