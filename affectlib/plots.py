@@ -209,7 +209,7 @@ def plot_history(histories, *, ax=None):
 
 
 def plot_bars(bars, *, hertz, ax=None):
-    """Values over a clip as bars of colour, one under the other.
+    """Values over a clip as bars of colour, one under the other; zero is grey, undefined is hatched.
 
     Args:
         bars: name to values and the largest magnitude they may take; a change starts where its first window ends
@@ -219,14 +219,21 @@ def plot_bars(bars, *, hertz, ax=None):
     Shape:
         each values ``(frames,)``, nan where undefined
     """
-    ax = _axes(ax)
+    from matplotlib.colors import LinearSegmentedColormap
+
+    ax, cmap = _axes(ax), LinearSegmentedColormap.from_list("bars", ["#5e3c99", "#c8c8c8", "#e66101"])
     for row, (values, limit) in enumerate(bars.values()):
-        drawn = ax.imshow(np.asarray(values, float)[None] / limit, cmap="PuOr_r", vmin=-1, vmax=1, aspect="auto",
-                          interpolation="nearest", extent=(0, len(values) / hertz, -row - 0.4, -row + 0.4))
+        extent = (0, len(values) / hertz, -row - 0.4, -row + 0.4)
+        behind = ax.add_patch(plt.Rectangle((0, -row - 0.4), extent[1], 0.8, facecolor="white", edgecolor="grey",
+                                            hatch="////", linewidth=0.5))
+        drawn = ax.imshow(np.asarray(values, float)[None] / limit, cmap=cmap, vmin=-1, vmax=1, aspect="auto",
+                          interpolation="nearest", extent=extent)
     names = [f"{name} (±{limit:g})" for name, (_, limit) in bars.items()]
     ax.set(xlabel="time in seconds", yticks=-np.arange(len(bars)), yticklabels=names, ylim=(-len(bars) + 0.5, 0.5))
     bar = ax.figure.colorbar(drawn, ax=ax, ticks=[-1, 0, 1], pad=0.02)
     bar.ax.set_yticklabels(["negative, falling", "neutral, steady", "positive, rising"])
+    if any(np.isnan(values).any() for values, _ in bars.values()):
+        ax.legend([behind], ["undefined"], loc="upper left", bbox_to_anchor=(0, -0.1), frameon=False)
     return ax
 
 

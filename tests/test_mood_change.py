@@ -83,6 +83,14 @@ def test_same_padding_leaves_one_cell():
         (2, 11, 11), (1, 6, 6), (1, 2, 2), (1, 1, 1), (1, 1, 1), (1, 1, 1)]
 
 
+def test_without_padding_too_little_is_left_of_five_frames():
+    x = torch.nn.Conv3d(3, 16, 3, stride=3)(torch.zeros(1, 3, 5, 32, 32))
+    assert x.shape[2:] == (1, 10, 10)
+    for layer in (torch.nn.AvgPool3d(2), torch.nn.Conv3d(16, 32, 3, stride=3)):
+        with pytest.raises(RuntimeError, match="kernel size"):
+            layer(x)
+
+
 def test_pooling_at_the_edge_averages_what_is_there():
     x = torch.randn(1, 1, 3, 3, 3)
     pooled = MoodCNN().convolutions[2](x)
@@ -315,5 +323,8 @@ def test_windows_and_folds_refuse_what_does_not_fit(toy):
         Windows(toy.frames, toy.start, 5, toy.clip[1:], {})
     with pytest.raises(ValueError, match="fold: 36 windows to train on, 0 to validate"):
         fit_folds(everything, toy, [SimpleNamespace(**(vars(FOLD) | {"validation": []}))])
+    mixed = {"a": Task(MoodCNN(dropout=0.4)), "b": Task(MoodCNN(dropout=0.5))}
+    with pytest.raises(ValueError, match=r"share their dropout, found \[0\.4, 0\.5\]"):
+        fit_folds(lambda fold, seed: mixed, toy, [FOLD], epochs=1)
     with pytest.raises(ValueError, match="never a number"):
         fit_folds(everything, toy, [FOLD], epochs=1, learning_rate=1e30)

@@ -4,14 +4,23 @@ S. Narayana, R. Subramanian, I. Radwan, R. Goecke: To Improve Is to Change: Towa
 by Learning Changes in Emotion. ICMI Companion 2022.
 
 Differs from the paper in:
-    Padding of convolutions and pooling is "same" (not said in the paper; without it 32 x 32 frames vanish).
+    Mood is the class of the valence with the longest run of equal values; ties go to the value with more frames, then
+    to the earlier. The paper's sentence allows two other readings (``labels.MOOD_RULES``).
+    Padding of convolutions and pooling is "same" (not said; without it the first convolution makes one of five frames,
+    which is too short for a pooling over 2 x 2 x 2 and for the next convolution).
     ReLU after each convolution and dense layer (not said); dropout stands before the softmax layer (place not said).
+    Frames are scaled to [-1, 1) (not said).
+    Epochs are a fixed number (none is given), and the one with the least validation loss is kept.
+    Validation: three folds train, one chooses the epoch and the values of the grids, one tests. The paper has four and
+    one, and does not say by which clips its values were chosen.
     ``TwoBranchCNN(shared="none")`` is the paper's 2-CNN. Its branches share no weight, so the summed loss gives the
     mood branch the gradient of the mood loss alone: it is a 1-CNN trained beside another. ``shared="convolutions"``
     is ours: the variant in which the second task can act.
-    Frames are scaled to [-1, 1) (not said).
     ``FusionMLP`` sees frames at test time, not change labels: Section 3.2 says it needs the labels, its
     architecture takes none.
+    The student without a teacher is trained again, with the student's batch size; the paper repeats the 1-CNN's number.
+    Distillation carries the factor T squared, as in Hinton et al. (2015); Eq. 2 leaves it open.
+    Grad-CAM looks at the first convolution (layer not said): after it a picture is 2 x 2 cells.
 """
 
 import copy
@@ -123,7 +132,6 @@ class TwoBranchCNN(nn.Module):
 
     def forward(self, x):
         return self.mood(x)  # (batch, 3): the mood branch alone is active for inference
-
 
 
 class FusionMLP(nn.Module):

@@ -277,7 +277,8 @@ def fit_folds(build, windows, folds, *, seeds=(0,), epochs=20, batch_size=128, l
         build: called with fold and seed, that seed set; gives tasks by name, all :class:`FusionMLP` or none
         windows: of all clips
         folds: positions of clips to train on, to choose the epoch by, and to test on
-        seeds: of weights and dropout
+        seeds: of the weights, and together of the dropout: it is drawn once for the whole stack of a fold, so that a
+            model's numbers depend on what trains beside it; the set of seeds is one unit
         epochs: all are run; the one with the least cross-entropy of the first branch is kept
         batch_size: 64, 128 or 256 in the paper
         learning_rate: of Adam; 1e-5 or 1e-3 in the paper
@@ -288,7 +289,8 @@ def fit_folds(build, windows, folds, *, seeds=(0,), epochs=20, batch_size=128, l
         list of Fitted
 
     Raises:
-        ValueError: if a part of a fold has no window, or a validation loss was never a number
+        ValueError: if a part of a fold has no window, or a validation loss was never a number, or the tasks of a fold
+            differ in their dropout
 
     References:
         mood_change 3.1, 3.4, 3.5
@@ -315,6 +317,9 @@ def _fit_fold(tasks, windows, fold, epochs, batch_size, learning_rate, bar):
     listed = [(i, task, branch, target) for i, task in enumerate(tasks.values())
               for branch, target in zip(task.model.branches, task.targets, strict=True)]
     owners, each, branches, names = map(list, zip(*listed, strict=True))
+    dropouts = {branch.head[0].p for branch in branches if not isinstance(branch, FusionMLP)}
+    if len(dropouts) > 1:
+        raise ValueError(f"{fold.name}: tasks side by side share their dropout, found {sorted(dropouts)}")
     stack = _stacked(branches, owners, windows, seed=next(iter(tasks))[1])
     leaders = torch.tensor([owners.index(i) for i in range(len(tasks))])
     target = torch.stack([windows.targets[name] for name in names])  # (branches, n)
