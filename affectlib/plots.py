@@ -225,7 +225,7 @@ def plot_bars(bars, *, hertz, ax=None):
     for row, (values, limit) in enumerate(bars.values()):
         extent = (0, len(values) / hertz, -row - 0.4, -row + 0.4)
         behind = ax.add_patch(plt.Rectangle((0, -row - 0.4), extent[1], 0.8, facecolor="white", edgecolor="grey",
-                                            hatch="////", linewidth=0.5))
+                                            hatch="////", linewidth=0.5, zorder=-1))
         drawn = ax.imshow(np.asarray(values, float)[None] / limit, cmap=cmap, vmin=-1, vmax=1, aspect="auto",
                           interpolation="nearest", extent=extent)
     names = [f"{name} (±{limit:g})" for name, (_, limit) in bars.items()]
@@ -233,7 +233,7 @@ def plot_bars(bars, *, hertz, ax=None):
     bar = ax.figure.colorbar(drawn, ax=ax, ticks=[-1, 0, 1], pad=0.02)
     bar.ax.set_yticklabels(["negative, falling", "neutral, steady", "positive, rising"])
     if any(np.isnan(values).any() for values, _ in bars.values()):
-        ax.legend([behind], ["undefined"], loc="upper left", bbox_to_anchor=(0, -0.1), frameon=False)
+        ax.legend([behind], ["undefined"], loc="upper left", bbox_to_anchor=(-0.02, -0.16), frameon=False)
     return ax
 
 

@@ -40,6 +40,15 @@ def test_draws_on_the_given_axes(draw, ax):
     assert ax.has_data() or ax.images or ax.texts
 
 
+def test_bars_leave_open_what_is_undefined(ax):
+    plots.plot_bars({"valence": ([0, 5, -10], 10), "change": ([np.nan, 0, -1], 1)}, hertz=25, ax=ax)
+    valence, change = ([image.to_rgba(image.get_array())[0] for image in ax.images])
+    assert change[0, 3] == 0 and (change[1] == valence[0]).all() and (change[2] == valence[2]).all()
+    assert valence[0, :3].max() < 0.9  # zero is seen on white
+    assert all(patch.get_hatch() and patch.zorder < ax.images[0].zorder for patch in ax.patches)
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["undefined"]
+
+
 def test_confusion_counts_by_hand(ax):
     plots.plot_confusion(["a", "a", "b"], ["a", "b", "b"], ["a", "b"], ax=ax)
     assert [t.get_text() for t in ax.texts] == ["1\n50%", "1\n50%", "0\n0%", "1\n100%"]
