@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from affectlib import paths
 from affectlib.corpora import (
     Corpus,
     CorpusFormatError,
@@ -463,6 +464,15 @@ def test_folds_are_frozen_with_the_corpus(toy, tmp_path, monkeypatch):
         subject_folds(toy, folder=tmp_path)
     with pytest.raises(TypeError):  # other moods: another file, to be drawn
         subject_folds(corpus_of(-toy.clips["mood"].to_numpy(), toy.clips["group"]), folder=tmp_path)
+
+
+def test_committed_folds_hold_every_actor_once():
+    files = sorted((paths.ROOT / "notebooks" / "folds").glob("folds_afew_va_*.json"))
+    assert files
+    for content in (json.loads(file.read_text()) for file in files):
+        actors = [actor for fold in content["folds"] for actor in fold]
+        assert len(content["folds"]) == 5 and len(set(actors)) == len(actors) >= 40
+    assert all(file.name.split("_")[3] == json.loads(file.read_text())["corpus"][:8] for file in files)
 
 
 def test_folds_need_actors():

@@ -52,7 +52,7 @@ class Corpus:
         license: under which terms its owner gives it
         citation: the paper to cite
         simulated: True where the files were written by ``affectlib.simulate``
-        skipped: what ``on_error="skip"`` dropped, one message per clip
+        skipped: what ``on_error="skip"`` dropped, one message per clip or zip part
     """
 
     name: str
