@@ -34,7 +34,7 @@ def published(slug, table):
 
     Args:
         slug: the paper
-        table: number of the table in the paper
+        table: number of the table in the paper; or the name of a file, as ``"figure5"``, for numbers told with a figure
 
     Returns:
         DataFrame with one row per cell: row, column, value, spread (nan where none is given), quoted (True where
@@ -47,7 +47,8 @@ def published(slug, table):
         >>> published("attend_affect", 1).query("row == 'Feature AAN (video and audio)'")["value"].tolist()
         [0.124, 0.63, 0.178, 0.572]
     """
-    return pd.read_csv(_HERE / "published" / slug / f"table{table}.csv", dtype={"value": float, "spread": float})
+    name = table if isinstance(table, str) else f"table{table}"
+    return pd.read_csv(_HERE / "published" / slug / f"{name}.csv", dtype={"value": float, "spread": float})
 
 
 def against_paper(slug, table, run, *, simulated, baselines=None):
@@ -175,16 +176,19 @@ def official(per_film, rows=None):
                         high=table["high"].clip(upper=np.where(errors, np.inf, 1.0)))
 
 
-def floor(clips, folds, targets):
+def floor(clips, folds, targets, metrics=(mse,)):
     """What predicting the mean of each fold's training clips scores: the row to beat.
 
     Args:
         clips: table of clips with group and the targets
         folds: positions in it
         targets: columns to predict
+        metrics: functions of truth and prediction. Within one fold the prediction is constant and has no correlation.
+            Over several folds it has one, and a negative one: a film above the others is left out of the mean that it
+            is predicted by
 
     Returns:
-        DataFrame as of :func:`scores`, squared errors only: a correlation with a constant is not defined
+        DataFrame as of :func:`scores`
     """
     tested = np.concatenate([fold.test for fold in folds])
     runs = {}
@@ -193,7 +197,7 @@ def floor(clips, folds, targets):
         said = [train_mean(values[np.r_[fold.train, fold.validation]], len(fold.test)) for fold in folds]
         runs["predict the training mean", target] = SimpleNamespace(
             truth=values[tested], prediction=np.concatenate(said), groups=clips["group"].to_numpy()[tested])
-    return scores(runs, [mse])
+    return scores(runs, metrics)
 
 
 def write_metrics(slug, metrics, *, corpus, parameters, seeds, headline=(), name="metrics"):

@@ -11,7 +11,7 @@ import pytest
 
 from affectlib import paths, results
 from affectlib.corpora import Corpus, Fold
-from affectlib.metrics import mse, pcc
+from affectlib.metrics import ccc, mse, pcc
 from affectlib.statistics import Interval
 
 COLUMNS = ["arousal_mse", "arousal_pcc", "valence_mse", "valence_pcc"]
@@ -54,6 +54,12 @@ def test_published_tables_agree_with_the_text():
             error, correlation = table[["arousal_mse", "valence_mse"]], table[["arousal_pcc", "valence_pcc"]]
             assert (error.loc[best] < error.loc[others]).all(axis=None)
             assert (correlation.loc[best] > correlation.loc[others]).all(axis=None)
+
+
+@pytest.mark.parametrize(("figure", "cells"), [(5, [0.111, 0.715, 0.184, 0.507]), (6, [0.054, 0.774, 0.172, 0.646])])
+def test_published_curves_have_the_numbers_of_the_text(figure, cells):
+    table = results.published("attend_affect", f"figure{figure}").set_index("column")["value"]
+    assert table[COLUMNS].tolist() == cells
 
 
 def test_unknown_table():
@@ -248,3 +254,15 @@ def test_floor_learns_its_mean_from_the_training_clips_only():
     table = results.floor(clips, folds, ["arousal"])
     assert table[["row", "column"]].values.tolist() == [["predict the training mean", "arousal_mse"]]
     assert table["mean"].item() == pytest.approx(np.mean([36, 16, 16, 36]))
+
+
+def test_floor_correlates_with_the_films_it_leaves_out_and_the_wrong_way_round():
+    clips = pd.DataFrame({"group": list("aabb"), "arousal": [0.0, 2.0, 5.0, 7.0]})
+    a, b = np.arange(2), np.arange(2, 4)
+    folds = [Fold("a", b, b[:0], a), Fold("b", a, a[:0], b)]
+    both = results.floor(clips, folds, ["arousal"], [mse, pcc, ccc]).set_index("column")["mean"]
+    said, truth = np.array([6.0, 6, 1, 1]), clips["arousal"].to_numpy()
+    assert both["arousal_pcc"] == pytest.approx(np.corrcoef(truth, said)[0, 1]) and both["arousal_pcc"] < -0.9
+    assert both["arousal_ccc"] < 0
+    one = results.floor(clips, folds[:1], ["arousal"], [pcc, ccc]).set_index("column")
+    assert one.loc["arousal_pcc"].isna()[["mean", "low", "high"]].all()
