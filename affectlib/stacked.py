@@ -158,15 +158,16 @@ def fit_folds(build, samples, folds, *, seeds=(0,), epochs=500, batch_size=30, l
         build: makes the untrained model; called once per seed, after that seed is set
         samples: all samples, in the order that the folds' positions mean
         folds: positions to train on, to validate by and to test on
-        seeds: of weights, order of samples and dropout
+        seeds: of the weights and the order of samples, one each. Dropout is drawn once for all models, under the
+            first seed: the list of seeds is one unit, and a seed alone gives other numbers than among others
         epochs: at most so many
         batch_size: samples in a batch, on average over folds
         learning_rate: of Adam
         patience: epochs without a better validation loss after which a model stops
         weight_decay: of Adam
         loss: of truth and prediction ``(models, batch)`` and ``weight``, one value per model
-        protocol: the epoch is chosen by each fold's ``validation`` samples (``"clean"``), or by its
-            ``test`` samples, as the authors' code does (``"paper"``)
+        protocol: ``"clean"``: the epoch is chosen by each fold's ``validation`` samples. ``"paper"``: by its ``test``
+            samples, as the authors' earlier code does, so that the ``validation`` samples train as well
         standardise: features, by the fold's training samples
         progress: show a bar
 
@@ -182,12 +183,15 @@ def fit_folds(build, samples, folds, *, seeds=(0,), epochs=500, batch_size=30, l
     if protocol not in ("clean", "paper"):
         raise ValueError(f"protocol is {protocol!r}, expected 'clean' or 'paper'")
     part = {"clean": "validation", "paper": "test"}[protocol]
-    for fold in folds:
-        for name in ("train", part, "test"):
-            if not len(getattr(fold, name)):
-                raise ValueError(f"fold {fold.name}: no sample under {name}")
     positions = {name: [torch.as_tensor(np.asarray(getattr(fold, name)), dtype=torch.long) for fold in folds]
-                 for name in ("train", part, "test")}
+                 for name in ("train", "validation", "test")}
+    for name in ("train", part, "test"):
+        for fold, chosen in zip(folds, positions[name], strict=True):
+            if not len(chosen):
+                raise ValueError(f"fold {fold.name}: no sample under {name}")
+    if protocol == "paper":
+        pairs = zip(positions["train"], positions["validation"], strict=True)
+        positions["train"] = [torch.cat(pair).unique() for pair in pairs]
     with torch.random.fork_rng():
         stack = _Stack(build, samples, positions["train"], seeds, standardise)
         torch.manual_seed(seeds[0])
