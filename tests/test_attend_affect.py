@@ -24,7 +24,7 @@ from affectlib.models.attend_affect import (
     mse_pcc_loss,
     positions,
 )
-from affectlib.models.released import RefusedPickleError
+from affectlib.models.released import RefusedPickleError, _tensor, compare
 from affectlib.paths import GOLDEN
 
 torch.set_num_threads(1)  # torch may have been loaded before affectlib asked for it
@@ -282,6 +282,56 @@ def test_crafted_pickle_is_refused_by_name_and_runs_nothing(tmp_path, layout, fu
         from_released(path)
     assert isinstance(caught.value, AffectError) and isinstance(caught.value, pickle.UnpicklingError)
     assert not trace.exists()
+
+
+@pytest.mark.parametrize("module, name, told", [
+    ("torch._utils", "_rebuild_tensor_v2", "_tensor"), ("torch._utils", "_rebuild_parameter", "<lambda>"),
+    ("model_x", "Encoder", "Encoder"), ("collections", "OrderedDict", "OrderedDict")])
+@pytest.mark.parametrize("slots", [True, False])
+def test_pickle_that_writes_to_an_allowed_name_is_refused(tmp_path, module, name, told, slots):
+    state = b"}X\x0c\x00\x00\x00__defaults__)s"  # {"__defaults__": ()}, as attributes or as slots
+    data = f"\x80\x02c{module}\n{name}\n".encode("latin1") + (b"N" + state + b"\x86" if slots else state) + b"b."
+    with zipfile.ZipFile(tmp_path / "state.pth", "w") as archive:
+        archive.writestr("archive/data.pkl", data)
+    before = _tensor.__defaults__, dict(vars(_tensor))
+    with pytest.raises(RefusedPickleError, match=rf"state\.pth: sets state on {told}"):
+        from_released(tmp_path / "state.pth")
+    assert (_tensor.__defaults__, dict(vars(_tensor))) == before
+
+
+def test_compare_leaves_a_folder_without_arousal_models_alone_and_names_what_is_missing(tmp_path):
+    (tmp_path / "MDB_valence_AAN_only_audio.pth").write_bytes(b"")
+    assert compare(tmp_path) == []
+    (tmp_path / "MDB_arousal_AAN_only_audio.pth").write_bytes(b"")
+    with pytest.raises(CorpusFormatError, match=r"expected_arousal\.json: .*found none"):
+        compare(tmp_path)
+    (tmp_path / "expected_arousal.json").write_text('{"only_audio": [1]}')
+    with pytest.raises(CorpusFormatError, match=r"expected_arousal\.json: expected the values"):
+        compare(tmp_path)
+    values = {kind: {"prediction": [0.1]} for kind in RELEASED}
+    (tmp_path / "expected_arousal.json").write_text(json.dumps(values))
+    with pytest.raises(CorpusFormatError, match=r"only_audio\.pth: expected a released"):
+        compare(tmp_path)
+    (tmp_path / "MDB_arousal_AAN_smell.pth").write_bytes(b"")
+    (tmp_path / "MDB_arousal_AAN_only_audio.pth").unlink()
+    with pytest.raises(CorpusFormatError, match=r"smell\.pth: expected a name that ends in video_audio"):
+        compare(tmp_path)
+
+
+@needs_gold
+def test_compare_finds_the_expected_values_and_names_missing_or_damaged_features(tmp_path):
+    for path in GOLD.glob("*"):
+        (tmp_path / path.name).symlink_to(path)
+    rows = compare(tmp_path)
+    assert [row[:2] for row in rows] == [("only_audio", 16_073), ("only_video", 35_169), ("video_audio", 48_937)]
+    assert max(row[2] for row in rows) < 1e-5
+    sample = tmp_path / "vggish_sample.h5"
+    sample.unlink()
+    with pytest.raises(CorpusFormatError, match=r"vggish_sample\.h5: .*found none"):
+        compare(tmp_path)
+    sample.write_bytes(b"no table")
+    with pytest.raises(CorpusFormatError, match=r"vggish_sample\.h5: expected an HDF5"):
+        compare(tmp_path)
 
 
 def test_pickle_of_plain_data_is_no_model_and_a_missing_file_is_named(tmp_path):

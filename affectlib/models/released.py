@@ -2,10 +2,11 @@
 
 A pickle names what it wants built, and unpickling imports and calls it. Here every name is compared with
 a list: tensors and plain containers are built, the model's classes become objects without behaviour, and
-any other name is refused before it is looked up.
+any other name is refused before it is looked up. Nothing that stands on the list can be written to.
 """
 
 import io
+import json
 import math
 import pickle
 import re
@@ -46,8 +47,10 @@ _ALLOWED = {
 }
 
 
-class _Unpickler(pickle.Unpickler):
+class _Unpickler(pickle._Unpickler):  # the one in Python: that in C lets nobody decide who takes state
     """Builds tensors, plain containers and stand-ins. Storages are made empty and filled afterwards."""
+
+    dispatch = dict(pickle._Unpickler.dispatch)  # noqa: RUF012
 
     def __init__(self, file, limit):
         super().__init__(file)
@@ -59,6 +62,15 @@ class _Unpickler(pickle.Unpickler):
         if name in _CLASSES and re.fullmatch(r"model_\w+|torch\.nn\.modules\.\w+", module):
             return type(name, (_StandIn,), {})
         raise RefusedPickleError(f"asks for {module}.{name}, which no checkpoint needs: refused, nothing ran")
+
+    def load_build(self):
+        """State goes to stand-ins only: set on a function of the list, it would outlive the file."""
+        state, target = self.stack.pop(), self.stack[-1]
+        if not isinstance(target, _StandIn) or not isinstance(state, dict):
+            raise RefusedPickleError(f"sets state on {getattr(target, '__name__', type(target).__name__)}: refused")
+        vars(target).update(state)
+
+    dispatch[pickle.BUILD[0]] = load_build
 
     def persistent_load(self, key):
         if key[0] == "module":  # (class, file, source text)
@@ -151,33 +163,59 @@ _USED = {"video_audio": TOKENS, "only_video": TOKENS[:3], "only_audio": TOKENS[3
 
 
 def compare(folder):
-    """Runs the released models on the released sample features and compares with the authors' outputs.
+    """Runs the released arousal models on the released sample features, beside the values expected of them.
+
+    The expected values were computed with the authors' models, not published by them: they tell whether a model is
+    loaded right, not whether it is good.
 
     Args:
-        folder: holds the ``.pth`` checkpoints, ``<feature>_sample.h5`` and ``expected_arousal.json``
+        folder: holds checkpoints named ``*arousal*`` (others are left alone), ``<feature>_sample.h5`` and
+            ``expected_arousal.json``
 
     Returns:
-        list of (model, parameters, largest difference), empty where the folder has no checkpoint
+        list of (model, parameters, largest difference), empty where the folder has no such checkpoint
 
     Raises:
-        CorpusFormatError: if a file is missing beside the checkpoints or a checkpoint is damaged
+        CorpusFormatError: if a file beside the checkpoints is missing or damaged, a checkpoint is damaged, or its
+            name tells none of the three models
+        RefusedPickleError: as :func:`affectlib.models.attend_affect.from_released`
     """
-    import json
+    folder = Path(folder)
+    rows, paths = [], sorted(folder.glob("*arousal*.pth"))
+    expected = _expected(folder / "expected_arousal.json") if paths else {}
+    for path in paths:
+        kind = next((kind for kind in _USED if path.stem.endswith(kind)), None)
+        if kind is None:
+            raise CorpusFormatError(path, f"expected a name that ends in {', '.join(_USED)}")
+        model, tokens = load(path), [_sample(folder / f"{name}_sample.h5") for name in _USED[kind]]
+        with torch.no_grad():
+            said = model(tokens)
+        if said.shape != expected[kind].shape:
+            raise CorpusFormatError(folder / "expected_arousal.json", f"expected {len(said)} values of {kind}, as many "
+                                    f"as segments in the sample features; found {expected[kind].numel()}")
+        rows.append((kind, sum(p.numel() for p in model.parameters()), float((said - expected[kind]).abs().max())))
+    return rows
 
+
+def _expected(path):
+    """Expected values of each model, as tensors."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return {kind: torch.tensor(content[kind]["prediction"]) for kind in _USED}
+    except FileNotFoundError:
+        raise CorpusFormatError(path, "expected the models' values beside the checkpoints, found none") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise CorpusFormatError(path, f"expected the values of {', '.join(_USED)}: {error!r}") from None
+
+
+def _sample(path):
+    """Sample features of one kind, ``(segments, size)``."""
     import h5py
 
-    rows, folder = [], Path(folder)
-    for path in sorted(folder.glob("*.pth")):
-        kind, tokens = next(kind for kind in _USED if path.stem.endswith(kind)), []
-        for name in _USED[kind]:
-            sample = folder / f"{name}_sample.h5"
-            if not sample.is_file():
-                raise CorpusFormatError(sample, "expected the sample features beside the checkpoints, found none")
-            with h5py.File(sample) as file:
-                tokens.append(torch.tensor(file[next(iter(file))][()], dtype=torch.float32))
-        model = load(path)
-        expected = json.loads((folder / "expected_arousal.json").read_text())[kind]["prediction"]
-        with torch.no_grad():
-            off = (model(tokens) - torch.tensor(expected)).abs().max()
-        rows.append((kind, sum(p.numel() for p in model.parameters()), float(off)))
-    return rows
+    if not path.is_file():
+        raise CorpusFormatError(path, "expected the sample features beside the checkpoints, found none")
+    try:
+        with h5py.File(path) as file:
+            return torch.tensor(file[next(iter(file))][()], dtype=torch.float32)
+    except (OSError, StopIteration, TypeError) as error:
+        raise CorpusFormatError(path, f"expected an HDF5 file with one table of features: {error!r}") from None
