@@ -232,12 +232,34 @@ def test_cognimuse_annotations_and_film_means(cognimuse):
     assert corpus.hertz == 25 and corpus.value_range == (-1, 1)
 
 
-@pytest.mark.parametrize(("time", "why"), [("0.00", "backwards"), ("9.00", "a gap")])
+@pytest.mark.parametrize(("time", "why"), [("0.00", "backwards"), ("9.00", "a gap"), ("0.18", "a row left out")])
 def test_cognimuse_time_must_go_on(cognimuse, time, why):
     edit(cognimuse / "GLA/emotion/intended_1.dat", 5, lambda cells: [time, *cells[1:]], delimiter=" ")
     with pytest.raises(CorpusFormatError, match="expected time to increase") as caught:
         load_cognimuse(cognimuse)
     assert caught.value.row == 5, why
+
+
+@pytest.mark.parametrize(("rows", "row", "expected"), [
+    (lambda i: i, 2, "increase by 0.04 s from row to row, found 1 s after 0 s"),
+    (lambda i: i / HERTZ + 0.9 * (i > 9), 11, "increase by 0.04 s from row to row, found 1.3 s after 0.36 s"),
+    (lambda i: 600 + i / HERTZ, 1, "begin at 0 s, found 600 s"), (lambda i: 0, 2, "found 0 s after 0 s")])
+def test_cognimuse_times_are_those_of_the_film_at_25_hertz(cognimuse, rows, row, expected):
+    (cognimuse / "GLA/emotion/intended_1.dat").write_text("".join(f"{rows(i):.2f} 0.1 0.2\n" for i in range(25)))
+    with pytest.raises(CorpusFormatError, match=expected) as caught:
+        load_cognimuse(cognimuse)
+    assert caught.value.row == row
+
+
+def test_cognimuse_annotation_of_one_row_is_refused_and_a_short_one_told(cognimuse):
+    path = cognimuse / "GLA/emotion/intended_1.dat"
+    rows = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(rows[: len(rows) // 2]))
+    with pytest.warns(UserWarning, match=r"GLA: annotated for .* s of .* s, the rest is left out"):
+        assert len(load_cognimuse(cognimuse)) == 3
+    path.write_text(rows[0])
+    with pytest.raises(CorpusFormatError, match="every 0.04 s, found a single one"):
+        load_cognimuse(cognimuse)
 
 
 def test_cognimuse_annotation_absent_names_the_file(cognimuse):
@@ -258,11 +280,11 @@ def test_cognimuse_experienced_is_the_mean_over_subjects(cognimuse):
     for code in Cognimuse.clips:
         folder = cognimuse / code / "emotion" / "experienced"
         folder.mkdir()
-        for subject, rows in ((1, 25), (2, 20)):
+        for subject, rows in ((1, 25), (2, 24)):
             text = "\n".join(f"{i / HERTZ:.2f} {0.1 * subject} {-0.2 * subject}" for i in range(rows))
             (folder / f"subj{subject}_1_{code}.dat").write_text(text)
     corpus = load_cognimuse(cognimuse, annotation="experienced")
-    assert len(corpus.annotations) == 3 * 20
+    assert len(corpus.annotations) == 3 * 24
     assert np.allclose(corpus.annotations[["valence", "arousal"]], [0.15, -0.3])
 
 

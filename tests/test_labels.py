@@ -76,6 +76,12 @@ def test_a_film_that_ends_early_loses_segments_loudly():
     assert len(corpus) == 2
 
 
+def test_a_film_without_a_segment_is_named():
+    with pytest.warns(UserWarning, match=r"GLA: no segment of 5 s, the film is left out"):
+        corpus = segments(films(course("BMI", 20.0), course("GLA", 4.0)), seconds=5.0)
+    assert set(corpus.clips["group"]) == {"BMI"}
+
+
 def test_lead_in_is_kept_unless_trimmed():
     corpus = films(course("BMI", 20.0, hold=2.0), course("GLA", 20.0, hold=6.0), course("MDB", 20.0))
     assert lead_in_seconds(corpus.annotations).to_dict() == {"BMI": 2.0, "GLA": 6.0, "MDB": 0.0}

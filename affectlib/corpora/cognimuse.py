@@ -1,5 +1,6 @@
 """COGNIMUSE with its extension: twelve films of half an hour, emotion annotated every 0.04 s."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,8 @@ FILMS = {
 }
 LABELS = ("valence", "arousal")
 HERTZ = 25.0
+STEP, SLACK = 1 / HERTZ, 0.01  # seconds from row to row, and how far off one may be
+SHORT = 0.9  # share of a film that its annotation covers at least
 SUFFIXES = (".mp4", ".mkv", ".mov", ".avi")
 LICENSE = "research use only, given by its owners on request"
 CITATION = (
@@ -41,7 +44,11 @@ def load_cognimuse(root, *, annotation="intended", on_error="raise"):
 
     Raises:
         CorpusNotFoundError: if ``root`` is no COGNIMUSE
-        CorpusFormatError: if a film or an annotation is not as expected
+        CorpusFormatError: if a film or an annotation is not as expected; one that begins after its first second or
+            leaves out rows is not
+
+    Warns:
+        UserWarning: if an annotation ends long before its film: it may have been cut, and what follows is left out
 
     References:
         Zlatintsi et al., 2017; attend_affect, Section IV-A
@@ -61,6 +68,9 @@ def load_cognimuse(root, *, annotation="intended", on_error="raise"):
         except CorpusFormatError as fault:
             faults(code, fault)
             continue
+        end = course["time"].iloc[-1] + STEP
+        if end < SHORT * seconds:
+            warnings.warn(f"{code}: annotated for {end:.1f} s of {seconds:.1f} s, the rest is left out", stacklevel=2)
         clips.append((code, str(path), code, "", seconds, course["valence"].mean(), course["arousal"].mean()))
         annotations.append(course.assign(clip=code))
     faults.refuse_empty(clips)
@@ -110,7 +120,11 @@ def _course(path):
     limits = {"time": (0, np.inf), "valence": (-1, 1), "arousal": (-1, 1)}
     course = numbers(read_table(path, limits, header=False), limits, fault)
     steps = course["time"].diff()[1:]
-    for row in steps.index[(steps <= 0) | (steps > 1)][:1]:
+    if not len(steps):
+        fault(None, f"expected a row every {STEP:g} s, found a single one")
+    if course["time"].iloc[0] > 1:
+        fault(course.index[0], f"expected time to begin at 0 s, found {course['time'].iloc[0]:g} s")
+    for row in steps.index[(steps - STEP).abs() > SLACK + 1e-9][:1]:
         found = f"{course.at[row, 'time']:g} s after {course.at[row, 'time'] - steps[row]:g} s"
-        fault(row, f"expected time to increase by {1 / HERTZ:g} s from row to row, found {found}")
+        fault(row, f"expected time to increase by {STEP:g} s from row to row, found {found}")
     return course.reset_index(drop=True)

@@ -84,7 +84,7 @@ def segments(corpus, *, seconds=None, parts=None, lead_in="keep"):
         Corpus with clips named ``BMI:0003``, ordered by source and start
 
     Warns:
-        UserWarning: if a film ends before its annotation and loses segments by that
+        UserWarning: if a film ends before its annotation and loses segments by that, or has no segment at all
 
     Raises:
         ValueError: if not exactly one of ``seconds`` and ``parts`` is given, or not above 0, or the corpus
@@ -121,6 +121,8 @@ def _seconds(corpus, seconds, lead_in):
         warnings.warn(f"{clip}: the film ends before its annotation; {len(lost)} segments lost", stacklevel=3)
     if lead_in == "trim":
         late |= rows["start"] < rows["clip"].map(lead_in_seconds(corpus.annotations)) - _EPSILON
+    for clip in corpus.clips.loc[~corpus.clips["clip"].isin(rows.loc[~late, "clip"]), "clip"]:
+        warnings.warn(f"{clip}: no segment of {seconds:g} s, the film is left out", stacklevel=3)
     return rows[~late].rename(columns={"clip": "source"})
 
 
