@@ -1,11 +1,10 @@
 """The headless runner behind ``make reproduce``.
 
-Executes each notebook with papermill in a process of its own, after those whose results it reads, and skips
-those whose content key is unchanged. The key covers code cells, parameters, the affectlib modules a notebook
-reaches by import, the published tables, the results of other notebooks that it reads, the real corpora, the lock
-file and the Python version; it stands in the executed notebook's metadata. Comments, docstrings and markdown are
-not part of it. Parameters are strict: a name that the parameters cell does not assign, or a value of another
-type, is an error.
+Executes each notebook with papermill in a process of its own, after those whose results it reads, and skips those
+whose content key is unchanged. The key covers code cells, parameters, the affectlib modules a notebook reaches by
+import, the published tables, the results of other notebooks that it reads, the real corpora, the lock file and the
+Python version; it stands in the executed notebook's metadata. Comments, docstrings and markdown are not part of it.
+Parameters are strict: a name that the parameters cell does not assign, or a value of another type, is an error.
 """
 
 import argparse
@@ -179,6 +178,11 @@ def _manifest(folder):
     return [[f.relative_to(folder).as_posix(), content(f)] for f in sorted(folder.rglob("*")) if f.is_file()]
 
 
+def _listing(folder):
+    """Names and sizes, None for a folder, of what stands directly in each folder of a folder."""
+    return [[str(f.relative_to(folder)), f.stat().st_size if f.is_file() else None] for f in sorted(folder.glob("*/*"))]
+
+
 def reads(notebook, slug):
     """Slugs of the other notebooks whose results a notebook reads, by ``results.recorded`` or ``read_metrics``."""
     asked = {node.args[0].value for source in code_cells(notebook) for node in ast.walk(ast.parse(source))
@@ -201,6 +205,8 @@ def content_key(notebook, slug, parameters):
              [[f.name, hashlib.sha256(f.read_bytes()).hexdigest()] for f in sorted(files)],
              [_manifest(folder) for folder in folders if folder.is_dir()],
              {name: results_hash(name) for name in reads(notebook, slug)}]
+    if "paths.DATA" in code and not re.search(r"^corpus\b", code, flags=re.M):
+        parts.append(_listing(paths.DATA))  # it looks at every corpus that may be there
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

@@ -89,6 +89,20 @@ def test_key_follows_imports_through_modules(checkout):
     assert key() != changed
 
 
+def test_key_of_a_notebook_that_looks_for_any_corpus_follows_the_data_folder(checkout, monkeypatch):
+    monkeypatch.setattr(paths, "DATA", checkout / "data")
+    looking = write_notebook(checkout / "a.ipynb", "from affectlib import paths", "print(paths.DATA)")
+    choosing = write_notebook(checkout / "b.ipynb", "corpus: str = 'simulated'", "print(paths.DATA)")
+    keys = lambda: [reproduce.content_key(notebook, "n", {}) for notebook in (looking, choosing)]  # noqa: E731
+    known = [keys()]
+    (checkout / "data" / "heiv").mkdir(parents=True)
+    (checkout / "data" / "heiv" / "list.txt").write_text("1")
+    known.append(keys())
+    (checkout / "data" / "heiv" / "list.txt").write_text("12")
+    known.append(keys())
+    assert len({key for key, _ in known}) == 3 and len({key for _, key in known}) == 1
+
+
 def test_a_name_that_a_package_passes_on_leads_to_its_module_only(checkout):
     package = checkout / "affectlib" / "many"
     package.mkdir()
