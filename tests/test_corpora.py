@@ -258,7 +258,7 @@ def test_cognimuse_annotation_of_one_row_is_refused_and_a_short_one_told(cognimu
     with pytest.warns(UserWarning, match=r"GLA: annotated for .* s of .* s, the rest is left out"):
         assert len(load_cognimuse(cognimuse)) == 3
     path.write_text(rows[0])
-    with pytest.raises(CorpusFormatError, match="every 0.04 s, found a single one"):
+    with pytest.raises(CorpusFormatError, match=r"every 0\.04 s, found a single one"):
         load_cognimuse(cognimuse)
 
 

@@ -56,7 +56,7 @@ def emobase(*, hop=0.04) -> Extractor:
         hop: seconds between frames; the paper's is 0.04; a wider one saves a sixth of the time at most
 
     References:
-        Thao, Balamurali, Roig and Herremans (2021), AttendAffectNet, section III-B.
+        Thao, Balamurali, Herremans and Roig (2020), AttendAffectNet, section III-B.
     """
     return Extractor("emobase", 1, _smile_names(), emobase_vector, sound=True, shortest=0.5, options=(("hop", hop),))
 

@@ -1,16 +1,25 @@
 """AttendAffectNet: self-attention over modalities, over time, or over both.
 
-Thao, Balamurali, Roig and Herremans: AttendAffectNet, emotion prediction of movie viewers using
-multimodal fusion with self-attention. ICPR 2020. Sections III-C and IV-B; checkpoints of the
-authors (MIT) are read by :func:`from_released`.
+Thao, Balamurali, Herremans and Roig: AttendAffectNet, self-attention based networks for predicting affective responses
+from movies. ICPR 2020. Sections III-C and IV-B; checkpoints of the authors (MIT) are read by :func:`from_released`.
 
 Differs from the paper in:
-    - Norms stand before each sub-layer and once at the end, not after it: so do the released models.
-    - Layers (6) and the head of the single-modality models (tanh) are not in the text: from the released models.
-    - The temporal models have 6 layers as well, and a feed-forward part of 40 cells, the width of
-      their residual stream; the text says eight, which cannot be added to a vector of 40.
-    - The decoder starts from the value 0, repeated (our choice; the text names no start symbol).
-    - Weights start as PyTorch's linear layers do; the text does not say.
+    - Norms stand before each sub-layer and once at the end, not after each: so do the released models.
+    - Layers (6) and the tanh of the single-modality models are not in the text: from the released models. The temporal
+      models have 6 layers as well, and every row of the notebook's tables takes the fused form.
+    - The temporal models' feed-forward part is 40 wide, as their residual stream; the text says eight, which cannot
+      be added to it. The decoder starts from the value 0, repeated, and ends after ``length`` outputs.
+    - FeatureTemporalAAN hands on the encoded tokens flattened, and drops half in its encoder too: the appendix that
+      describes it was not published.
+    - Weights start as PyTorch's linear layers do, those of all folds of a seed alike; the text does not say.
+
+Around the models, in ``affectlib.stacked`` and the notebook, where the text is silent unless said otherwise:
+    - Features are standardised by a fold's training samples. A film's first segment stands in for those before it.
+    - Batches are the common shuffle of all folds without what a fold holds out: of ``batch_size`` on average only.
+    - The epoch is chosen on films that do not train: one of the eleven, or a fifth of EIMT16's training films.
+    - On EIMT16 all parts of an excerpt share one value: what the decoder is given in training is what it is to predict.
+    - ``emobase`` takes functionals from one pass over a clip; the text's come from each frame of 320 ms on its own.
+    - Pretrained features see 25 frames a second, on EIMT16 too, where IV-B takes 64 of an excerpt and 16 of a part.
 
 Every layer here also takes parameters stacked along a leading dimension, one slice per model, with
 inputs stacked alike: ``affectlib.stacked`` trains all folds at once that way. Shapes below are for one model.
@@ -25,7 +34,7 @@ SIZES = (2048, 1024, 1024, 128, 1582)  # resnet50, flownet, i3d, vggish, emobase
 
 
 def mse_pcc_loss(truth, prediction, *, weight=None):
-    """Mean squared error plus one minus Pearson's correlation.
+    """Mean squared error plus one minus Pearson's correlation (Eq. 3).
 
     Args:
         truth: annotated values
@@ -37,9 +46,6 @@ def mse_pcc_loss(truth, prediction, *, weight=None):
 
     A batch in which either side is constant has no correlation: it counts as 0, the term is then 1
     and gives no gradient, so that the error alone decides.
-
-    References:
-        Eq. 3
 
     Examples:
         >>> mse_pcc_loss(torch.tensor([0.0, 1.0, 2.0]), torch.tensor([1.0, 2.0, 3.0]))
@@ -234,8 +240,6 @@ class FeatureAAN(nn.Module):
         >>> model = FeatureAAN(sizes=(4, 6)).eval()
         >>> model([torch.zeros(3, 4), torch.zeros(3, 6)]).shape
         torch.Size([3])
-        >>> sum(p.numel() for p in FeatureAAN().parameters())
-        48865
     """
 
     teacher_forced = False
@@ -360,8 +364,7 @@ class TemporalAAN(nn.Module):
 class FeatureTemporalAAN(TemporalAAN):
     """Feature and Temporal AttendAffectNet: the encoder within each segment, then the decoder (III-C d).
 
-    Arguments and shapes as :class:`TemporalAAN`; the encoder is that of :class:`FeatureAAN`, and its
-    encoded tokens, flattened, take the place of the joined features.
+    Arguments and shapes as :class:`TemporalAAN`; the encoded tokens of :class:`FeatureAAN` take the place of features.
 
     Examples:
         >>> model = FeatureTemporalAAN(sizes=(4, 6), length=4).eval()
@@ -391,8 +394,6 @@ def from_released(path):
         CorpusNotFoundError: if there is no such file
         RefusedPickleError: if the pickle asks for a name that no checkpoint needs; the message tells it
         CorpusFormatError: if the file is damaged, or holds another model
-
-    The fused model counts 48,937 parameters, that of video 35,169, that of audio 16,073.
     """
     from affectlib.models.released import load
 
