@@ -63,7 +63,8 @@ def against_paper(slug, table, run, *, simulated, baselines=None):
 
     Returns:
         DataFrame with the columns row, column, paper, run, low, high, one per baseline, and corpus: ``simulated``,
-        ``real``, or, where this run has no number, ``quoted`` (from another paper) or ``not run``
+        ``real``, or, where this run has no such cell, ``quoted`` (from another paper) or ``not run``. A metric that
+        is not defined is nan and still of this run
 
     Raises:
         ValueError: if ``run`` lacks a column or has a cell twice
@@ -80,9 +81,10 @@ def against_paper(slug, table, run, *, simulated, baselines=None):
     new = ours.merge(paper[["row", "column"]], on=["row", "column"], how="left", indicator=True)
     both = pd.concat([both, new[new.pop("_merge") == "left_only"]], ignore_index=True)
     without = np.where(both.pop("quoted").eq(True), "quoted", "not run")
+    measured = pd.MultiIndex.from_frame(both[["row", "column"]]).isin(pd.MultiIndex.from_frame(ours[["row", "column"]]))
     for name, values in (baselines or {}).items():
         both[name] = both["column"].map(values).astype(float)
-    return both.assign(corpus=np.where(both["run"].notna(), "simulated" if simulated else "real", without))
+    return both.assign(corpus=np.where(measured, "simulated" if simulated else "real", without))
 
 
 def side_by_side(table, *, digits=3):

@@ -99,6 +99,14 @@ def test_side_by_side_reads_well(run):
     assert text.loc["Temporal AAN (only audio)", "valence_pcc"].endswith("| not run")
 
 
+def test_an_undefined_metric_of_this_run_is_not_one_that_was_not_run(run):
+    run = run.assign(mean=math.nan, low=math.nan, high=math.nan)
+    table = results.against_paper("attend_affect", 1, run, simulated=True).set_index(["row", "column"])
+    assert set(table.loc[list(zip(run["row"], run["column"], strict=True)), "corpus"]) == {"simulated"}
+    text = results.side_by_side(table.reset_index())
+    assert text.loc["Linear", "arousal_mse"] == "– | –"
+
+
 def test_against_paper_refuses_half_a_run(run):
     with pytest.raises(ValueError, match="high, low"):
         results.against_paper("attend_affect", 1, run.drop(columns=["low", "high"]), simulated=True)
