@@ -75,8 +75,8 @@ def interval(values, *, groups=None, level=0.95):
 def bootstrap_interval(metric, truth, prediction, *, groups, level=0.95, resamples=2000, seed=0):
     """A pooled metric with its percentile interval, films drawn with replacement (cluster bootstrap).
 
-    ``metrics.mse``, ``pcc`` and ``ccc`` are computed from sums per film, so that 2,000 resamples take milliseconds;
-    any other metric is called once per resample. A resample on which the metric is undefined is left out.
+    The metrics of :mod:`affectlib.metrics` are computed from sums per film, so that 2,000 resamples take milliseconds;
+    any other is called once per resample. A resample on which the metric is undefined is left out.
 
     Args:
         metric: function of truth and prediction
@@ -109,7 +109,8 @@ def bootstrap_interval(metric, truth, prediction, *, groups, level=0.95, resampl
         return Interval(point, math.nan, math.nan, n)
     counts = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=resamples)
     if metric in _FROM_SUMS:
-        values = np.mean([_FROM_SUMS[metric](counts @ _sums(truth, row, member, n)) for row in predictions], axis=0)
+        sums, value = _FROM_SUMS[metric]
+        values = np.mean([value(counts @ sums(truth, row, member, n)) for row in predictions], axis=0)
     else:
         rows_of = [np.flatnonzero(member == group) for group in range(n)]
         values = []
@@ -294,4 +295,42 @@ def _ccc_from_sums(sums):
     return 2 * tp / (tt + pp + shift**2)
 
 
-_FROM_SUMS = {metrics.mse: _mse_from_sums, metrics.pcc: _pcc_from_sums, metrics.ccc: _ccc_from_sums}
+def _taken(truth, prediction, member, n):
+    """Per group: how often each class was taken for each, ``(groups, classes * classes)``."""
+    classes, codes = np.unique(np.concatenate([truth, prediction]), return_inverse=True)
+    true, said = np.split(codes, 2)
+    cells = len(classes) ** 2
+    counts = np.bincount(member * cells + true * len(classes) + said, minlength=n * cells)
+    return counts.reshape(n, cells).astype(float)
+
+
+def _matrices(sums):
+    """Of each resample: right ones, true ones and predicted ones of each class, ``(resamples, classes)`` each."""
+    matrices = sums.reshape(len(sums), *[math.isqrt(sums.shape[1])] * 2)
+    return np.diagonal(matrices, axis1=1, axis2=2), matrices.sum(2), matrices.sum(1)
+
+
+def _mean_share(part, whole):
+    """Mean over the classes that are there."""
+    return np.where(whole > 0, part / np.maximum(whole, 1), 0).sum(1) / (whole > 0).sum(1)
+
+
+def _accuracy_from_sums(sums):
+    right, true, _ = _matrices(sums)
+    return right.sum(1) / true.sum(1)
+
+
+def _balanced_accuracy_from_sums(sums):
+    right, true, _ = _matrices(sums)
+    return _mean_share(right, true)
+
+
+def _macro_f1_from_sums(sums):
+    right, true, said = _matrices(sums)
+    return _mean_share(2 * right, true + said)
+
+
+_FROM_SUMS = {metrics.mse: (_sums, _mse_from_sums), metrics.pcc: (_sums, _pcc_from_sums),
+              metrics.ccc: (_sums, _ccc_from_sums), metrics.accuracy: (_taken, _accuracy_from_sums),
+              metrics.balanced_accuracy: (_taken, _balanced_accuracy_from_sums),
+              metrics.macro_f1: (_taken, _macro_f1_from_sums)}

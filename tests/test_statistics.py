@@ -56,6 +56,18 @@ def test_bootstrap_from_sums_equals_the_bootstrap_of_rows(metric, predictions):
     assert fast.low < fast.mean < fast.high and fast.mean == metric(truth, prediction)
 
 
+@pytest.mark.parametrize("metric", [metrics.accuracy, metrics.balanced_accuracy, metrics.macro_f1],
+                         ids=lambda metric: metric.__name__)
+def test_bootstrap_of_classes_equals_the_bootstrap_of_rows(metric):
+    rng = np.random.default_rng(5)
+    groups, truth = rng.integers(0, 12, 40), rng.choice(["joy", "fear", "anger", "rare"], 40, p=[0.4, 0.3, 0.25, 0.05])
+    said = np.where(rng.random((3, 40)) < 0.5, truth, rng.choice(["joy", "fear", "never true"], (3, 40)))
+    fast = bootstrap_interval(metric, truth, said, groups=groups, resamples=200)
+    slow = bootstrap_interval(lambda t, p: metric(t, p), truth, said, groups=groups, resamples=200)
+    assert (fast.mean, fast.low, fast.high) == pytest.approx((slow.mean, slow.low, slow.high)) and fast.n == slow.n
+    assert fast.low < fast.mean < fast.high
+
+
 def test_bootstrap_draws_films_not_rows(predictions):
     truth, prediction, _ = predictions
     rows = bootstrap_interval(metrics.mse, truth, prediction, groups=np.arange(300))
