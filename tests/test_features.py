@@ -237,6 +237,13 @@ def test_the_main_person_is_followed_past_a_larger_stranger():
     assert follow(np.zeros((3, 2, 280))).tolist() == [-1] * 3 and follow(np.zeros((0, 2, 5))).shape == (0,)
 
 
+def test_a_box_without_height_overlaps_nothing_and_hides_nobody():
+    person, flat = [10, 10, 20, 20], [60, 40, 5, 0]
+    with np.errstate(all="raise"):
+        assert track([[person, flat], [person, flat]]).tolist() == [[0, 1], [0, 2]]
+        assert follow([[flat, person], [flat, person]]).tolist() == [1, 1]
+
+
 def test_a_margin_widens_the_crop():
     image = np.zeros((100, 100, 3), np.uint8)
     image[40:62, 40:60] = 255  # a box of 20 x 20 is cut to 22 below

@@ -210,11 +210,12 @@ def track(boxes, *, overlap=0.3):
 
 
 def _overlaps(a, b):
-    """Intersection over union of every box with every other, ``(a, b)``."""
+    """Intersection over union of every box with every other, 0 where both are empty, ``(a, b)``."""
     sides = [np.minimum.outer(a[:, k] + a[:, k + 2], b[:, k] + b[:, k + 2]) - np.maximum.outer(a[:, k], b[:, k])
              for k in (0, 1)]
     both = np.prod(np.maximum(sides, 0), axis=0)
-    return both / (np.add.outer(a[:, 2] * a[:, 3], b[:, 2] * b[:, 3]) - both)
+    union = np.add.outer(a[:, 2] * a[:, 3], b[:, 2] * b[:, 3]) - both
+    return np.divide(both, union, out=np.zeros_like(union), where=union > 0)
 
 
 def follow(boxes, *, overlap=0.3):
