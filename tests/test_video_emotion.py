@@ -197,6 +197,16 @@ def test_a_damaged_list_is_named_by_row_or_its_video_skipped(ekman6, part, chang
     assert all("fear" in text or "dread" in text for text in corpus.skipped)
 
 
+def test_two_classes_with_one_number_are_refused(ekman6):
+    path = ekman6 / "trainlist.txt"
+    path.write_text(path.read_text().replace("/1 3", "/1 2").replace("/2 3", "/2 2"))
+    with pytest.raises(CorpusFormatError, match="another number than 2, which is that of disgust") as caught:
+        load_ekman6(ekman6)
+    assert (caught.value.path, caught.value.row) == (path, 5)
+    kept = set(load_ekman6(ekman6, on_error="skip").clips["clip"])
+    assert len(kept) == 22 and not {"fear/1", "fear/2"} & kept
+
+
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00\x81" * 9])
 def test_a_list_that_is_no_text_is_refused(ekman6, content):
     (ekman6 / "testlist.txt").write_bytes(content)

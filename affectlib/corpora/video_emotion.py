@@ -147,7 +147,7 @@ def _lists(root, numbers, *, name, ask):
 
 def _split(lists, clips, faults):
     """Clip to ``train`` or ``test``, as the two lists of a split say."""
-    split, labels = {}, {}
+    split, labels, numbers = {}, {}, {}  # labels: class to number; numbers: number to class
     emotions = clips.set_index("clip")["emotion"].to_dict()
     for part, path in lists.items():
         for row, text in read_table(path, ("text",), header=False, delimiter="\n")["text"].items():
@@ -161,6 +161,8 @@ def _split(lists, clips, faults):
                 expected = f"expected each video once in the lists of a split, found {video} again"
             elif label and labels.setdefault(emotions[clip], label[0]) != label[0]:
                 expected = f"expected the number {labels[emotions[clip]]} of the rows before, found {label[0]}"
+            elif label and numbers.setdefault(label[0], emotions[clip]) != emotions[clip]:
+                expected = f"expected another number than {label[0]}, which is that of {numbers[label[0]]}"
             else:
                 split[clip] = part
                 continue
