@@ -208,6 +208,26 @@ def test_padding_changes_nothing(name):
         torch.testing.assert_close(*losses)
 
 
+@every_model
+def test_a_video_without_any_frame_is_refused(name):
+    x = ragged()
+    x[2][1] = 0
+    with pytest.raises(ValueError, match=r"no frame counts in the videos \[1\]"):
+        seeded(MODELS[name])(x)
+    with pytest.raises(ValueError, match=r"videos \[0\]"):
+        average_aggregate(torch.ones(2, 3, 4), torch.tensor([[0, 0, 0], [0, 1, 0]]))
+
+
+@pytest.mark.parametrize("name", ["CAAN", "face attention", "context attention"])
+def test_scores_that_underflow_count_alike(name):
+    model, x = seeded(MODELS[name]), ragged()
+    last = [layer for layer in model.modules() if isinstance(layer, nn.Linear) and layer.out_features == 1][-1]
+    nn.init.constant_(last.bias, -200.0)
+    g, s = model.frames(x)
+    assert s[0].tolist() == pytest.approx([1e-12] * 4 + [0] * 2) and model(x).isfinite().all()
+    torch.testing.assert_close(model.embed(x)[0], g[0, :4].mean(0))
+
+
 def test_without_a_face_the_context_alone_decides():
     x = ragged()
     x[2][2, :, 1] = 0

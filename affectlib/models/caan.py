@@ -6,18 +6,18 @@ weighted mean.
 References:
     Xiaodong Liu, Miao Wang, Context-aware attention network for human emotion recognition in video, Advances in
     Multimedia, 2020.
-    Triplet loss: Schroff, Kalenichenko, Philbin, FaceNet, CVPR, 2015. Hardest of the batch: Hermans, Beyer, Leibe,
-    arXiv 1703.07737, 2017.
-    Quality-aware network: Liu, Yan, Ouyang, CVPR, 2017. Attention clusters: Long et al., CVPR, 2018.
+    Triplet loss: Schroff et al., FaceNet, CVPR, 2015. Hardest of the batch: Hermans et al., arXiv 1703.07737, 2017.
+    Quality-aware network: Liu, Yan, Ouyang, CVPR, 2017. Attention clusters: Long et al., CVPR, 2018, Eq. 3 to 5.
 
 Differs from the paper in, where it leaves things open:
     - A video is classified by the layer that classifies its frames, applied to R: the weighted mean of their logits.
     - Fusion joins the two 1,024s to 2,048, after ReLU; dropout follows. g has 1,024 (Eq. 2).
-    - Scores pass a sigmoid: Eq. 4 divides by their sum. Score layers halve their width, with ReLU between.
+    - Scores pass a sigmoid, no lower than 1e-12: Eq. 4 divides by their sum. Score layers halve, with ReLU between.
     - Triplets: margin 0.2, squared distances of normalised vectors, hardest positive and negative of the batch,
       mean over anchors; as much weight as the softmax loss, which is a mean over frames.
-    - Attention to one modality parts at pool5 of a VGG. With the maps given, 3 x 3 convolutions that halve their
-      channels, mean over places, one dense cell; on descriptors, which have no maps, dense layers instead.
+    - Attention to one modality parts at pool5 of a VGG. With its maps given, 3 x 3 convolutions that halve their
+      channels, mean over places, one dense cell. Notebook 05 gives none, the paper's own features or not: there
+      these scores come from what CAAN takes too, fc6 or descriptors, by dense layers.
     - A video without any face: all its frames count and the context alone decides; a model of faces sees the mean face.
     - Attention clusters: eight per modality.
 """
@@ -43,11 +43,21 @@ def aggregate(features, scores):
     Shape:
         features ``(batch, frames, size)``; scores ``(batch, frames)``; result ``(batch, size)``
 
+    Raises:
+        ValueError: if no frame of a video counts
+
     Examples:
         >>> aggregate(torch.tensor([[[1.0], [4.0], [9.0]]]), torch.tensor([[0.2, 0.1, 0.0]]))
         tensor([[2.]])
     """
-    return (scores.unsqueeze(-1) * features).sum(1) / scores.sum(1, keepdim=True)
+    total = scores.sum(1, keepdim=True)  # (batch, 1)
+    _refuse_empty(total)
+    return (scores.unsqueeze(-1) * features).sum(1) / total  # (batch, size)
+
+
+def _refuse_empty(counted):
+    if empty := torch.nonzero(counted.flatten() == 0).flatten().tolist():
+        raise ValueError(f"no frame counts in the videos {empty} of this batch")
 
 
 def average_aggregate(features, mask):
@@ -78,7 +88,7 @@ def dense_scores(size, layers):
     """One score per frame from 1, 2 or 3 dense layers, the last a single cell: 1FC, 2FC, 3FC (Eq. 3)."""
     widths = _halves(size, layers)[:-1]
     hidden = [layer for pair in itertools.pairwise(widths) for layer in (nn.Linear(*pair), nn.ReLU())]
-    return nn.Sequential(*hidden, nn.Linear(widths[-1], 1), nn.Sigmoid())
+    return nn.Sequential(*hidden, nn.Linear(widths[-1], 1), nn.Sigmoid(), nn.Threshold(1e-12, 1e-12))
 
 
 class MapScores(nn.Module):
@@ -168,7 +178,7 @@ class CAAN(_Scored):
 
 
 class QualityAware(_Scored):
-    """Attention to one modality, scored by its middle features (Section 5.1); in Table 4 one layer, of the context.
+    """Attention to one modality, scored by middle features (Section 5.1); Table 4's equals Table 2's of context, 3FC.
 
     Args:
         of: ``"face"`` or ``"context"``
@@ -180,7 +190,6 @@ class QualityAware(_Scored):
 
     Shape:
         takes what :class:`CAAN` takes and, with maps, ``(batch, frames, maps, height, width)``
-
     """
 
     def __init__(self, *, of="context", face=4096, context=4096, maps=0, middle=1024, features=1024, scores=1,
@@ -200,16 +209,13 @@ class QualityAware(_Scored):
 
 
 class AverageAggregate(_Video):
-    """The baselines without attention: FAA (faces), CAA (context), FFAA (both) (Section 5.2).
+    """Without attention: FAA (faces), CAA (context), FFAA (both) (Section 5.2); takes what :class:`CAAN` takes.
 
     Args:
         of: ``"face"``, ``"context"`` or ``"both"``
         face, context, n_classes: as for :class:`QualityAware`
         middle: of the first of two dense layers, and of each modality before fusion
         dropout: between those layers; ours
-
-    Shape:
-        takes what :class:`CAAN` takes
     """
 
     def __init__(self, *, of="both", face=4096, context=4096, middle=1024, dropout=0.5, n_classes=7):
@@ -230,14 +236,10 @@ class AttentionClusters(_Video):
 
     Args:
         face, context, n_classes: as for :class:`CAAN`
-        clusters: per modality; ours
-        dropout: before the classes; ours
+        clusters, dropout: per modality, and before the classes; ours
 
     Shape:
         takes what :class:`CAAN` takes; embeds as ``(batch, clusters * (face + context))``
-
-    References:
-        Long et al., Eq. 3 to 5: attention of one layer, and the shifting operation
     """
 
     def __init__(self, *, face=4096, context=4096, clusters=8, dropout=0.5, n_classes=7):
@@ -250,6 +252,7 @@ class AttentionClusters(_Video):
 
     def attend(self, x):
         """Weights over the frames, those of faces first: two ``(batch, clusters, frames)``, each row a sum of 1."""
+        _refuse_empty(x[2][..., 0].sum(1))
         absent = x[2][..., :1] == 0  # (batch, frames, 1)
         return [layer(own).masked_fill(absent, -torch.inf).softmax(1).mT
                 for layer, own in zip(self.weights, x, strict=False)]
@@ -312,8 +315,7 @@ def emotion_loss(truth, said, *, margin=0.2, triplet=1.0):
     Args:
         truth: class of each video
         said: :class:`Said`; for a model without scores the videos' logits, whose softmax loss is all
-        margin: of the triplets; ours
-        triplet: weight of their loss; ours
+        margin, triplet: of the triplets, and weight of their loss; ours
     """
     if torch.is_tensor(said):
         return functional.cross_entropy(said, truth)
@@ -378,7 +380,7 @@ class FrameClassifier(_Video):
 
 def tune_backbone(network, train, validation, *, fit, seed=0, size=4096, n_classes=7, mean=(127.5,) * 3,
                   deviation=(127.5,) * 3, **options):
-    """First stage: VGG-Face or VGG-16 learns the categories from single frames, before its fc6 is taken (Section 4.1).
+    """First stage: VGG-Face or VGG-16 learns the categories from single frames, before its fc6 is taken (4.1): History.
 
     Args:
         network: its ``embed`` takes ``(batch, 3, side, side)``, gives ``(batch, size)``; tuned in place and left with
@@ -386,13 +388,9 @@ def tune_backbone(network, train, validation, *, fit, seed=0, size=4096, n_class
         train, validation: samples, one per frame: the crop of a face or the whole frame, and its video's class
         fit: ``training.fit``
         seed: of the new layer, of order and dropout
-        size: of what the network embeds
-        n_classes: of the new layer
+        size, n_classes: of what the network embeds, and of the new layer
         mean, deviation: of red, green and blue, in 0 to 255, that the network expects
         options: of ``fit``; a learning rate below its default suits weights that know much already
-
-    Returns:
-        History
     """
     with torch.random.fork_rng():
         torch.manual_seed(seed)
