@@ -3,6 +3,7 @@
 import json
 import pickle
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -10,7 +11,7 @@ from torch import nn
 
 from affectlib.corpora.base import CorpusFormatError
 from affectlib.features import audio, detectors, motion, networks, pretrained, visual, weights
-from affectlib.features.faces import detect
+from affectlib.features.faces import blocks, detect, people
 from affectlib.features.weights import WeightsNotFoundError
 from affectlib.media import Clip, Picture
 from affectlib.paths import GOLDEN
@@ -267,6 +268,30 @@ def test_faces_that_are_absent_are_zeros_and_the_second_is_apart(portrait):
     assert not empty.any() and one[:2048].any() and not one[2048:].any()
     alone = extractor.many([given(extractor, portrait)], **dict(extractor.options))[0]
     np.testing.assert_allclose(one, alone, rtol=1e-4)  # a frame without the face does not dilute it
+
+
+def test_vggface_describes_the_faces_that_people_places_each_with_its_margin(portrait):
+    both = np.concatenate([np.zeros_like(portrait), portrait])
+    both[:153, :272] = cv2.resize(portrait, (272, 153), interpolation=cv2.INTER_AREA)  # a smaller one above
+    boxes = detect(both)
+    assert len(boxes) == 2 and boxes[0, 1] > 180
+    extractor = pretrained.vggface(faces=2, weights="random")
+    assert extractor.size == 8192 and ("margin", 0.2) in extractor.options
+    found = extractor.many([[Picture(0.0, both)]], **dict(extractor.options))[0].reshape(2, 4096)
+    placed = people(count=2).vector([Picture(0.0, both)], count=2)
+    scale = np.array([*both.shape[1::-1]] * 2)
+    options = {name: value for name, value in extractor.options if name not in ("count", "detector", "margin")}
+    for rank, block in enumerate(blocks(placed[None])[0]):
+        crop = pretrained.cut(both, block[:4] * scale, margin=0.2)
+        wanted = pretrained._run(pretrained.square(crop, pretrained.INPUTS["vggface"])[None], **options)[0]
+        np.testing.assert_allclose(found[rank], wanted, rtol=1e-4, atol=1e-4 * wanted.max())
+
+
+def test_a_margin_ends_at_the_edge_of_the_frame():
+    image = np.arange(100 * 60).reshape(60, 100, 1)
+    assert (pretrained.cut(image, [20, 10, 10, 20], margin=0.5) == image[0:40, 15:35]).all()
+    assert (pretrained.cut(image, [90, 50, 20, 20], margin=0.2) == image[46:, 86:]).all()
+    assert (pretrained.cut(image, [20, 10, 10, 20]) == image[10:30, 20:30]).all()
 
 
 def test_a_long_clip_is_cut_into_stacks_that_count_by_their_frames(monkeypatch, portrait):

@@ -22,6 +22,7 @@ from affectlib.features.store import Extractor
 SIDE = 640  # longer side of the frames that are read: the shorter is at least 256 up to 2.5 to 1
 BATCH, LARGE_BATCH = 8, 64  # frames at once: what fits the cache of a processor; on a GPU, and of sound
 STACK = 128  # frames of one stack of I3D, which sees 125 in the paper
+MARGIN = 0.2  # added around a face for VGG-Face, on every side, in shares of its width and height; ours
 PRECISIONS = ("fp32", "bf16")
 
 
@@ -86,10 +87,17 @@ def vgg16(*, places=False, layer="fc6", weights=None, rate=1.0, precision="fp32"
                       kind=f"{name}_{layer}")
 
 
-def vggface(*, weights=None, rate=2.0, precision="fp32", detector="hog") -> Extractor:
-    """VGG-Face, fc6 after its ReLU, 4,096 values of the largest face (caan); zeros where there is none."""
-    return _extractor("vggface", 4096, largest_faces, weights, precision, rate=rate,
-                      extra=(("count", 1), ("detector", detector)))
+def vggface(*, faces=1, weights=None, rate=2.0, precision="fp32", detector="hog") -> Extractor:
+    """VGG-Face, fc6 after its ReLU, 4,096 values of each of the largest faces, cut out with ``MARGIN`` (caan).
+
+    Args:
+        faces: of how many, one after another, zeros for a face that is not there; in clips of one frame the same
+            faces in the same order as those of :func:`affectlib.features.faces.people`
+        weights, rate, precision: as for all
+        detector: of faces, see :func:`affectlib.features.faces.detect`
+    """
+    return _extractor("vggface", 4096 * faces, largest_faces, weights, precision, rate=rate,
+                      extra=(("count", faces), ("detector", detector), ("margin", MARGIN)))
 
 
 def xception(*, weights=None, rate=1.0, precision="fp32", detector="hog") -> Extractor:
@@ -229,8 +237,10 @@ def stacks(inputs, **chosen):
     return np.stack(rows)
 
 
-def largest_faces(inputs, *, count, detector, **chosen):
+def largest_faces(inputs, *, count, detector, margin=0.0, **chosen):
     """Mean over the frames that show a face, for each of the largest ``count`` faces; zeros where none does.
+
+    ``margin`` as for :func:`cut`.
 
     Shape:
         result ``(clips, count * size)``
@@ -241,7 +251,7 @@ def largest_faces(inputs, *, count, detector, **chosen):
     for clip, pictures in enumerate(inputs):
         for picture in pictures:
             for rank, box in enumerate(detect(picture.image, detector=detector)[:count]):
-                crops.append(square(cut(picture.image, box), wanted))
+                crops.append(square(cut(picture.image, box, margin=margin), wanted))
                 places.append((clip, rank))
     size = {"inception": 2048, "vggface": 4096, "xception": 3072}[chosen["kind"]]
     result = np.zeros((len(inputs), count, size), np.float32)
@@ -277,10 +287,15 @@ def _means(values, lengths):
     return np.stack([part.mean(0, dtype=np.float64) for part in parts])
 
 
-def cut(image, box):
-    """A face out of a frame, ``box``: left, top, width, height in pixels; at the frame's edges what lies within."""
-    left, top = (max(int(v), 0) for v in box[:2])
-    return image[top:max(int(box[1] + box[3]), top + 1), left:max(int(box[0] + box[2]), left + 1)]
+def cut(image, box, *, margin=0.0):
+    """A face out of a frame, ``box``: left, top, width, height in pixels; at the frame's edges what lies within.
+
+    ``margin`` is added on every side, in shares of width and height.
+    """
+    more = margin * box[2], margin * box[3]
+    left, top = (max(int(v - m), 0) for v, m in zip(box[:2], more, strict=True))
+    right, bottom = (int(v + size + m) for v, size, m in zip(box[:2], box[2:4], more, strict=True))
+    return image[top:max(bottom, top + 1), left:max(right, left + 1)]
 
 
 def square(image, wanted):
