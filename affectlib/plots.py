@@ -57,7 +57,7 @@ def _axes(ax):
     return plt.subplots(figsize=(4.5, 3.6))[1] if ax is None else ax
 
 
-def plot_embedding(points, colour, *, label=None, limits=None, ax=None):
+def plot_embedding(points, colour, *, label=None, limits=None, palette=PALETTE, ax=None):
     """Scatter of projected clips, coloured by a class (with its own marker) or by a value.
 
     Args:
@@ -65,6 +65,7 @@ def plot_embedding(points, colour, *, label=None, limits=None, ax=None):
         colour: one class name or one number per clip
         label: name of the value, written at the colour bar, or title of the legend
         limits: smallest and largest value of the colour scale
+        palette: colours of the classes
         ax: where to draw
 
     Shape:
@@ -77,8 +78,8 @@ def plot_embedding(points, colour, *, label=None, limits=None, ax=None):
         ax.figure.colorbar(drawn, ax=ax, label=label)
     else:
         for i, name in enumerate(dict.fromkeys(sorted(colour))):
-            ax.scatter(*points[colour == name].T, s=14, color=PALETTE[i % 8], marker=MARKERS[(i + i // 8) % 8],
-                       label=str(name), linewidths=0)
+            ax.scatter(*points[colour == name].T, s=14, color=palette[i % len(palette)],
+                       marker=MARKERS[(i + i // 8) % 8], label=str(name), linewidths=0)
         ax.legend(title=label, loc="center left", bbox_to_anchor=(1, 0.5), fontsize=7, markerscale=1.3)
     ax.set(xticks=[], yticks=[], xlabel="first coordinate", ylabel="second coordinate")
     return ax
