@@ -168,6 +168,22 @@ def test_scores_from_maps_look_at_each_frame_alone():
     alone = model.score.cell(model.score.maps(x[3][2, 4][None]).mean((2, 3)))
     assert s[2, 4].item() == pytest.approx(alone.item(), abs=1e-6)
     assert not s[0, 4:].any()
+    torch.testing.assert_close(model.frames([*x[:3], x[3].half()])[1], s, atol=1e-3, rtol=1e-3)
+
+
+def test_maps_of_faces_come_before_those_of_contexts(frames):
+    rows, seen = frames
+    maps = [torch.randn(len(rows), 6, 7, 7, generator=torch.Generator().manual_seed(k)) for k in range(2)]
+    data = videos(Samples((*rows.inputs, *maps), rows.target, rows.ids, rows.groups), seen)
+    x = data.take(range(len(data)))
+    for of, own, other in (("face", 3, 4), ("context", 4, 3)):
+        model = seeded(lambda of=of: QualityAware(of=of, face=FACE, context=CONTEXT, maps=6, middle=8, features=6))
+        s = model.frames(x)[1]
+        moved = [*x]
+        moved[other] = moved[other] + 1
+        assert torch.equal(model.frames(moved)[1], s)
+        moved[own] = moved[own] + 1
+        assert not torch.allclose(model.frames(moved)[1], s)
 
 
 def test_triplet_loss_is_its_formula():

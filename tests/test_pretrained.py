@@ -29,6 +29,8 @@ EXTRACTORS = {
     "resnet50": (pretrained.resnet50, {}, 2048), "inception": (pretrained.inception, {}, 2048),
     "inception_faces": (pretrained.inception, {"faces": 2}, 4096), "vgg16": (pretrained.vgg16, {}, 4096),
     "vgg16_places": (pretrained.vgg16, {"places": True, "layer": "pool"}, 512),
+    "vgg16_pool5": (pretrained.vgg16, {"layer": "pool5"}, 25088),
+    "vggface_pool5": (pretrained.vggface, {"layer": "pool5"}, 25088),
     "vggface": (pretrained.vggface, {}, 4096), "xception": (pretrained.xception, {}, 3072),
     "i3d": (pretrained.i3d, {}, 1024), "flownet": (pretrained.flownets, {}, 1024),
     "openpose": (pretrained.openpose, {}, 128), "vggish": (pretrained.vggish, {"postprocessed": True}, 128)}
@@ -207,6 +209,10 @@ def test_vgg_reads_torchvisions_names_and_caffes():
     x = noise(1, 3, 224, 224)
     assert torch.equal(fresh.embed(x), pool.embed(x))
     assert torch.allclose(pool.embed(x), _through(pool, x), rtol=1e-4, atol=1e-5)
+    maps = networks.VGG(layer="pool5")
+    weights.fit("caffe.pth", maps.released(caffe | behind), maps)
+    assert maps.embed(x).shape == (1, 512 * 7 * 7)
+    assert torch.allclose(maps.embed(x).unflatten(1, (512, 49)).mean(2), pool.embed(x), rtol=1e-5, atol=1e-6)
 
 
 def _through(pool, x):

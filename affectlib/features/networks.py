@@ -286,13 +286,13 @@ class Inception(_Body):
 
 
 class VGG(nn.Module):
-    """VGG-16: the mean of its last pooling layer (512), or fc6 after its ReLU (4096).
+    """VGG-16: its last pooling layer (``pool5``), the mean of that (``pool``), or fc6 after its ReLU.
 
     The same layers serve ImageNet (torchvision's names and input), Places365 and VGG-Face (Caffe's names, ``conv1_1``
     to ``fc6``, and Caffe's input, see ``affectlib.features.pretrained``). What lies behind the layer is left out.
 
     Shape:
-        embed ``(batch, 3, 224, 224)`` to ``(batch, 512)`` or ``(batch, 4096)``
+        embed ``(batch, 3, 224, 224)`` to ``(batch, 512 * 7 * 7)``, ``(batch, 512)`` or ``(batch, 4096)``
     """
 
     def __init__(self, *, layer="fc6"):
@@ -303,7 +303,9 @@ class VGG(nn.Module):
 
     def embed(self, x):
         x = self.features(x)  # (batch, 512, 7, 7)
-        return x.mean((2, 3)) if self.layer == "pool" else self.classifier(x.flatten(1))
+        if self.layer == "pool":
+            return x.mean((2, 3))  # (batch, 512)
+        return self.classifier(x.flatten(1)) if self.layer == "fc6" else x.flatten(1)
 
     forward = embed
 
@@ -312,7 +314,7 @@ class VGG(nn.Module):
         blocks = [f"conv{block}_{k + 1}" for block, n in enumerate((2, 2, 3, 3, 3), 1) for k in range(n)]
         places = [f"features.{i}" for i, layer in enumerate(self.features) if isinstance(layer, nn.Conv2d)]
         names = dict(zip(blocks + ["fc6"], places + ["classifier.0"], strict=True))
-        behind = ("fc", "classifier.") if self.layer == "pool" else ("fc7", "fc8", "classifier.3", "classifier.6")
+        behind = ("fc7", "fc8", "classifier.3", "classifier.6") if self.layer == "fc6" else ("fc", "classifier.")
         state = {name: value for name, value in state.items() if not name.startswith(behind)}
         return {".".join((names.get(layer, layer), what)): value
                 for (layer, _, what), value in ((name.rpartition("."), value) for name, value in state.items())}

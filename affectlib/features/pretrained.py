@@ -39,15 +39,17 @@ class Input:
     bgr: bool = False
 
 
+VGG_SIZES = {"pool": 512, "pool5": 512 * 7 * 7, "fc6": 4096}
 _IMAGENET = dict(mean=(123.675, 116.28, 103.53), deviation=(58.395, 57.12, 57.375))
 _CAFFE = dict(mean=(105.488, 113.741, 116.060), deviation=(1.0,) * 3, bgr=True)
 _FACE = dict(mean=(129.1863, 104.7624, 93.5940), deviation=(1.0,) * 3)
 INPUTS = {
     "resnet50": Input("ResNet", **_IMAGENET, central=224 / 256),
     "inception": Input("Inception", 299),
-    **{f"vgg16_{layer}": Input("VGG", **_IMAGENET, options=(("layer", layer),)) for layer in ("pool", "fc6")},
-    **{f"vgg16_places_{layer}": Input("VGG", **_CAFFE, options=(("layer", layer),)) for layer in ("pool", "fc6")},
+    **{f"vgg16_{layer}": Input("VGG", **_IMAGENET, options=(("layer", layer),)) for layer in VGG_SIZES},
+    **{f"vgg16_places_{layer}": Input("VGG", **_CAFFE, options=(("layer", layer),)) for layer in VGG_SIZES},
     "vggface": Input("VGG", **_FACE, options=(("layer", "fc6"),)),
+    "vggface_pool5": Input("VGG", **_FACE, options=(("layer", "pool5"),)),
     "xception": Input("Xception", 160),
     "i3d": Input("I3D", central=224 / 256),
     "flownet": Input("FlowNetS", mean=(104.805, 110.16, 114.75), deviation=(255.0,) * 3, central=224 / 256),
@@ -79,24 +81,31 @@ def inception(*, faces=0, weights=None, rate=1.0, precision="fp32", detector="ho
 
 
 def vgg16(*, places=False, layer="fc6", weights=None, rate=1.0, precision="fp32") -> Extractor:
-    """VGG-16 of ImageNet, or of Places365: fc6, 4,096 values (caan), or the last pooling, 512 values (shot_long)."""
-    if layer not in ("pool", "fc6"):
-        raise ValueError(f"layer is 'pool' or 'fc6', not {layer!r}")
-    name = "vgg16_places" if places else "vgg16"
-    return _extractor(name, 512 if layer == "pool" else 4096, stills, weights, precision, rate=rate,
-                      kind=f"{name}_{layer}")
+    """VGG-16 of ImageNet, or of Places365: fc6, 4,096 values (caan), or the last pooling, 512 values (shot_long).
+
+    ``layer="pool5"`` gives the maps of that pooling, one row after another: 512 x 7 x 7 values (caan).
+    """
+    if layer not in VGG_SIZES:
+        raise ValueError(f"layer is 'pool', 'pool5' or 'fc6', not {layer!r}")
+    file = "vgg16_places" if places else "vgg16"
+    return _extractor(f"{file}_pool5" if layer == "pool5" else file, VGG_SIZES[layer], stills, weights, precision,
+                      rate=rate, kind=f"{file}_{layer}", file=file)
 
 
-def vggface(*, faces=1, weights=None, rate=2.0, precision="fp32", detector="hog") -> Extractor:
+def vggface(*, faces=1, layer="fc6", weights=None, rate=2.0, precision="fp32", detector="hog") -> Extractor:
     """VGG-Face, fc6 after its ReLU, 4,096 values of each of the largest faces, cut out with ``MARGIN`` (caan).
 
     Args:
         faces: of how many, one after another, zeros for a face that is not there; in clips of one frame the same
             faces in the same order as those of :func:`affectlib.features.faces.people`
+        layer: ``"fc6"``, or ``"pool5"`` for the maps before it, 512 x 7 x 7 values
         weights, rate, precision: as for all
         detector: of faces, see :func:`affectlib.features.faces.detect`
     """
-    return _extractor("vggface", 4096 * faces, largest_faces, weights, precision, rate=rate,
+    if layer not in ("fc6", "pool5"):
+        raise ValueError(f"layer is 'fc6' or 'pool5', not {layer!r}")
+    name = "vggface" if layer == "fc6" else "vggface_pool5"
+    return _extractor(name, VGG_SIZES[layer] * faces, largest_faces, weights, precision, rate=rate, file="vggface",
                       extra=(("count", faces), ("detector", detector), ("margin", MARGIN)))
 
 
@@ -253,7 +262,7 @@ def largest_faces(inputs, *, count, detector, margin=0.0, **chosen):
             for rank, box in enumerate(detect(picture.image, detector=detector)[:count]):
                 crops.append(square(cut(picture.image, box, margin=margin), wanted))
                 places.append((clip, rank))
-    size = {"inception": 2048, "vggface": 4096, "xception": 3072}[chosen["kind"]]
+    size = {"inception": 2048, "vggface": 4096, "vggface_pool5": VGG_SIZES["pool5"], "xception": 3072}[chosen["kind"]]
     result = np.zeros((len(inputs), count, size), np.float32)
     if crops:
         values, places = _run(np.stack(crops), **chosen), np.array(places)

@@ -16,8 +16,7 @@ Differs from the paper in, where it leaves things open:
     - Triplets: margin 0.2, squared distances of normalised vectors, hardest positive and negative of the batch,
       mean over anchors; as much weight as the softmax loss, which is a mean over frames.
     - Attention to one modality parts at pool5 of a VGG. With its maps given, 3 x 3 convolutions that halve their
-      channels, mean over places, one dense cell. Notebook 05 gives none, the paper's own features or not: there
-      these scores come from what CAAN takes too, fc6 or descriptors, by dense layers.
+      channels, mean over places, one dense cell; on descriptors, which have no maps, dense layers instead.
     - A video without any face: all its frames count and the context alone decides; a model of faces sees the mean face.
     - Attention clusters: eight per modality.
 """
@@ -102,7 +101,7 @@ class MapScores(nn.Module):
         self.cell = dense_scores(widths[-1], 1)
 
     def forward(self, maps):
-        x = self.maps(maps.flatten(0, 1)).mean((-2, -1))  # (batch * frames, channels)
+        x = self.maps(maps.flatten(0, 1).to(self.maps[0].weight.dtype)).mean((-2, -1))  # (batch * frames, channels)
         return self.cell(x.unflatten(0, maps.shape[:2]))  # (batch, frames, 1)
 
 
@@ -183,13 +182,13 @@ class QualityAware(_Scored):
     Args:
         of: ``"face"`` or ``"context"``
         face, context: sizes of the features; the one not asked for does not matter
-        maps: channels of its feature maps, which are then a fourth input, 512 at pool5 of a VGG; 0 where there are
-            none: the score is then taken from the features, by dense layers
+        maps: channels of its feature maps, 512 at pool5 of a VGG, those of faces a fourth input, those of contexts a
+            fifth; 0 where there are none: the score is then taken from the features, by dense layers
         middle, features, dropout, n_classes: as for :class:`CAAN`
         scores: layers of the score branch, 1, 2 or 3; for faces 1 was best, for context 3 (Table 2)
 
     Shape:
-        takes what :class:`CAAN` takes and, with maps, ``(batch, frames, maps, height, width)``
+        takes what :class:`CAAN` takes and, with maps, twice ``(batch, frames, maps, height, width)``
     """
 
     def __init__(self, *, of="context", face=4096, context=4096, maps=0, middle=1024, features=1024, scores=1,
@@ -204,7 +203,7 @@ class QualityAware(_Scored):
     def frames(self, x):
         """As of :class:`CAAN`."""
         own = x[self.of]  # (batch, frames, size)
-        s = self.score(x[3] if self.maps else own).squeeze(-1)  # (batch, frames)
+        s = self.score(x[3 + self.of] if self.maps else own).squeeze(-1)  # (batch, frames)
         return self.feature(own), s * x[2][..., 0]
 
 
