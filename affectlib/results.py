@@ -102,7 +102,7 @@ def side_by_side(table, *, digits=3):
         return "–" if math.isnan(value) else f"{round(value, digits) + 0.0:.{digits}f}"  # no minus before a zero
 
     def cell(row):
-        if math.isnan(row.run) and not math.isnan(row.paper) and row.corpus in ("quoted", "not run"):
+        if math.isnan(row.run) and row.corpus in ("quoted", "not run"):
             return f"{number(row.paper)} | {row.corpus}"
         bounds = "" if math.isnan(row.low) else f" [{number(row.low)}, {number(row.high)}]"
         return f"{number(row.paper)} | {number(row.run)}{bounds}"
