@@ -94,7 +94,7 @@ def main():
                   f"{SECONDS / whole:11.0f}{whole / together:7.1f}   "
                   + ", ".join(f"{e.name.removesuffix('_random')} {SECONDS / s:.0f}"
                               for e, s in zip(extractors, alone, strict=True)), flush=True)
-        module = sys.modules["affectlib.features.extract"]
+        module = sys.modules["affectlib.features.work"]
         module.BATCH, ahead = 2**22, module._ahead
         print(f"\n{'a network elsewhere, per frame':<32} {'ahead':>9} {'not':>6} {'ratio':>6}")
         for pause in (0.001, 0.002, 0.004):

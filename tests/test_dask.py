@@ -157,11 +157,11 @@ def test_a_sweep_on_the_cluster(tiny, cluster):
 def test_a_film_that_kills_its_workers_is_named(corpus, monkeypatch):
     from dask.distributed import Client, KilledWorker
 
-    extraction = sys.modules["affectlib.features.extract"]
+    extraction = sys.modules["affectlib.features.work"]
     described = extraction._described
 
     def deadly(films):
-        if any("f03" in path for path, *_ in films):
+        if any("f03" in part.path for part in films):
             raise KilledWorker("describe", SimpleNamespace(address="tcp://elsewhere"), 3)
         return described(films)
 

@@ -19,7 +19,7 @@ import pytest
 from affectlib import media
 from affectlib.features import Extractor, Store, extract, film
 
-MODULE = sys.modules["affectlib.features.extract"]  # the package has a function of this name
+MODULE = sys.modules["affectlib.features.work"]
 HELPERS = textwrap.dedent("""
     import os, signal, time
     from affectlib.features import Extractor
@@ -37,7 +37,12 @@ HELPERS = textwrap.dedent("""
             os.kill(os.getpid(), signal.SIGKILL)
         return light(pictures)
 
-    def leave():
+    def starve(pictures, above=200):
+        if pictures[0].image.mean() > above:
+            raise MemoryError("no more")
+        return light(pictures)
+
+    def leave(*_):
         os._exit(1)
 
     def one(vector, **options):
@@ -67,9 +72,10 @@ def joined(corpora):
 
 @pytest.fixture(scope="module")
 def films(tmp_path_factory):
-    """Six films of two clips, each of a grey of its own."""
+    """Six films of two clips, each of a grey of its own; the last is light in its second clip only."""
     folder = tmp_path_factory.mktemp("films")
-    return joined([film(encode(folder / f"f{i}.mp4", [40 + 40 * i] * 4), seconds=1.0) for i in range(6)])
+    levels = [[40 + 40 * i] * 4 for i in range(5)] + [[100, 100, 240, 240]]
+    return joined([film(encode(folder / f"f{i}.mp4", grey), seconds=1.0) for i, grey in enumerate(levels)])
 
 
 @pytest.fixture
@@ -170,24 +176,50 @@ def refuses_many(clips):
 
 
 @pytest.mark.parametrize("together", [None, refuses_many])
-def test_a_film_that_fails_is_named_and_the_rest_goes_on(films, tmp_path, together):
+def test_a_clip_that_fails_is_named_and_the_rest_goes_on(films, tmp_path, together):
     e = Extractor("e", 1, tuple("abcd"), refuses, rate=2.0, many=together)
     store = Store(tmp_path)
-    with pytest.raises(RuntimeError, match=r"f5\.mp4, clip at 0 s, e: MemoryError: no more"):
+    with pytest.raises(RuntimeError, match=r"f5\.mp4, clip at 1 s, e: MemoryError: no more"):
         extract(films, [e], store=store, jobs=1, progress=False)
-    assert len(list(tmp_path.glob("e/*.npy"))) == 5
+    assert len(list(tmp_path.glob("e/*.npy"))) == 6
     found = extract(films, [e], store=store, on_error="skip", jobs=1, progress=False)
-    assert len(found) == 10 and len(found.skipped) == 1 and "f5.mp4" in found.skipped[0]
+    assert found.clips == tuple(films.clips["clip"][:11])
+    assert len(found.skipped) == 1 and found.skipped[0].startswith("f5:0001: ") and "f5.mp4" in found.skipped[0]
+    calls.clear()
+    again = extract(films, [replace(e, vector=means, many=many)], store=store, jobs=1, progress=False)
+    assert calls == [[2]] and again.clips == tuple(films.clips["clip"])  # what failed, nothing else
+    alone = Extractor("e", 1, tuple("abcd"), means, rate=2.0)
+    assert np.array_equal(again["e"], extract(films, [alone], jobs=1, progress=False)["e"])
 
 
-def test_a_process_that_dies_costs_its_own_film_only(films, tmp_path, helpers):
-    e, store = helpers.one(helpers.deadly), Store(tmp_path / "store")
+@pytest.mark.parametrize("some", [slice(None), slice(10, 12)], ids=["films", "one film"])
+def test_a_process_that_dies_costs_its_own_clip_only(films, tmp_path, helpers, monkeypatch, some):
+    monkeypatch.setattr(MODULE, "_apart", lambda parts: True)
+    e, store, films = helpers.one(helpers.deadly), Store(tmp_path / "store"), films.select(np.arange(12)[some])
     found = extract(films, [e], store=store, on_error="skip", jobs=2, progress=False)
-    assert len(found) == 10 and len(found.skipped) == 1
-    assert "f5.mp4" in found.skipped[0] and "killed" in found.skipped[0]
-    assert len(list(tmp_path.glob("store/light/*.npy"))) == 5
-    with pytest.raises(RuntimeError, match=r"f5\.mp4.*killed"):
+    assert found.clips == tuple(films.clips["clip"][:-1])
+    assert len(found.skipped) == 1 and "f5:0001: " in found.skipped[0] and "killed" in found.skipped[0]
+    assert len(list(tmp_path.glob("store/light/*.npy"))) == len(films) // 2
+    with pytest.raises(RuntimeError, match=r"f5\.mp4, clip at 1 s.*killed"):
         extract(films, [e], jobs=2, progress=False)
+
+
+def test_the_clip_that_kills_is_found_among_many(tmp_path, helpers, monkeypatch):
+    monkeypatch.setattr(MODULE, "_apart", lambda parts: True)
+    corpus = film(encode(tmp_path / "f.mp4", [[100, 240][i // 2 in (3, 10)] for i in range(24)]), seconds=1.0)
+    found = extract(corpus, [helpers.one(helpers.deadly)], on_error="skip", jobs=2, progress=False)
+    assert [text.split(": ")[0] for text in found.skipped] == ["f:0003", "f:0010"]
+    assert found.clips == tuple(c for i, c in enumerate(corpus.clips["clip"]) if i not in (3, 10))
+    monkeypatch.setattr(MODULE, "GIVEN_UP", 1)
+    assert 0 < len(extract(corpus, [helpers.one(helpers.deadly)], on_error="skip", jobs=2, progress=False)) < 10
+
+
+def test_what_only_this_process_knows_is_done_in_it(films, helpers):
+    here = Extractor("light", 1, ("light", "looks"), lambda pictures: [os.getpid(), 0.0], rate=2.0)
+    assert (extract(films, [here], jobs=2, progress=False)["light"][:, 0] == np.float32(os.getpid())).all()
+    one = helpers.one(helpers.light)
+    parts = [MODULE.Part("f.mp4", (e,), [0.0], [1.0], (0,)) for e in (one, here)]
+    assert MODULE._apart([parts[0]] * 2) and not MODULE._apart([parts[1]] * 2)
 
 
 def test_where_no_process_starts_no_film_is_blamed(films, helpers, monkeypatch):
@@ -244,6 +276,36 @@ def test_processes_killed_in_the_middle_go_on_where_they_were(films, tmp_path, h
     while any(alive(pid) for pid in workers) and time.time() < deadline:
         time.sleep(0.05)
     assert not any(alive(pid) for pid in workers)  # and the orphans have left
+
+
+LONG = textwrap.dedent("""
+    import sys
+    sys.path.insert(0, sys.argv[1])
+    import extract_helpers
+    from affectlib.features import Store, extract, film, work
+    work.KEEP = 0.3
+    e = extract_helpers.one(extract_helpers.light, pause=0.05, log=sys.argv[1] + "/log")
+    extract(film(sys.argv[3], seconds=1.0), [e], store=Store(sys.argv[2]), jobs=1, progress=False)
+""")
+
+
+def test_a_long_film_goes_on_in_the_middle(tmp_path, helpers):
+    path, log = encode(tmp_path / "long.mp4", [i % 100 for i in range(160)]), tmp_path / "log"
+    process = subprocess.Popen([sys.executable, "-c", LONG, str(tmp_path), str(tmp_path / "store"), str(path)],
+                               env={**os.environ, "OMP_NUM_THREADS": "1"})
+    deadline = time.time() + 60
+    while not list(tmp_path.glob("store/light/*.npy")) and time.time() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    stored = np.load(next(tmp_path.glob("store/light/*.npy")))
+    there = int(np.isfinite(stored).all(1).sum())
+    assert 0 < there < 80 and np.isfinite(stored[:there]).all()
+    log.unlink()
+    e, corpus = helpers.one(helpers.light, pause=0.05, log=str(log)), film(path, seconds=1.0)
+    table = extract(corpus, [e], store=Store(tmp_path / "store"), jobs=1, progress=False)
+    assert len(log.read_text().splitlines()) == 80 - there
+    assert np.array_equal(table["light"], extract(corpus, [helpers.one(helpers.light)], progress=False)["light"])
 
 
 def alive(pid):

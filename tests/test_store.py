@@ -216,6 +216,29 @@ def test_damaged_films_raise_or_are_skipped_and_leave_nothing(films, tmp_path):
         extract(broken, PICTURE, store=store, jobs=1, progress=False)
 
 
+def test_a_film_that_changes_while_it_is_read_is_not_stored(tmp_path):
+    path, other, store = tmp_path / "f.mp4", encode(tmp_path / "other.mp4", seed=5), Store(tmp_path / "store")
+
+    def one(change):
+        def vector(pictures):
+            change()
+            return [pictures[0].image.mean()]
+
+        return Extractor("light", 1, ("light",), vector, rate=1.0)
+
+    for change, said, kind in ((lambda: path.write_bytes(other.read_bytes()), "changed while", CorpusFormatError),
+                               (lambda: path.unlink(missing_ok=True), "deleted while", CorpusNotFoundError)):
+        both = joined([film(encode(path)), film(other)])
+        both = both.select(np.argsort(both.clips["group"]))
+        with pytest.raises(kind, match=rf"f\.mp4: {said}"):
+            extract(both.select(both.clips["group"] == "f"), [one(change)], store=store, jobs=1, progress=False)
+        encode(path)
+        found = extract(both, [one(change)], store=store, on_error="skip", jobs=1, progress=False)
+        assert found.clips == ("other:0000",) and said in found.skipped[0] and len(found.skipped) == 1
+        assert len(list(store.root.glob("light/*.npy"))) == 1
+        next(store.root.glob("light/*.npy")).unlink()
+
+
 def test_options_are_checked(films):
     for options in ({"missing": "nan"}, {"on_error": "ignore"}):
         with pytest.raises(ValueError, match="expected"):

@@ -8,11 +8,12 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from affectlib import paths
-from affectlib.corpora.base import CorpusFormatError
+from affectlib.corpora.base import CorpusFormatError, CorpusNotFoundError
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ class FeatureTable:
         names: extractor name to what each value is
         simulated: True where the films were simulated
         missing: extractor name to the clips that lack what it needs (sound, picture); their rows are 0
-        skipped: what ``on_error="skip"`` dropped, one message per film
+        skipped: what ``on_error="skip"`` dropped, one message per film, or per clip where the others are kept
     """
 
     clips: tuple
@@ -146,7 +147,8 @@ class Store:
 
     The key covers the content of the film, the extractor (name, version, options, names) and where its clips start
     and how long they are. A file is written beside its place and renamed: a killed run leaves nothing
-    half-written, and two runs at once write the same bytes to the same place.
+    half-written, and two runs at once write the same bytes to the same place. A long film is stored as it goes; what
+    is not done yet are rows of inf.
 
     Args:
         root: folder, by default ``features`` in the cache folder; may be deleted at any time
@@ -175,32 +177,68 @@ class Store:
         key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
         return self.root / extractor.name / f"{key[:40]}.npy"
 
-    def get(self, film, extractor, starts, seconds):
-        """Reads the features of a film, None where they are not stored yet.
+    def place(self, film, extractor, starts, seconds):
+        """The same, with what the film is like now: taken before it is read, so that nothing else is kept for it."""
+        now = stamp(film)
+        path = self.path(film, extractor, starts, seconds)
+        return Place(path, str(film), now, (len(starts), extractor.size))
 
-        Shape:
-            result ``(clips, size)``, float32; a row of nan where a clip lacks what is needed
 
-        Raises:
-            CorpusFormatError: if the stored file is damaged; it names the file to delete
-        """
-        path, shape = self.path(film, extractor, starts, seconds), (len(starts), extractor.size)
-        try:
-            array = np.load(path, allow_pickle=False)
-        except FileNotFoundError:
-            return None
-        except (ValueError, EOFError, OSError) as error:
-            raise CorpusFormatError(path, f"stored features are damaged ({error}): delete this file") from error
-        if array.shape != shape or array.dtype != np.float32:
-            found = f"{array.dtype} {array.shape}"
-            raise CorpusFormatError(path, f"expected stored features float32 {shape}, found {found}: delete this file")
-        return array
+class Place(NamedTuple):
+    """Where features go: the file, the film they are of, its size and date of change, ``(clips, size)``."""
 
-    def put(self, film, extractor, starts, seconds, array):
-        """Keeps the features of a film."""
-        buffer = io.BytesIO()
-        np.save(buffer, np.asarray(array, np.float32), allow_pickle=False)
-        write(self.path(film, extractor, starts, seconds), buffer.getvalue())
+    path: Path
+    film: str
+    stamp: tuple
+    shape: tuple
+
+
+def stamp(film):
+    """Size and date of change of a file."""
+    status = Path(film).stat()
+    return status.st_size, status.st_mtime_ns
+
+
+def load(place):
+    """Reads the features of a film.
+
+    Shape:
+        result ``(clips, size)``, float32; a row of nan where a clip lacks what is needed, of inf where it is not done
+
+    Raises:
+        CorpusFormatError: if the stored file is damaged; it names the file to delete
+    """
+    path = place.path
+    try:
+        array = np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        return np.full(place.shape, np.inf, np.float32)
+    except (ValueError, EOFError, OSError) as error:
+        raise CorpusFormatError(path, f"stored features are damaged ({error}): delete this file") from error
+    if array.shape != place.shape or array.dtype != np.float32:
+        found = f"found {array.dtype} {array.shape}: delete this file"
+        raise CorpusFormatError(path, f"expected stored features float32 {place.shape}, {found}")
+    return array
+
+
+def put(place, array):
+    """Keeps the features of a film, beside those of its clips that are there.
+
+    Raises:
+        CorpusNotFoundError, CorpusFormatError: if the film was deleted, or changed, after the place was taken
+    """
+    try:
+        now = stamp(place.film)
+    except FileNotFoundError:
+        raise CorpusNotFoundError(f"{place.film}: deleted while it was read") from None
+    if now != place.stamp:
+        raise CorpusFormatError(place.film, "changed while it was read: nothing is kept, run it again")
+    array = np.asarray(array, np.float32)
+    if np.isinf(array).any():
+        array = np.where(np.isinf(array), load(place), array)
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    write(place.path, buffer.getvalue())
 
 
 def write(path, content):
