@@ -99,6 +99,32 @@ def test_weights_of_another_network_name_the_first_key_that_differs(folder, stat
     refused(state | {"conv9.weight": torch.zeros(1)}, "conv9.weight is not one of its parameters")
     refused([1, 2], "found a list")
     refused({"epoch": 3} | state, "epoch is not one of its parameters")
+    refused({0: torch.zeros(1)} | state, "expected names of parameters, found 0")
+    refused({"state_dict": [torch.zeros(1)]}, "expected names and tensors in state_dict, found a list")
+    refused(state | {"conv2.weight": "text"}, "conv2.weight of shape (16, 10, 3, 3), found a str")
+
+
+@pytest.mark.parametrize("module", ["", "module."])
+def test_the_key_that_differs_is_named_as_in_the_file(folder, module):
+    def refused(make, changed, message):
+        with pytest.raises(CorpusFormatError, match=re.escape(message)):
+            load("vgg16_places", make, weights=save(folder / "other.pt", changed))
+
+    vgg = networks.VGG(layer="pool")
+    own = vgg.state_dict()
+    caffe = {f"{module}{name}.{what}": own[f"{place}.{what}"] for name, place in vgg._caffe().items() if name != "fc6"
+             for what in ("weight", "bias")}
+    load("vgg16_places", partial(networks.VGG, layer="pool"), weights=save(folder / "whole.pt", caffe))
+    refused(networks.VGG, caffe, f" {module}fc6.weight (4096, 25088) is missing")
+    refused(partial(networks.VGG, layer="pool"), caffe | {f"{module}conv1_2.bias": torch.zeros(3)},
+            f" {module}conv1_2.bias of shape (64,), found (3,)")
+    refused(partial(networks.VGG, layer="pool"), caffe | {f"{module}conv6.bias": torch.zeros(3)},
+            f" {module}conv6.bias is not one")
+    refused(partial(networks.VGG, layer="pool"), {"features.0.weight": own["features.0.weight"]},
+            " features.0.bias (64,) is missing")
+    body = partial(networks.OpenPoseBody, layer="backbone")
+    refused(body, {"model0.conv1_1.weight": torch.zeros(64, 3, 3, 3)}, " model0.conv1_1.bias (64,) is missing")
+    refused(body, {"conv1_1.weight": torch.zeros(64, 3, 3, 3)}, " conv1_1.bias (64,) is missing")
 
 
 @pytest.mark.parametrize("legacy", [False, True])
@@ -148,7 +174,7 @@ CONTENT = np.random.default_rng(0).bytes(3_000_000)
 
 
 class Server(BaseHTTPRequestHandler):
-    """Gives CONTENT, or from the asked byte on; the first ``breaks`` replies stop in the middle."""
+    """Gives its content, or from the asked byte on; the first ``breaks`` replies stop in the middle."""
 
     def log_message(self, *args):
         pass
@@ -156,11 +182,17 @@ class Server(BaseHTTPRequestHandler):
     def do_GET(self):
         server = self.server
         start = int(re.match(r"bytes=(\d+)-", self.headers.get("Range", "bytes=0-"))[1]) if server.ranges else 0
+        start = 0 if self.headers.get("If-Range", server.tag) != server.tag else start
         server.asked.append(self.headers.get("Range"))
-        if start >= len(CONTENT) or self.path == "/lost":
-            return self.send_error(404 if self.path == "/lost" else 416)
-        body = CONTENT[start:]
-        self.send_response(206 if start else 200)
+        if self.path == "/lost":
+            return self.send_error(404)
+        body, size = server.content[start:], len(server.content)
+        self.send_response(416 if not body else 206 if start else 200)
+        if start:
+            place = f"{start + server.off}-{size - 1}" if body else "*"
+            self.send_header("Content-Range", f"bytes {place}/{size}")
+        if server.tag:
+            self.send_header("ETag", server.tag)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body[:len(body) // 2] if len(server.asked) <= server.breaks else body)
@@ -169,7 +201,7 @@ class Server(BaseHTTPRequestHandler):
 @pytest.fixture
 def server():
     with ThreadingHTTPServer(("127.0.0.1", 0), Server) as server:
-        server.asked, server.breaks, server.ranges = [], 0, True
+        server.asked, server.breaks, server.ranges, server.content, server.tag, server.off = [], 0, True, CONTENT, "", 0
         thread = threading.Thread(target=partial(server.serve_forever, poll_interval=0.02), daemon=True)
         thread.start()
         server.url = f"http://127.0.0.1:{server.server_port}/toy.pt"
@@ -200,6 +232,73 @@ def test_a_download_that_was_whole_but_not_yet_moved_is_not_sent_again(folder, s
     (folder / "own").mkdir()
     (folder / "own" / ".toy.pt.partial").write_bytes(CONTENT)
     assert download("toy", url=server.url, progress=False).read_bytes() == CONTENT
+
+
+@pytest.fixture
+def unchecked(monkeypatch, server, folder):
+    """A file of tensors without a checksum."""
+    monkeypatch.setitem(weights._TABLE, "toy", weights.Weights("toy", "toy.pt", "https://example.org/toy.pt", "none"))
+    versions = [save(folder / "v.pt", {"a": torch.full((100_000,), value)}).read_bytes() for value in (1.0, 2.0)]
+    assert len(versions[0]) == len(versions[1])
+    server.content, server.tag = versions[0], '"one"'
+    return versions
+
+
+def test_two_versions_are_never_spliced(folder, server, unchecked):
+    server.breaks = 1
+    with pytest.raises(CorpusFormatError, match="run it again"):
+        download("toy", url=server.url, progress=False)
+    server.content, server.tag = unchecked[1], '"two"'
+    assert download("toy", url=server.url, progress=False).read_bytes() == unchecked[1]
+    assert server.asked[1].startswith("bytes=") and len(server.asked) == 2
+    assert [p.name for p in (folder / "own").iterdir()] == ["toy.pt"]
+
+
+@pytest.mark.parametrize("tag", ["", '"one"'])
+def test_without_a_checksum_it_goes_on_where_the_version_is_known(server, unchecked, tag):
+    server.breaks, server.tag = 1, tag
+    with pytest.raises(CorpusFormatError, match="run it again"):
+        download("toy", url=server.url, progress=False)
+    assert download("toy", url=server.url, progress=False).read_bytes() == unchecked[0]
+    assert bool(server.asked[1]) == bool(tag)
+
+
+@pytest.mark.parametrize("have", [b"<html>", b"<html>" * 100_000])
+@pytest.mark.parametrize("version", ["", '"one"'])
+def test_a_page_is_not_taken_for_a_file(folder, server, unchecked, have, version):
+    (folder / "own").mkdir()
+    (folder / "own" / ".toy.pt.partial").write_bytes(have)
+    (folder / "own" / ".toy.pt.version").write_text(version)
+    if version and len(have) < len(unchecked[0]):
+        with pytest.raises(CorpusFormatError, match="cut short"):
+            download("toy", url=server.url, progress=False)
+    assert download("toy", url=server.url, progress=False).read_bytes() == unchecked[0]
+    server.content = b"<html>please log in</html>"
+    (folder / "own" / "toy.pt").unlink()
+    with pytest.raises(CorpusFormatError, match="cut short"):
+        download("toy", url=server.url, progress=False)
+    assert list((folder / "own").iterdir()) == []
+
+
+def test_a_range_that_was_not_asked_for_starts_anew(folder, server, toy):
+    server.breaks, server.off = 1, 7
+    with pytest.raises(CorpusFormatError, match="run it again"):
+        download("toy", url=server.url, progress=False)
+    assert download("toy", url=server.url, progress=False).read_bytes() == CONTENT
+    assert server.asked == [None, "bytes=1500000-", None]
+
+
+def test_nothing_is_fetched_unencrypted_where_https_was_asked_for(monkeypatch):
+    from urllib.request import HTTPRedirectHandler, OpenerDirector, Request
+
+    def redirected(opener, request, timeout):
+        handler = next(h for h in opener.handlers if isinstance(h, HTTPRedirectHandler))
+        return handler.redirect_request(Request("https://a.org/x"), None, 302, "", {}, request.full_url)
+
+    monkeypatch.setattr(OpenerDirector, "open", redirected)
+    with pytest.raises(OSError, match="not encrypted"):
+        weights._open("http://b.org/x", 0, "")
+    assert weights._open("https://b.org/x", 0, "").full_url == "https://b.org/x"
 
 
 def test_what_is_wrong_is_not_kept(folder, server, toy, monkeypatch):

@@ -1,7 +1,8 @@
 """The papers' own networks, with the parameter names of the released weights.
 
 Each has ``embed(x) -> (batch, size)``. What reads a file of weights calls ``released(state)`` where a network has it:
-it gives the parameters of the file the names, and the selection, that the network has.
+it gives the parameters of the file the names, and the selection, that the network has; ``filed(name, state)`` says
+what that file calls one of them.
 
 References:
     Hershey et al. (2017), CNN architectures for large-scale audio classification, ICASSP: VGGish.
@@ -230,6 +231,11 @@ class OpenPoseBody(nn.Module):
         wanted = [name.removeprefix("backbone.") for name in self.state_dict() if name.startswith("backbone.")]
         return {f"backbone.{name}": state[name] for name in wanted if name in state}
 
+    def filed(self, name, state):
+        if any(key.startswith("backbone.") for key in state):
+            return name
+        return "model0." * any(key.startswith("model0.") for key in state) + name.removeprefix("backbone.")
+
 
 class _Body(nn.Module):
     """Holds a network of another library; the released parameters carry its names."""
@@ -240,6 +246,9 @@ class _Body(nn.Module):
 
     def released(self, state):
         return {f"body.{name}": value for name, value in state.items()}
+
+    def filed(self, name, state):
+        return name.removeprefix("body.")
 
 
 class ResNet(_Body):
@@ -309,11 +318,21 @@ class VGG(nn.Module):
 
     forward = embed
 
-    def released(self, state):
-        state = {name.removeprefix("module."): value for name, value in state.get("state_dict", state).items()}
+    def _caffe(self):
+        """Caffe's names of layers to those of torchvision."""
         blocks = [f"conv{block}_{k + 1}" for block, n in enumerate((2, 2, 3, 3, 3), 1) for k in range(n)]
         places = [f"features.{i}" for i, layer in enumerate(self.features) if isinstance(layer, nn.Conv2d)]
-        names = dict(zip(blocks + ["fc6"], places + ["classifier.0"], strict=True))
+        return dict(zip(blocks + ["fc6"], places + ["classifier.0"], strict=True))
+
+    def filed(self, name, state):
+        state, names, (layer, _, what) = state.get("state_dict", state), self._caffe(), name.rpartition(".")
+        caffe = any(key.removeprefix("module.").rpartition(".")[0] in names for key in state)
+        layers = {own: layer for layer, own in names.items()} if caffe else {}
+        return "module." * any(key.startswith("module.") for key in state) + f"{layers.get(layer, layer)}.{what}"
+
+    def released(self, state):
+        state = {name.removeprefix("module."): value for name, value in state.get("state_dict", state).items()}
+        names = self._caffe()
         behind = ("fc7", "fc8", "classifier.3", "classifier.6") if self.layer == "fc6" else ("fc", "classifier.")
         state = {name: value for name, value in state.items() if not name.startswith(behind)}
         return {".".join((names.get(layer, layer), what)): value

@@ -154,7 +154,8 @@ def load(name, make, *, weights=None):
     with torch.device("meta"):  # no time and memory for numbers that are replaced
         network = make()
     state = _read(path)
-    fit(path, getattr(network, "released", dict)(state), network)
+    fit(path, getattr(network, "released", dict)(state), network,
+        called=lambda key: network.filed(key, state) if hasattr(network, "filed") else key)
     return network.eval().requires_grad_(False)
 
 
@@ -169,8 +170,14 @@ def verify(path, sha256):
                                       "another file, or cut short; delete it")
 
 
-def fit(path, state, network):
+def fit(path, state, network, *, called=str):
     """Loads a state dict, strictly.
+
+    Args:
+        path: of the file
+        state: parameters under the names that the network has
+        network: receives them
+        called: from such a name to the one in the file
 
     Raises:
         CorpusFormatError: if a parameter is missing, has another shape, or is unknown to the network
@@ -181,15 +188,18 @@ def fit(path, state, network):
     for key, value in wanted.items():
         if key.endswith("num_batches_tracked"):  # files from before 2018 have none
             state.setdefault(key, torch.tensor(0))
-        name = key.removeprefix("body.") if hasattr(network, "released") else key  # as in the file
         shape = tuple(value.shape)
         if key not in state:
-            raise CorpusFormatError(path, f"expected weights of {type(network).__name__}: {name} {shape} is missing")
-        if (found := tuple(getattr(state[key], "shape", ()))) != shape:
-            raise CorpusFormatError(path, f"expected {name} of shape {shape}, found {found}: of another network")
+            raise CorpusFormatError(path, f"expected weights of {type(network).__name__}: {called(key)} {shape} is "
+                                          "missing")
+        if not torch.is_tensor(state[key]):
+            raise CorpusFormatError(path, f"expected {called(key)} of shape {shape}, found a "
+                                          f"{type(state[key]).__name__}")
+        if (found := tuple(state[key].shape)) != shape:
+            raise CorpusFormatError(path, f"expected {called(key)} of shape {shape}, found {found}: of another network")
     if unknown := [key for key in state if key not in wanted]:
-        raise CorpusFormatError(path, f"expected weights of {type(network).__name__}: {unknown[0]} is not one of its "
-                                      "parameters")
+        raise CorpusFormatError(path, f"expected weights of {type(network).__name__}: {called(unknown[0])} is not one "
+                                      "of its parameters")
     state = {key: value.to(wanted[key].dtype) for key, value in state.items()}
     network.load_state_dict(state, strict=True, assign=True)
 
@@ -213,12 +223,20 @@ def _read(path):
         raise CorpusFormatError(path, f"expected a whole file of weights, cut short? ({error})") from error
     if not isinstance(state, dict):
         raise CorpusFormatError(path, f"expected names and tensors, found a {type(state).__name__}")
+    for named in (state, state.get("state_dict", {})):  # some releases keep other things beside
+        if not isinstance(named, dict):
+            raise CorpusFormatError(path, f"expected names and tensors in state_dict, found a {type(named).__name__}")
+        if other := [name for name in named if not isinstance(name, str)]:
+            raise CorpusFormatError(path, f"expected names of parameters, found {other[0]!r}: of another kind")
     return {name: torch.from_numpy(np.asarray(value)) if isinstance(value, np.ndarray) else value
             for name, value in state.items()}
 
 
 def download(name, folder=None, *, url=None, progress=True) -> Path:
     """Fetches a file, goes on where an earlier try stopped, checks it and moves it to its place.
+
+    It goes on only with what the server says is the same version, or a checksum will tell; a file without a checksum
+    has to be one of tensors.
 
     Args:
         name: in the table
@@ -228,11 +246,11 @@ def download(name, folder=None, *, url=None, progress=True) -> Path:
 
     Raises:
         WeightsNotFoundError: if it cannot be had by a program
-        CorpusFormatError: if what came has another checksum, or is shorter than announced; a rerun goes on from there
-        OSError: if its server does not answer
+        CorpusFormatError: if what came has another checksum, is no file of weights, or is shorter than announced; then
+            a rerun goes on from there
+        OSError: if its server does not answer, or leads from https to http
     """
     from urllib.error import HTTPError
-    from urllib.request import Request, urlopen
 
     from tqdm import tqdm
 
@@ -242,29 +260,72 @@ def download(name, folder=None, *, url=None, progress=True) -> Path:
         raise WeightsNotFoundError(f"{weights.file} ({name}) has to be got by hand: {weights.where}")
     path = Path(folder or folders()[0]) / weights.file
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    have = partial.stat().st_size if partial.is_file() else 0
+    partial, mark = path.with_name(f".{path.name}.partial"), path.with_name(f".{path.name}.version")
+    version = mark.read_text() if mark.is_file() else ""
+    known = bool(version or weights.sha256)  # else nothing would tell that two parts are of one file
+    have = partial.stat().st_size if partial.is_file() and known else 0
     try:
-        with urlopen(Request(url, headers={"Range": f"bytes={have}-"} if have else {}), timeout=60) as reply:
-            have = have if reply.status == 206 else 0  # a server that knows no ranges sends all of it
-            size = have + int(reply.headers.get("Content-Length", 0))
-            bar = tqdm(total=size or None, initial=have, unit="B", unit_scale=True, desc=name, disable=not progress)
-            with open(partial, "ab" if have else "wb") as file, bar:
+        with _open(url, have, version) as reply:
+            start, size = _range(reply, have)
+            if start != have and reply.status == 206:
+                return _again(name, folder, url, progress, partial, mark)
+            bar = tqdm(total=size or None, initial=start, unit="B", unit_scale=True, desc=name, disable=not progress)
+            tag = reply.headers.get("ETag", "")
+            mark.write_text(tag if tag.startswith('"') else reply.headers.get("Last-Modified", ""))
+            with open(partial, "ab" if start else "wb") as file, bar:
                 while block := reply.read(1 << 20):
                     file.write(block)
                     bar.update(len(block))
         if (found := partial.stat().st_size) < size:
             raise CorpusFormatError(partial, f"expected {size} bytes, {found} came: run it again to go on")
     except HTTPError as error:
-        if error.code != 416:  # else nothing is left to send: it is whole
+        if error.code != 416 or not have:
             raise
+        total = error.headers.get("Content-Range", "").rpartition("/")[2]
+        if total != str(have) and (total or not weights.sha256):  # else nothing is left to send: it is whole
+            return _again(name, folder, url, progress, partial, mark)
     try:
         verify(partial, weights.sha256)
+        if not weights.sha256:
+            _read(partial)
     except CorpusFormatError:
         partial.unlink()  # nothing to go on from
+        mark.unlink(missing_ok=True)
         raise
     os.replace(partial, path)
+    mark.unlink(missing_ok=True)
     return path
+
+
+def _open(url, have, version):
+    """Asks for a file from a byte on, if it is still that version; an https address leads to no other kind."""
+    from urllib.request import HTTPRedirectHandler, Request, build_opener
+
+    class Redirect(HTTPRedirectHandler):
+        def redirect_request(self, request, fp, code, msg, headers, newurl):
+            if request.full_url.startswith("https:") and not newurl.startswith("https:"):
+                raise OSError(f"{request.full_url} leads to {newurl}, which is not encrypted: not followed")
+            return super().redirect_request(request, fp, code, msg, headers, newurl)
+
+    headers = {"Range": f"bytes={have}-"} | ({"If-Range": version} if version else {}) if have else {}
+    return build_opener(Redirect).open(Request(url, headers=headers), timeout=60)
+
+
+def _range(reply, have):
+    """The first byte of a reply and the size of the whole file, 0 where it is not said."""
+    length = int(reply.headers.get("Content-Length", 0))
+    if reply.status != 206 or not have:
+        return 0, length  # a server that knows no ranges, or has another version now, sends all of it
+    place, _, total = reply.headers.get("Content-Range", "").removeprefix("bytes ").partition("/")
+    start = int(place.partition("-")[0] or -1)
+    return start, int(total) if total.isdecimal() else start + length
+
+
+def _again(name, folder, url, progress, partial, mark):
+    """From the first byte: what is there is of another file."""
+    for file in (partial, mark):
+        file.unlink(missing_ok=True)
+    return download(name, folder, url=url, progress=progress)
 
 
 def main(names):
