@@ -8,6 +8,7 @@ from affectlib.features.audio import emobase, key, sound, tempo
 from affectlib.features.faces import BLOCK, blocks, crop, detect, face, follow, people, track
 from affectlib.features.motion import motion
 from affectlib.features.visual import frame_statistics, scene
+from affectlib.features.weights import _TABLE, WeightsNotFoundError
 from affectlib.media import Clip, Picture
 
 RATE = 16000
@@ -175,7 +176,7 @@ def test_faces_refuse_what_is_not_there(call):
 
 
 @pytest.mark.parametrize(("name", "builder"), [("mtcnn", "MTCNN"), ("fasterrcnn", "faster_rcnn")])
-def test_other_detectors_are_built_once_and_sorted(name, builder, monkeypatch):
+def test_other_detectors_are_built_once_and_sorted(name, builder, monkeypatch, tmp_path):
     import sys
     import types
 
@@ -195,7 +196,15 @@ def test_other_detectors_are_built_once_and_sorted(name, builder, monkeypatch):
     monkeypatch.setitem(sys.modules, module.__name__, module)
     monkeypatch.setattr("affectlib.features.detectors", module, raising=False)
     faces._detector.cache_clear()
-    image = texture()
+    monkeypatch.setenv("AFFECTLIB_WEIGHTS", str(tmp_path))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    with pytest.raises(WeightsNotFoundError, match=faces.WEIGHTS[name][0]):
+        people(detector=name)
+    for weights in faces.WEIGHTS[name]:
+        (tmp_path / _TABLE[weights].file).write_bytes(b"1")
+    image, key = texture(), people(detector=name).options
+    (tmp_path / _TABLE[faces.WEIGHTS[name][-1]].file).write_bytes(b"two")
+    assert people(detector=name).options != key and len(people().options) == 2
     assert detect(image, detector=name)[:, 2].tolist() == [60, 20]
     found = blocks(people(detector=name)(clip([(image, None)]))[None])[0]
     assert found[:, 4] == pytest.approx([0.8, 0.9]) and len(built) == 1

@@ -310,7 +310,7 @@ def test_a_long_clip_is_cut_into_stacks_that_count_by_their_frames(monkeypatch, 
 
 
 def test_half_the_numbers_give_nearly_the_same(portrait):
-    full, half = (pretrained.resnet50(weights="random", precision=p) for p in pretrained.PRECISIONS)
+    full, half = (pretrained.resnet50(weights="random", precision=p) for p in ("fp32", "bf16"))
     a, b = (e.vector(given(e, portrait), **dict(e.options)) for e in (full, half))
     assert a @ b / np.linalg.norm(a) / np.linalg.norm(b) > 0.999 and full.options != half.options
     with pytest.raises(ValueError, match="precision is one of fp32, bf16"):
@@ -333,13 +333,48 @@ def test_a_file_of_weights_is_part_of_the_key_and_may_not_change(tmp_path, portr
         extractor.vector(given(extractor, portrait), **dict(extractor.options))
 
 
+def test_weights_of_a_face_detector_belong_to_the_key(tmp_path, monkeypatch):
+    monkeypatch.setenv("AFFECTLIB_WEIGHTS", str(tmp_path))
+    for name in pretrained.NEEDS["shot_long"]:
+        (tmp_path / weights._TABLE[name].file).write_bytes(name.encode())
+
+    def key():
+        by_name = {e.name: dict(e.options) for e in pretrained.pretrained("shot_long")}
+        assert by_name["xception"]["detector"] == "mtcnn" and len(by_name["vgg16_places"]["marks"]) == 1
+        return by_name["xception"]["marks"]
+
+    first = key()
+    assert len(first) == 4
+    (tmp_path / "rnet.pt").write_bytes(b"another")
+    assert [a == b for a, b in zip(first, key(), strict=True)] == [True, True, False, True]
+    (tmp_path / "onet.pt").unlink()
+    with pytest.raises(WeightsNotFoundError, match=r"onet\.pt \(mtcnn_onet\)"):
+        pretrained.pretrained("shot_long")
+    assert dict(pretrained.xception(weights="random").options)["marks"] == ("random",)
+
+
+def test_precision_is_part_of_the_key_and_the_same_everywhere_by_default(monkeypatch):
+    def used(**options):
+        return {dict(e.options)["precision"] for e in pretrained.pretrained("caan", weights="random", **options)}
+
+    assert used() == {"fp32"} and used(precision="bf16") == {"bf16"}
+    for best in ("fp32", "bf16"):
+        monkeypatch.setattr(pretrained, "faster", lambda best=best: best)
+        assert used(precision="auto") == {best} and used() == {"fp32"}
+    monkeypatch.undo()
+    assert pretrained.faster() in ("fp32", "bf16")
+    with pytest.raises(ValueError, match="precision is one of fp32, bf16, auto, not 'fp16'"):
+        pretrained.pretrained("caan", weights="random", precision="fp16")
+
+
 @pytest.mark.parametrize("paper", pretrained.NEEDS)
 def test_a_paper_says_all_that_is_missing_at_once(paper):
     with pytest.raises(WeightsNotFoundError) as error:
         pretrained.pretrained(paper)
     assert all(f"({name}):" in str(error.value) for name in pretrained.NEEDS[paper])
     used = {dict(e.options).get("file", e.name) for e in pretrained.pretrained(paper, weights="random")}
-    assert used - {"emobase"} == set(pretrained.NEEDS[paper]) - {"vggish_pca"}
+    beside = {"vggish_pca", "mtcnn_pnet", "mtcnn_rnet", "mtcnn_onet"}
+    assert used - {"emobase"} == set(pretrained.NEEDS[paper]) - beside
 
 
 def test_the_extractors_of_attend_affect_are_its_tokens_at_its_sizes_and_rates():

@@ -82,7 +82,8 @@ class MTCNN:
         if weights is None:
             files.find("mtcnn_pnet", "mtcnn_rnet", "mtcnn_onet")
         self.smallest = smallest
-        self.nets = [files.load(f"mtcnn_{name}", make, weights=weights)
+        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.nets = [files.load(f"mtcnn_{name}", make, weights=weights).to(self.device)
                      for name, make in (("pnet", _pnet), ("rnet", _rnet), ("onet", _onet))]
 
     @torch.inference_mode()
@@ -100,7 +101,8 @@ class MTCNN:
         """
         from torchvision.ops import nms
 
-        x = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float()  # (1, 3, height, width)
+        x = torch.from_numpy(np.ascontiguousarray(image)).to(self.device)
+        x = x.permute(2, 0, 1)[None].float()  # (1, 3, height, width)
         boxes = self._propose(x)  # (boxes, 5): left, top, right, bottom, score
         for net, side, threshold in zip(self.nets[1:], (24, 48), THRESHOLDS[1:], strict=True):
             boxes = _squares(boxes)
@@ -112,14 +114,14 @@ class MTCNN:
             boxes, shift = torch.cat([boxes[sure, :4], score[sure, None]], 1), shift[sure]
             moved = _moved(boxes, shift, 1)
             boxes = moved[nms(boxes[:, :4], boxes[:, 4], 0.7)] if side == 24 else _distinct(moved)
-        boxes = boxes.numpy().astype(float)
+        boxes = boxes.cpu().numpy().astype(float)
         return np.column_stack([boxes[:, :2], boxes[:, 2:4] - boxes[:, :2], boxes[:, 4]])
 
     def _propose(self, x):
         from torchvision.ops import nms
 
         height, width = x.shape[2:]
-        scale, found = 12 / self.smallest, [torch.empty(0, 9)]
+        scale, found = 12 / self.smallest, [x.new_empty(0, 9)]
         while min(height, width) * scale >= 12:
             small = F.interpolate(x, (int(height * scale + 1), int(width * scale + 1)), mode="area")
             score, shift = self.nets[0]((small - 127.5) / 128)
@@ -151,7 +153,7 @@ def _distinct(boxes):
                 break
         else:
             kept.append(box)
-    return torch.tensor(kept).reshape(-1, 5)
+    return boxes.new_tensor(kept).reshape(-1, 5)
 
 
 def _squares(boxes):
@@ -190,10 +192,13 @@ class faster_rcnn:
 
         self.net = files.load("fasterrcnn", lambda: fasterrcnn_resnet50_fpn(
             weights=None, weights_backbone=None, num_classes=2, box_score_thresh=threshold), weights=weights)
+        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.net.to(self.device)
 
     @torch.inference_mode()
     def detect(self, image):
         """Finds faces; as :meth:`MTCNN.detect`."""
-        found = self.net([torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).float() / 255])[0]
-        boxes = found["boxes"].numpy().astype(float)
-        return np.column_stack([boxes[:, :2], boxes[:, 2:] - boxes[:, :2], found["scores"].numpy()])
+        x = torch.from_numpy(np.ascontiguousarray(image)).to(self.device)
+        found = self.net([x.permute(2, 0, 1).float() / 255])[0]
+        boxes, scores = found["boxes"].cpu().numpy().astype(float), found["scores"].cpu().numpy()
+        return np.column_stack([boxes[:, :2], boxes[:, 2:] - boxes[:, :2], scores])

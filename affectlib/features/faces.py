@@ -23,6 +23,7 @@ FACE_NAMES = (("presence",) + tuple(f"{name}_mean" for name in GEOMETRY + SHOWN)
               + tuple(f"hog_{y}_{x}_{k}" for y in range(CELLS) for x in range(CELLS) for k in range(DIRECTIONS)))
 BLOCK = ("left", "top", "width", "height", "score") + SHOWN + FACE_NAMES[-SMALL**2 - CELLS**2 * DIRECTIONS:]
 DETECTORS = {"mtcnn": "MTCNN", "fasterrcnn": "faster_rcnn"}  # their names in affectlib.features.detectors
+WEIGHTS = {"hog": (), "mtcnn": ("mtcnn_pnet", "mtcnn_rnet", "mtcnn_onet"), "fasterrcnn": ("fasterrcnn",)}
 
 
 def face(*, rate=1.0) -> Extractor:
@@ -49,13 +50,28 @@ def people(*, rate=2.0, count=2, detector="hog") -> Extractor:
 
     Raises:
         ValueError: if there is no such detector, or ``count`` is below 1
+        WeightsNotFoundError: if the detector's are missing
     """
     if count < 1 or detector not in ("hog", *DETECTORS):
         raise ValueError(f"expected a count of at least 1 and a detector of hog, {', '.join(DETECTORS)}: "
                          f"{count!r}, {detector!r}")
     names = ("presence",) + tuple(f"{name}_{person}" for person in range(count) for name in BLOCK)
-    return Extractor("people", 1, names, people_vector, rate=rate, side=640,
-                     options=(("count", count), ("detector", detector)))
+    options = (("count", count), ("detector", detector)) + ((("marks", marks(detector)),) if detector != "hog" else ())
+    return Extractor("people", 1, names, people_vector, rate=rate, side=640, options=options)
+
+
+def marks(detector):
+    """Digests of the files of a detector, which belong to the key of what is made with it; none for ``"hog"``.
+
+    Raises:
+        WeightsNotFoundError: if files are missing
+        ValueError: if there is no such detector
+    """
+    from affectlib.features import weights
+
+    if detector not in WEIGHTS:
+        raise ValueError(f"detector is one of {', '.join(WEIGHTS)}, not {detector!r}")
+    return tuple(weights.digest(path)[:16] for path in weights.find(*WEIGHTS[detector]))
 
 
 @functools.cache
@@ -136,12 +152,13 @@ def face_vector(pictures):
                            np.mean(hogs, 0)])
 
 
-def people_vector(pictures, *, count=2, detector="hog"):
+def people_vector(pictures, *, count=2, detector="hog", marks=()):
     """Describes the largest faces of the frame that shows the largest.
 
     Args:
         pictures: :class:`affectlib.media.Picture`
         count, detector: as for :func:`people`
+        marks: of the detector's weights, part of the key only
 
     Shape:
         result ``(1 + count * 280,)``

@@ -2,7 +2,10 @@
 
 Each factory takes ``weights``: None for the released file (see ``affectlib.features.weights``), a path for another
 of the same network, or ``"random"``, for tests: then the name of the extractor ends in ``_random``, and with it all
-that is made from it. ``precision="bf16"`` halves the numbers where the processor gains by it. CUDA is used where it is.
+that is made from it. ``precision="bf16"`` halves the numbers, ``"auto"`` does where the processor gains by it; the
+default is ``"fp32"``, so that the same film has the same features on every machine. CUDA is used where it is.
+
+Faces are found by ``detector``, see :func:`affectlib.features.faces.detect`; those other than ``"hog"`` have weights.
 
 Differs from the papers in: a frame is cropped before it is resized, not after; where a paper does not say how a frame
 becomes a square, it is resized whole.
@@ -17,13 +20,14 @@ import numpy as np
 from affectlib.corpora.base import CorpusFormatError
 from affectlib.features import weights as files
 from affectlib.features.audio import SAMPLING_RATE, emobase, vggish_examples
+from affectlib.features.faces import WEIGHTS, marks
 from affectlib.features.store import Extractor
 
 SIDE = 640  # longer side of the frames that are read: the shorter is at least 256 up to 2.5 to 1
 BATCH, LARGE_BATCH = 8, 64  # frames at once: what fits the cache of a processor; on a GPU, and of sound
 STACK = 128  # frames of one stack of I3D, which sees 125 in the paper
 MARGIN = 0.2  # added around a face for VGG-Face, on every side, in shares of its width and height; ours
-PRECISIONS = ("fp32", "bf16")
+PRECISIONS = ("fp32", "bf16", "auto")
 
 
 @dataclass(frozen=True)
@@ -151,7 +155,7 @@ def vggish(*, postprocessed=False, weights=None, precision="fp32") -> Extractor:
 
 
 NEEDS = {"attend_affect": ("resnet50", "flownet", "i3d", "vggish"),
-         "shot_long": ("vggish", "vggish_pca", "vgg16_places", "xception", "openpose"),
+         "shot_long": ("vggish", "vggish_pca", "vgg16_places", "xception", *WEIGHTS["mtcnn"], "openpose"),
          "gla": ("inception", "vggish", "vggish_pca"), "caan": ("vggface", "vgg16")}
 
 
@@ -159,13 +163,14 @@ def pretrained(paper, *, weights=None, rate=None, precision="fp32") -> tuple:
     """The extractors of one paper, with its sizes and rates, in the order in which its model takes them.
 
     Differs from the papers in: shot_long's dense layer on OpenPose has no released weights, so the mean over space of
-    the backbone takes its place; gla's network of faces is not released, so Inception-v3 of ImageNet does.
+    the backbone takes its place; gla's network of faces is not released, so Inception-v3 of ImageNet does. Faces are
+    found by MTCNN for shot_long, as in the paper, and by HOG for gla and caan, whose Faster R-CNN nobody published.
 
     Args:
         paper: slug; mood_change has none, it learns from pixels
-        weights: None for the released ones, ``"random"`` for tests
+        weights: None for the released ones, ``"random"`` for tests, which have HOG find all faces
         rate: frames per second, by default the paper's (attend_affect 25, caan 2, the others 1)
-        precision: ``"fp32"`` or ``"bf16"``
+        precision: ``"fp32"``, ``"bf16"``, or ``"auto"``, the faster of them, which depends on the machine
 
     Raises:
         WeightsNotFoundError: if files are missing; it lists all of them, and where each comes from
@@ -184,7 +189,8 @@ def pretrained(paper, *, weights=None, rate=None, precision="fp32") -> tuple:
     if paper == "attend_affect":
         return resnet50(**seen), flownets(**seen), i3d(**seen), vggish(**options), emobase()
     if paper == "shot_long":
-        return (vggish(postprocessed=True, **options), vgg16(places=True, layer="pool", **seen), xception(**seen),
+        return (vggish(postprocessed=True, **options), vgg16(places=True, layer="pool", **seen),
+                xception(detector="hog" if weights == "random" else "mtcnn", **seen),
                 openpose(layer="backbone", **seen))
     if paper == "gla":
         return inception(**seen), vggish(postprocessed=True, **options), inception(faces=2, **seen)
@@ -194,18 +200,30 @@ def pretrained(paper, *, weights=None, rate=None, precision="fp32") -> tuple:
 def _extractor(name, size, many, weights, precision, *, kind="", file="", extra=(), **fields):
     if precision not in PRECISIONS:
         raise ValueError(f"precision is one of {', '.join(PRECISIONS)}, not {precision!r}")
+    precision = faster() if precision == "auto" else precision
     kind, file = kind or name, file or name
     wanted = (file, "vggish_pca") if ("postprocessed", True) in extra else (file,)
     if weights == "random":
-        name, marks = f"{name}_random", ("random",)
+        name, made_of = f"{name}_random", ("random",)
     else:
         found = files.find(*wanted) if weights is None else (Path(weights), *files.find(*wanted[1:]))
         if not found[0].is_file():
             raise files.WeightsNotFoundError(f"{weights}: no such file of weights")
-        weights, marks = weights and str(weights), tuple(files.digest(path)[:16] for path in found)
-    options = (("kind", kind), ("file", file), ("weights", weights), ("marks", marks), ("precision", precision), *extra)
+        weights, made_of = weights and str(weights), tuple(files.digest(path)[:16] for path in found)
+    made_of += marks(dict(extra).get("detector", "hog"))
+    options = (("kind", kind), ("file", file), ("weights", weights), ("marks", made_of), ("precision", precision),
+               *extra)
     return Extractor(name, 1, tuple(f"{name}_{i}" for i in range(size)), functools.partial(_one, many=many),
                      options=options, many=many, **{"side": SIDE} | fields)
+
+
+def faster():
+    """``"bf16"`` where a graphics card or the processor has instructions for it, else ``"fp32"``."""
+    import torch
+
+    if torch.cuda.is_available():
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    return "bf16" if torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported() else "fp32"
 
 
 def _one(given, *, many, **options):
