@@ -24,21 +24,25 @@ from torch.nn import functional as F
 from affectlib.features import pretrained
 from affectlib.features.audio import SAMPLING_RATE, vggish_examples
 
-FRAMES = pretrained.BATCH  # in one batch, half of those in a stack of I3D
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+FRAMES = pretrained.BATCH if DEVICE == "cpu" else pretrained.LARGE_BATCH  # in one batch
+STACK = 2 * pretrained.BATCH  # frames of one stack of I3D
 ROUNDS = 12  # the fastest one counts
 ROWS = 2**14  # of a product that is timed; a longer one takes as much longer
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 CASES = {"resnet50": (pretrained.resnet50, (3, 224, 224)), "vgg16": (pretrained.vgg16, (3, 224, 224)),
          "inception": (pretrained.inception, (3, 299, 299)), "xception": (pretrained.xception, (3, 160, 160)),
          "openpose": (pretrained.openpose, (3, 224, 224)), "flownet": (pretrained.flownets, (6, 224, 224)),
-         "i3d": (pretrained.i3d, (3, 2 * FRAMES, 224, 224)), "vggish": (pretrained.vggish, (96, 64))}
+         "i3d": (pretrained.i3d, (3, STACK, 224, 224)), "vggish": (pretrained.vggish, (96, 64))}
 BATCHES = {"i3d": 1, "vggish": pretrained.LARGE_BATCH}
-UNITS = {"i3d": (2 * FRAMES, "frames"), "vggish": (0.96 * BATCHES["vggish"], "seconds"), "flownet": (FRAMES, "pairs")}
+UNITS = {"i3d": (STACK, "frames"), "vggish": (0.96 * BATCHES["vggish"], "seconds"), "flownet": (FRAMES, "pairs")}
 
 
 def seconds(run):
     clock = time.perf_counter()
     run()
+    if DEVICE == "cuda":
+        torch.cuda.synchronize()  # it was only asked for
     return time.perf_counter() - clock
 
 
@@ -64,7 +68,7 @@ def candidates(places, inner, columns, dtype):
     """Two ways to take one product, and how many times that the whole is."""
     rows = int(np.prod(places))
     part = min(rows, ROWS)
-    a, b = torch.randn(part, inner).to(dtype), torch.randn(inner, columns).to(dtype)
+    a, b = torch.randn(part, inner).to(DEVICE, dtype), torch.randn(inner, columns).to(DEVICE, dtype)
     side = int((part / 16)**0.5)  # of sixteen images: torch leaves fewer to the slower library
     kernel = b.T.reshape(columns, inner, 1, 1).contiguous(memory_format=torch.channels_last)
     ways = [(partial(torch.mm, a, b), rows / part)]
@@ -79,7 +83,7 @@ def compare(name, precision):
     (factory, shape), dtype = CASES[name], DTYPES[precision]
     options = dict(factory(weights="random").options)
     network = pretrained.network_of(options["kind"], options["file"], "random", "random", precision)
-    given = torch.randn(BATCHES.get(name, FRAMES), *shape).to(dtype)
+    given = torch.randn(BATCHES.get(name, FRAMES), *shape).to(DEVICE, dtype)
     if given.ndim > 3:
         given = given.contiguous(memory_format=torch.channels_last if given.ndim == 4 else torch.channels_last_3d)
     with torch.inference_mode():
@@ -123,7 +127,7 @@ def whole(n=16):
 if __name__ == "__main__":
     torch.set_num_threads(int(sys.argv[1]) if len(sys.argv) > 1 else 1)
     front_end()
-    print(f"{torch.get_num_threads()} thread(s), batches of {FRAMES} frames, random weights; per second")
+    print(f"{torch.get_num_threads()} thread(s), {DEVICE}, batches of {FRAMES} frames, random weights; per second")
     print(f"{'network':<16} {'runs at':>8} {'limit':>8} {'share':>6} {'GFLOP/s':>8}")
     for name in sys.argv[2:] or CASES:
         for precision in DTYPES:
