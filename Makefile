@@ -57,9 +57,9 @@ lab: env  ## JupyterLab at the notebooks
 notebooks: env  ## re-run the demo, store the executed notebooks and the README's table (before a commit)
 	@$(BIN)/python -m affectlib.reproduce --paper $(PAPER) --jobs $(JOBS) --store
 
-extract: env  ## features of CORPUS=cognimuse (or film.mp4) EXTRACTORS=descriptors|attend_affect [ROOT= SECONDS= PARTS= DASK_SCHEDULER=]
-	@$(BIN)/python -m affectlib.sweep extract name="$(CORPUS)" extractors="$(EXTRACTORS)" root="$(ROOT)" \
-	  seconds="$(SECONDS)" parts="$(PARTS)" jobs=$(JOBS) client="$(DASK_SCHEDULER)"
+extract: env  ## CORPUS=cognimuse|film.mp4 EXTRACTORS=descriptors|gla [FEATURES= PRECISION= ROOT= SECONDS= PARTS= DASK_SCHEDULER=]
+	@$(BIN)/python -m affectlib.sweep extract name="$(CORPUS)" extractors="$(EXTRACTORS)" features="$(FEATURES)" \
+	  precision="$(PRECISION)" root="$(ROOT)" seconds="$(SECONDS)" parts="$(PARTS)" jobs=$(JOBS) client="$(DASK_SCHEDULER)"
 
 sweep: env  ## a notebook over a grid: PAPER=gla [GRID=grid.yaml PROFILE= CORPUS= DASK_SCHEDULER=tcp://host:8786]
 	@$(BIN)/python -m affectlib.sweep sweep slug="$(PAPER)" grid="$(GRID)" profile=$(PROFILE) corpus=$(CORPUS) \

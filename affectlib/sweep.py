@@ -27,15 +27,19 @@ class SweepError(AffectError, RuntimeError):
     """Some points of a sweep failed: names them; the others are done."""
 
 
-def extract_corpus(name, extractors="descriptors", *, root=None, seconds=5.0, parts=None, client=None, jobs=2):
-    """Puts the features of a whole corpus, or of one film, into the store, where every notebook finds them.
+def extract_corpus(name, extractors="descriptors", *, features="pretrained", precision="fp32", root=None, seconds=None,
+                   parts=None, client=None, jobs=2):
+    """Puts the features of a whole corpus, or of one film, into the store, where the notebooks find them.
 
     Args:
         name: of a loader, as ``cognimuse`` for ``corpora.load_cognimuse``; or a media file
-        extractors: ``"descriptors"``; the slug of a paper, for its own networks; names of single descriptors; several,
-            separated by commas
+        extractors: ``"descriptors"``; the slug of a paper, for what its notebook takes; names of single descriptors;
+            several, separated by commas
+        features: of a slug: ``"pretrained"``, its own networks, or ``"descriptors"``, what takes their places
+        precision: of the networks, see :func:`affectlib.features.pretrained.pretrained`
         root: folder of the corpus, by default that of its name below ``AFFECTLIB_DATA``
-        seconds: length of the segments of a film that is annotated over time
+        seconds: length of the segments; where not given, films annotated over time are cut into those of the slug's
+            notebook, or of 5
         parts: cut every clip into so many instead
         client: a Dask client, or the address of a scheduler
         jobs: processes at work without one
@@ -46,33 +50,37 @@ def extract_corpus(name, extractors="descriptors", *, root=None, seconds=5.0, pa
     Raises:
         CorpusNotFoundError, CorpusFormatError: if there is no such corpus, or it is not as expected
         WeightsNotFoundError: if networks are asked for whose weights are missing; lists all
-        ValueError: for an unknown corpus or extractor; lists those there are
+        ValueError: for an unknown corpus or extractor, listing those there are; for ``seconds`` and clips that have one
+            value each
     """
     from affectlib.features import Store, extract, film
+    from affectlib.features.extract import SEGMENT
 
+    chosen = _extractors(extractors, features, precision)
+    usual = SEGMENT.get(extractors, 5.0)
     if Path(name).is_file():
-        clips = film(name, seconds=seconds)
+        clips = film(name, seconds=seconds or usual)
     elif (load := getattr(corpora, f"load_{name}", None)) is None:
         known = sorted(loader.removeprefix("load_") for loader in dir(corpora) if loader.startswith("load_"))
         raise ValueError(f"no corpus and no film {name!r}; there are {', '.join(known)}")
     else:
         clips = load(root or paths.DATA / name)
-        if parts or not clips.annotations.empty:
-            clips = corpora.segments(clips, **({"parts": parts} if parts else {"seconds": seconds}))
-    return extract(clips, _extractors(extractors), store=Store(), client=client, jobs=jobs, missing="zeros",
-                   on_error="skip")
+        if parts or seconds or not clips.annotations.empty:
+            clips = corpora.segments(clips, **({"parts": parts} if parts else {"seconds": seconds or usual}))
+    return extract(clips, chosen, store=Store(), client=client, jobs=jobs, missing="zeros", on_error="skip")
 
 
-def _extractors(text):
+def _extractors(text, features, precision):
     from affectlib.features import descriptors
-    from affectlib.features.pretrained import NEEDS, pretrained
+    from affectlib.features.extract import extractors
+    from affectlib.features.pretrained import NEEDS
 
     single, found = {e.name: (e,) for e in descriptors()}, {}
     for word in text.split(","):
         if word not in ("descriptors", *single, *NEEDS):
             raise ValueError(f"no extractors {word!r}; there are descriptors, {', '.join([*single, *NEEDS])}")
-        chosen = descriptors() if word == "descriptors" else single.get(word) or pretrained(word)
-        found |= {e.name: e for e in chosen}
+        chosen = descriptors() if word == "descriptors" else single.get(word)
+        found |= {e.name: e for e in chosen or extractors(features, word, precision=precision)}
     return tuple(found.values())
 
 
@@ -125,13 +133,21 @@ def sweep(slug, grid=None, *, profile="demo", corpus="simulated", client=None, j
     return table
 
 
+def _grid(text):
+    """A grid as it is written, or the name of its file."""
+    try:
+        return yaml.safe_load(text) if text.lstrip().startswith("{") else text
+    except yaml.YAMLError as error:
+        raise reproduce.ParameterError(f"a grid names parameters, each with a list of values: {text!r}") from error
+
+
 def _points(slug, grid):
     """All combinations of a grid: dicts of parameters."""
     if not isinstance(grid, dict):
         file = reproduce.NOTEBOOKS / "sweeps" / f"{slug}.yaml" if grid is None else Path(grid)
         if not file.is_file():
             raise reproduce.ParameterError(f"{slug}: no such grid {file}")
-        grid = yaml.safe_load(file.read_text())
+        grid = yaml.safe_load(file.read_text(encoding="utf-8"))
     if not isinstance(grid, dict) or not grid or not all(isinstance(v, list) and v for v in grid.values()):
         raise reproduce.ParameterError(f"a grid names parameters, each with a list of values: {grid!r}")
     return [dict(zip(grid, values, strict=True)) for values in product(*grid.values())]
@@ -216,8 +232,11 @@ def main(arguments):
         0; 1 where clips were skipped or points failed; 2 for options that make no sense
     """
     what, *given = arguments
-    options = {name: yaml.safe_load(value) for name, _, value in (word.partition("=") for word in given) if value}
+    options = {name: value for name, _, value in (word.partition("=") for word in given) if value}
     try:
+        for name, kind in (("seconds", float), ("parts", int), ("jobs", int), ("grid", _grid)):  # the rest is text
+            if name in options:
+                options[name] = kind(options[name])
         result = {"extract": extract_corpus, "sweep": sweep}[what](**options)
     except SweepError as error:
         print(f"error: {error}", file=sys.stderr)

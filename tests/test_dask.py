@@ -19,9 +19,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from affectlib import paths, reproduce
+from affectlib import corpora, features, paths, reproduce
 from affectlib import sweep as module
-from affectlib.features import Extractor, Store, extract, film
+from affectlib.features import Extractor, FeatureTable, Store, extract, extractors, film
+from affectlib.features.extract import described
+from affectlib.simulate import make_mediaeval18
 
 N = 12
 HELPERS = '''
@@ -219,3 +221,43 @@ def test_make_extracts_a_film_into_the_store(folder, corpus, monkeypatch, capsys
     assert "1 clips, scene 76, sound 162" in said.out and "sound: 1 clips lack what it needs" in said.err
     assert len(list((folder / "cache" / "features" / "scene").iterdir())) == 1
     assert module.main(["extract", f"name={folder / 'f00.mp4'}", "extractors=scenes"]) == 2
+
+
+@pytest.mark.parametrize("name", ["Alien: Covenant.mp4", "1917", "no", "[REC].mp4", "a=b # c.mp4"])
+def test_make_takes_names_as_they_are(tmp_path, monkeypatch, name):
+    given = []
+    monkeypatch.setattr(module, "extract_corpus", lambda name, **options: given.append((name, options)) or FeatureTable(
+        (), {}, {}, False))
+    assert module.main(["extract", f"name={name}", "seconds=2.5", "parts=4", "jobs=1", f"root={name}"]) == 0
+    assert given == [(name, {"seconds": 2.5, "parts": 4, "jobs": 1, "root": name})]
+    assert module.main(["extract", f"name={name}", "parts=two"]) == 2
+    assert module.main(["sweep", "slug=gla", "grid={length: [10"]) == 2
+    assert module.main(["sweep", "slug=gla", f"grid={name}"]) == 2
+
+
+def test_make_extract_fills_the_store_that_the_notebooks_read(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "CACHE", tmp_path)
+    make_mediaeval18(tmp_path / "data", n_films=3, seconds=3)
+    table = module.extract_corpus("mediaeval18", "gla", features="descriptors", root=tmp_path / "data", jobs=1)
+    seconds = corpora.segments(corpora.load_mediaeval18(tmp_path / "data"), seconds=1.0)
+    assert table.clips == tuple(seconds.clips["clip"]) and tuple(table.sizes) == ("scene", "sound", "people")
+    monkeypatch.setattr("affectlib.features.work._fill", lambda *_: pytest.fail("described again"))
+    extract(seconds, extractors("descriptors", "gla"), store=Store(), jobs=1, progress=False)
+    for slug in ("shot_long", "gla"):  # and the notebooks take the same
+        notebook = reproduce.find_notebooks()[slug]
+        written = [line for cell in nbformat.read(notebook, 4).cells for line in cell.source.splitlines()
+                   if line.startswith("simple = ")]
+        for line in written:
+            assert eval(line.removeprefix("simple = "), dict(vars(features))) == described(slug)
+
+
+def test_make_extract_honours_seconds_where_nothing_is_annotated(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "CACHE", tmp_path)
+    clips = pd.DataFrame({"clip": ["a", "b"], "path": ["a.mp4", "b.mp4"], "group": ["a", "b"], "split": "",
+                          "seconds": [4.5, 5.0], "emotion": ["joy", "fear"]})
+    heiv = corpora.Corpus("heiv", clips, pd.DataFrame(columns=["clip", "time", "valence", "arousal"]), ("joy", "fear"),
+                          (0.0, 1.0), None, "", "", True)
+    monkeypatch.setattr(corpora, "load_heiv", lambda root: heiv)
+    monkeypatch.setattr("affectlib.features.extract", lambda clips, *_, **__: clips)
+    whole, cut = (module.extract_corpus("heiv", "scene", root=tmp_path / "heiv", seconds=s) for s in (None, 2.0))
+    assert len(whole) == 2 and len(cut) == 4 and set(cut.clips["seconds"]) == {2.0}

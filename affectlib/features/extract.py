@@ -13,7 +13,7 @@ import pandas as pd
 
 from affectlib.corpora.base import ANNOTATION_COLUMNS, Corpus, CorpusFormatError, CorpusNotFoundError
 from affectlib.features.audio import emobase, sound
-from affectlib.features.faces import face
+from affectlib.features.faces import face, people
 from affectlib.features.motion import motion
 from affectlib.features.store import FeatureTable, load, put
 from affectlib.features.visual import scene
@@ -35,13 +35,31 @@ def descriptors(*, hop=0.04) -> tuple:
     return scene(), motion(), face(), sound(), emobase(hop=hop)
 
 
-def extractors(features, paper, *, otherwise=None) -> tuple:
+SEGMENT = {"attend_affect": 5.0, "shot_long": 1.0, "gla": 1.0}  # seconds into which their notebooks cut films
+
+
+def described(paper) -> tuple:
+    """The descriptors that take the places of a paper's networks, in the same order; all where nothing is said.
+
+    Examples:
+        >>> [extractor.name for extractor in described("gla")]
+        ['scene', 'sound', 'people']
+    """
+    if paper == "shot_long":
+        return sound(), scene(rate=1.0), face(rate=1.0), motion(rate=1.0)
+    if paper == "gla":
+        return scene(rate=1.0), sound(), people(rate=1.0)
+    return descriptors()
+
+
+def extractors(features, paper, *, otherwise=None, precision="fp32") -> tuple:
     """What a paper's notebook describes films by.
 
     Args:
         features: ``"pretrained"``, the paper's own networks, or ``"descriptors"``, which need no weights
         paper: slug
-        otherwise: the descriptors that take their places, in the same order; all of them where not given
+        otherwise: the descriptors that take their places, in the same order, by default :func:`described`
+        precision: of the networks, see :func:`affectlib.features.pretrained.pretrained`
 
     Raises:
         WeightsNotFoundError: if weights are missing; it lists every file, and where each comes from
@@ -52,12 +70,12 @@ def extractors(features, paper, *, otherwise=None) -> tuple:
         ['scene', 'motion', 'face', 'sound', 'emobase']
     """
     if features == "descriptors":
-        return descriptors() if otherwise is None else tuple(otherwise)
+        return described(paper) if otherwise is None else tuple(otherwise)
     if features != "pretrained":
         raise ValueError(f"features is 'descriptors' or 'pretrained', not {features!r}")
     from affectlib.features.pretrained import pretrained
 
-    return pretrained(paper)
+    return pretrained(paper, precision=precision)
 
 
 def film(path, *, seconds=5.0) -> Corpus:
