@@ -353,6 +353,15 @@ def test_weights_of_a_face_detector_belong_to_the_key(tmp_path, monkeypatch):
     assert dict(pretrained.xception(weights="random").options)["marks"] == ("random",)
 
 
+def test_vggish_hears_segments_that_nearly_last_an_example():
+    tone = (0.2 * np.sin(np.arange(16000) / 10)).astype(np.float32)
+    e = pretrained.vggish(weights="random")
+    clips = [Clip(0.0, 1.0, (), sound) for sound in (tone, tone[:14400], np.pad(tone[:14400], (0, 1200)), tone[:7000])]
+    values = e.batch(clips)
+    assert np.isfinite(values[:3]).all() and np.isnan(values[3]).all()
+    assert np.array_equal(values[1], values[2]) and not np.array_equal(values[0], values[1])
+
+
 def test_precision_is_part_of_the_key_and_the_same_everywhere_by_default(monkeypatch):
     def used(**options):
         return {dict(e.options)["precision"] for e in pretrained.pretrained("caan", weights="random", **options)}

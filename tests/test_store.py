@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from dataclasses import replace
 from fractions import Fraction
 
 import av
@@ -47,8 +48,6 @@ def encode(path, *, seconds=2.0, seed=0, rate=Fraction(25, 2), size=(64, 48), he
 
 def joined(corpora):
     """Several films as one corpus, its clips out of order."""
-    from dataclasses import replace
-
     clips = pd.concat([c.clips for c in corpora]).sample(frac=1, random_state=0).reset_index(drop=True)
     return replace(corpora[0], name="films", clips=clips)
 
@@ -198,6 +197,28 @@ def test_what_a_film_lacks_is_said(tmp_path):
 
     one = film(encode(tmp_path / "one.mp4", seconds=0.08, hertz=None))
     assert extract(one, PICTURE, missing="zeros", jobs=1, progress=False).missing == {"motion": ("one:0000",)}
+
+
+def test_sound_that_nearly_lasts_is_filled_up_with_silence(tmp_path):
+    e = Extractor("heard", 1, ("samples", "last"), heard, sound=True, shortest=0.975, padded=0.5)
+    path = encode(tmp_path / "f.mp4", seconds=3.0)
+    spans = {"whole": 1.0, "nearly": 0.9, "half": 0.5}
+    clips = pd.concat([film(path, seconds=1.0).clips[:1]] * 3, ignore_index=True)
+    corpus = replace(film(path), clips=clips.assign(clip=list(spans), seconds=list(spans.values())))
+    table = extract(corpus, [e], jobs=1, progress=False)["heard"]
+    assert table[:, 0].tolist() == [16000, 15600, 15600] and table[0, 1] != 0 == table[1, 1] == table[2, 1]
+    short = replace(corpus, clips=corpus.clips[:1].assign(clip="short", seconds=0.4))
+    with pytest.raises(CorpusFormatError, match=r"f\.mp4: .*heard needs 0\.487 s of sound, clip short has 0\.4 s"):
+        extract(short, [e], jobs=1, progress=False)
+    assert extract(short, [e], missing="zeros", jobs=1, progress=False).missing == {"heard": ("short",)}
+    with pytest.raises(CorpusFormatError, match=r"needs 0\.975 s of sound, clip nearly has 0\.9 s"):
+        extract(corpus, [replace(e, padded=1.0)], jobs=1, progress=False)
+    store = Store(tmp_path)
+    assert store.path(path, e, [0.0], [1.0]) != store.path(path, replace(e, padded=1.0), [0.0], [1.0])
+
+
+def heard(signal):
+    return len(signal), signal[-1]
 
 
 def test_damaged_films_raise_or_are_skipped_and_leave_nothing(films, tmp_path):

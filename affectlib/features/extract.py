@@ -181,6 +181,17 @@ def _films(clips):
             for path in dict.fromkeys(paths)}
 
 
+def _heard(clip):
+    """Seconds of sound in a clip, for who asks why it has no value."""
+    from affectlib import media
+
+    if media.probe(clip["path"]).sampling_rate is None:
+        return 0.0
+    start, seconds = float(clip.get("start", 0.0)), float(clip["seconds"])
+    sound = next(media.clips(clip["path"], [start], [seconds])).sound
+    return 0.0 if sound is None else len(sound) / media.SAMPLING_RATE
+
+
 def _table(corpus, extractors, films, arrays, failed, missing):
     ids, lacking, whole = corpus.clips["clip"].to_numpy(), {}, {}
     kept, skipped, order = np.ones(len(corpus), bool), [], {path: i for i, path in enumerate(films)}
@@ -195,8 +206,12 @@ def _table(corpus, extractors, films, arrays, failed, missing):
             array, rows = arrays[path, e.name][kept[rows]], rows[kept[rows]]
             absent = np.isnan(array).any(1)
             if absent.any() and missing == "error":
-                need = "sound" if e.sound else "two frames" if e.pairs else "a frame"
-                expected = f"{e.name} needs {need}, clip {ids[rows[absent][0]]} has none (missing='zeros' goes on)"
+                clip = corpus.clips.iloc[rows[absent][0]]
+                need, has = "two frames" if e.pairs else "a frame", _heard(clip) if e.sound else 0
+                if e.sound:
+                    need = f"{e.padded * e.shortest:.3g} s of sound" if has else "sound"
+                has = f"{has:.3g} s" if has else "none"
+                expected = f"{e.name} needs {need}, clip {clip['clip']} has {has} (missing='zeros' goes on)"
                 raise CorpusFormatError(path, expected)
             whole[e.name][rows] = np.where(absent[:, None], 0, array)
             if absent.any():

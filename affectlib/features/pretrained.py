@@ -143,14 +143,14 @@ def openpose(*, layer="dense", weights=None, rate=1.0, precision="fp32") -> Extr
 
 
 def vggish(*, postprocessed=False, weights=None, precision="fp32") -> Extractor:
-    """VGGish, 128 values, averaged over examples of 0.96 s.
+    """VGGish, 128 values, averaged over examples of 0.96 s; sound of half that length or more is one, with silence.
 
     Args:
         postprocessed: False for what comes after the last ReLU (attend_affect), True for the release's principal
             components in 256 steps (shot_long)
         weights, precision: as for all
     """
-    return _extractor("vggish", 128, sounds, weights, precision, sound=True, shortest=0.975,
+    return _extractor("vggish", 128, sounds, weights, precision, sound=True, shortest=0.975, padded=0.5,
                       extra=(("postprocessed", postprocessed),))
 
 

@@ -30,6 +30,7 @@ class Extractor:
         sound: whether it needs sound
         side: the longer side of its frames is reduced to this many pixels
         shortest: seconds of sound below which it has no value
+        padded: share of ``shortest`` from which sound is filled up with silence; 1 for never
         options: settings that change the numbers; part of the key
         many: module-level function from a list of what ``vector`` takes to ``(clips, size)``: what a network gains by
             batches; the same numbers, so no part of the key. None calls ``vector`` clip by clip
@@ -44,6 +45,7 @@ class Extractor:
     sound: bool = False
     side: int = 320
     shortest: float = 0.1
+    padded: float = 1.0
     options: tuple = ()
     many: Callable | None = None
 
@@ -89,8 +91,10 @@ class Extractor:
         from affectlib.media import SAMPLING_RATE
 
         if self.sound:
-            enough = clip.sound is not None and len(clip.sound) >= self.shortest * SAMPLING_RATE
-            return clip.sound if enough else None
+            wanted, there = round(self.shortest * SAMPLING_RATE), 0 if clip.sound is None else len(clip.sound)
+            if there >= wanted:
+                return clip.sound
+            return np.pad(clip.sound, (0, wanted - there)) if there and there >= self.padded * wanted else None
         pictures = clip.at(self.rate, side=self.side) if self.rate else []
         return [picture for picture in pictures if picture.following is not None or not self.pairs] or None
 
@@ -173,7 +177,7 @@ class Store:
         """Where the features of a film are kept, whether they are there yet or not."""
         grid = [[round(float(t), 6) for t in column] for column in (starts, seconds)]
         parts = [self.content(film), extractor.name, extractor.version, extractor.options, extractor.names,
-                 extractor.rate, extractor.side, grid]
+                 extractor.rate, extractor.side, grid, *([extractor.padded] if extractor.padded != 1 else [])]
         key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
         return self.root / extractor.name / f"{key[:40]}.npy"
 
