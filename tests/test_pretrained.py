@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from affectlib.corpora.base import CorpusFormatError
-from affectlib.features import audio, detectors, motion, networks, pretrained, visual, weights
+from affectlib.features import audio, motion, networks, pretrained, visual, weights
 from affectlib.features.faces import blocks, detect, people
 from affectlib.features.weights import WeightsNotFoundError
 from affectlib.media import Clip, Picture
@@ -333,26 +333,6 @@ def test_a_file_of_weights_is_part_of_the_key_and_may_not_change(tmp_path, portr
         extractor.vector(given(extractor, portrait), **dict(extractor.options))
 
 
-def test_weights_of_a_face_detector_belong_to_the_key(tmp_path, monkeypatch):
-    monkeypatch.setenv("AFFECTLIB_WEIGHTS", str(tmp_path))
-    for name in pretrained.NEEDS["shot_long"]:
-        (tmp_path / weights._TABLE[name].file).write_bytes(name.encode())
-
-    def key():
-        by_name = {e.name: dict(e.options) for e in pretrained.pretrained("shot_long")}
-        assert by_name["xception"]["detector"] == "mtcnn" and len(by_name["vgg16_places"]["marks"]) == 1
-        return by_name["xception"]["marks"]
-
-    first = key()
-    assert len(first) == 4
-    (tmp_path / "rnet.pt").write_bytes(b"another")
-    assert [a == b for a, b in zip(first, key(), strict=True)] == [True, True, False, True]
-    (tmp_path / "onet.pt").unlink()
-    with pytest.raises(WeightsNotFoundError, match=r"onet\.pt \(mtcnn_onet\)"):
-        pretrained.pretrained("shot_long")
-    assert dict(pretrained.xception(weights="random").options)["marks"] == ("random",)
-
-
 def test_vggish_hears_segments_that_nearly_last_an_example():
     tone = (0.2 * np.sin(np.arange(16000) / 10)).astype(np.float32)
     e = pretrained.vggish(weights="random")
@@ -400,60 +380,3 @@ def test_the_extractors_of_attend_affect_are_its_tokens_at_its_sizes_and_rates()
     assert sizes["caan"] == [4096, 4096]
     with pytest.raises(ValueError, match="'mood_change' has no pretrained extractors"):
         pretrained.pretrained("mood_change")
-
-
-def cone(side):
-    """What the stand-ins below take for a face: light that falls off from the middle to the edge."""
-    line = (torch.arange(side) + 0.5) / side * 2 - 1
-    return (1 - line.abs()[:, None].maximum(line.abs())).clamp(min=0)  # (side, side)
-
-
-class Cones(nn.Module):
-    """Stands in for a network of MTCNN: sure where a window looks like a cone; moves nothing."""
-
-    def forward(self, x):
-        light = (x.mean(1, keepdim=True) * 128 + 127.5) / 255  # (batch, 1, height, width)
-        windows = nn.functional.unfold(light, 12 if x.shape[2] not in (24, 48) else x.shape[2], stride=2)
-        side = round(windows.shape[1] ** 0.5)
-        off = (windows - cone(side).reshape(1, -1, 1)).square().mean(1)  # (batch, places)
-        score = torch.exp(-20 * off)
-        score = score.reshape(len(x), *((n - 12) // 2 + 1 for n in x.shape[2:])) if side == 12 else score[:, 0]
-        return score, torch.zeros(len(x), 4, *score.shape[1:])
-
-
-def test_mtcnn_places_squares_and_has_the_released_parameters():
-    detector = detectors.MTCNN(weights="random")
-    assert [sum(p.numel() for p in net.parameters()) for net in detector.nets] == [6632, 100178, 389040]
-    assert [tuple(out.shape) for out in detector.nets[0](noise(1, 3, 12, 12))] == [(1, 1, 1), (1, 4, 1, 1)]
-    assert [tuple(out.shape) for out in detector.nets[2](noise(2, 3, 48, 48))] == [(2,), (2, 4)]
-    detector.nets = [Cones()] * 3
-    image = np.zeros((120, 200, 3), np.uint8)
-    image[30:90, 120:180] = 255 * cone(60)[..., None].numpy()
-    found = detector.detect(image)
-    assert len(found) == 1
-    left, top, width, height, score = found[0]
-    inside = (min(left + width, 180) - max(left, 120)) * (min(top + height, 90) - max(top, 30))
-    assert inside / (width * height + 3600 - inside) > 0.7 and score > 0.8
-    assert detector.detect(np.zeros((120, 200, 3), np.uint8)).shape == (0, 5)
-    assert detector.detect(np.zeros((8, 8, 3), np.uint8)).shape == (0, 5)
-    with pytest.raises(WeightsNotFoundError, match=r"pnet\.pt[\s\S]*rnet\.pt[\s\S]*onet\.pt"):
-        detectors.MTCNN()
-
-
-def test_the_last_stage_of_mtcnn_keeps_one_of_nested_boxes():
-    boxes = torch.tensor([[0, 0, 10, 10, 0.8], [2, 2, 6, 6, 0.9], [20, 0, 30, 10, 0.7], [26, 0, 36, 10, 0.75]])
-    assert detectors._distinct(boxes)[:, 4].tolist() == pytest.approx([0.9, 0.75, 0.7])
-
-
-def test_faster_rcnn_gives_boxes_of_faces():
-    detector = detectors.faster_rcnn(weights="random", threshold=0.0)
-    assert detector.net.roi_heads.box_predictor.cls_score.out_features == 2  # background and face
-    for head in (detector.net.rpn.head.bbox_pred, detector.net.roi_heads.box_predictor.bbox_pred):
-        nn.init.zeros_(head.weight)  # so that boxes stay where the anchors are
-    detector.net.rpn._post_nms_top_n = dict.fromkeys(("training", "testing"), 8)
-    detector.net.transform.min_size = (64,)
-    found = detector.detect(np.random.default_rng(0).integers(0, 255, (60, 90, 3), dtype=np.uint8))
-    assert found.shape[1] == 5 and len(found) and (found[:, 2:4] >= 0).all()
-    assert (found[:, :2] >= 0).all() and (found[:, 0] + found[:, 2] <= 90.01).all()
-    with pytest.raises(WeightsNotFoundError, match="WIDER FACE"):
-        detectors.faster_rcnn()
