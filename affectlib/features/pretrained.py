@@ -3,7 +3,7 @@
 Each factory takes ``weights``: None for the released file (see ``affectlib.features.weights``), a path for another
 of the same network, or ``"random"``, for tests: then the name of the extractor ends in ``_random``, and with it all
 that is made from it. ``precision="bf16"`` halves the numbers, ``"auto"`` does where the processor gains by it; the
-default is ``"fp32"``, so that the same film has the same features on every machine. CUDA is used where it is.
+default is ``"fp32"``, so that machines agree up to rounding. CUDA is used where it is.
 
 Faces are found by ``detector``, see :func:`affectlib.features.faces.detect`; those other than ``"hog"`` have weights.
 
