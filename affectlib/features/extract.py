@@ -52,13 +52,12 @@ def described(paper) -> tuple:
     return descriptors()
 
 
-def extractors(features, paper, *, otherwise=None, precision="fp32") -> tuple:
+def extractors(features, paper, *, precision="fp32") -> tuple:
     """What a paper's notebook describes films by.
 
     Args:
-        features: ``"pretrained"``, the paper's own networks, or ``"descriptors"``, which need no weights
+        features: ``"pretrained"``, the paper's own networks, or ``"descriptors"``, see :func:`described`
         paper: slug
-        otherwise: the descriptors that take their places, in the same order, by default :func:`described`
         precision: of the networks, see :func:`affectlib.features.pretrained.pretrained`
 
     Raises:
@@ -70,7 +69,7 @@ def extractors(features, paper, *, otherwise=None, precision="fp32") -> tuple:
         ['scene', 'motion', 'face', 'sound', 'emobase']
     """
     if features == "descriptors":
-        return described(paper) if otherwise is None else tuple(otherwise)
+        return described(paper)
     if features != "pretrained":
         raise ValueError(f"features is 'descriptors' or 'pretrained', not {features!r}")
     from affectlib.features.pretrained import pretrained
