@@ -235,7 +235,7 @@ def clips(path, starts, seconds, *, rates=(), pairs=False, side=None, sound=True
             heard = (event.first + len(event.samples)) / SAMPLING_RATE
         reached = heard if isinstance(event, Sound) else event.time
         for cut in waiting:
-            if cut.start > reached:
+            if round(cut.start, 6) > reached:  # as times of the grid are
                 break
             cut.take(event)
         while waiting and not waiting[0].times and (not sound or heard >= waiting[0].end):

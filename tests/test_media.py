@@ -122,6 +122,14 @@ def test_clips_agree_with_the_whole_and_may_overlap(tmp_path):
         assert [p.time for p in clip.at(2)] == [p.time for p in inside][::2]
 
 
+@pytest.mark.parametrize("rate", [3, 7, 29.97])
+def test_clips_of_one_frame_may_start_at_a_fraction_of_a_second(tmp_path, rate):
+    path = encode(tmp_path / "film.mp4", [grey(10 * k) for k in range(25)], signal=tone(1.0))
+    n = int(rate)
+    made = list(media.clips(path, [k / rate for k in range(n)], [1 / rate] * n, rates=(rate,)))
+    assert [len(clip.pictures) for clip in made] == [1] * n
+
+
 def test_sound_is_given_while_the_film_is_read(tmp_path):
     path = encode(tmp_path / "a.mp4", [grey(9)] * 250, signal=tone(10))
     blocks = [event for event in media.stream(path) if isinstance(event, media.Sound)]
