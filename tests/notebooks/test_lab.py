@@ -73,7 +73,7 @@ def test_a_reader_sees_the_pictures_runs_all_and_moves_a_slider(page):
     page.execute_script("jupyterapp.commands.execute('notebook:run-all-cells')")
     wait(page, "document.querySelectorAll('.jp-Notebook .noUi-handle').length == 2")
     picture = "document.querySelector('.jupyter-widgets.widget-image')"
-    wait(page, "document.querySelector('.jupyter-widgets.widget-audio') && true")
+    wait(page, "document.querySelector('audio.jupyter-widgets[src]') && true")
     before = wait(page, f"{picture} && {picture}.src")
     from selenium.webdriver.common.keys import Keys
 
