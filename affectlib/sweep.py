@@ -13,6 +13,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import as_completed as completed
 from contextlib import nullcontext
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -50,8 +51,7 @@ def extract_corpus(name, extractors="descriptors", *, features="pretrained", pre
     Raises:
         CorpusNotFoundError, CorpusFormatError: if there is no such corpus, or it is not as expected
         WeightsNotFoundError: if networks are asked for whose weights are missing; lists all
-        ValueError: for an unknown corpus or extractor, listing those there are; for ``seconds`` and clips that have one
-            value each
+        ValueError: for an unknown corpus or extractor, listing those there are
     """
     from affectlib.features import Store, extract, film
     from affectlib.features.extract import SEGMENT
@@ -65,6 +65,8 @@ def extract_corpus(name, extractors="descriptors", *, features="pretrained", pre
         raise ValueError(f"no corpus and no film {name!r}; there are {', '.join(known)}")
     else:
         clips = load(root or paths.DATA / name)
+        if clips.annotations.empty and seconds:  # features alone: the value of a whole clip need not be cut
+            clips = replace(clips, clips=clips.clips.drop(columns=["valence", "arousal"], errors="ignore"))
         if parts or seconds or not clips.annotations.empty:
             clips = corpora.segments(clips, **({"parts": parts} if parts else {"seconds": seconds or usual}))
     return extract(clips, chosen, store=Store(), client=client, jobs=jobs, missing="zeros", on_error="skip")

@@ -244,10 +244,11 @@ def test_make_extract_fills_the_store_that_the_notebooks_read(folder, tmp_path, 
     extract(seconds, extractors("descriptors", "gla"), store=Store(), jobs=1, progress=False)
 
 
-def test_make_extract_honours_seconds_where_nothing_is_annotated(tmp_path, monkeypatch):
+@pytest.mark.parametrize("value", ["emotion", "valence"])
+def test_make_extract_honours_seconds_where_nothing_is_annotated(tmp_path, monkeypatch, value):
     monkeypatch.setattr(paths, "CACHE", tmp_path)
     clips = pd.DataFrame({"clip": ["a", "b"], "path": ["a.mp4", "b.mp4"], "group": ["a", "b"], "split": "",
-                          "seconds": [4.5, 5.0], "emotion": ["joy", "fear"]})
+                          "seconds": [4.5, 5.0], value: ["joy", "fear"]})
     heiv = corpora.Corpus("heiv", clips, pd.DataFrame(columns=["clip", "time", "valence", "arousal"]), ("joy", "fear"),
                           (0.0, 1.0), None, "", "", True)
     monkeypatch.setattr(corpora, "load_heiv", lambda root: heiv)
