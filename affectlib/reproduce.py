@@ -117,6 +117,7 @@ def profile_parameters(notebook, slug, profile, corpus):
 
 # ---------------------------------------------------------------- content key
 
+@functools.cache  # a module is reached by many notebooks, and each is planned twice
 def _syntax(source):
     """Syntax tree of some code as text, docstrings and places left out."""
     tree = ast.parse(source)
@@ -128,13 +129,13 @@ def _syntax(source):
     return ast.dump(tree)
 
 
+@functools.cache
 def _imports(source):
     """What some code imports of affectlib, anywhere in it: (module, name), name None for a whole module."""
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            yield from ((alias.name, None) for alias in node.names if alias.name.startswith("affectlib"))
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("affectlib"):
-            yield from ((node.module, alias.name) for alias in node.names)
+    nodes = [*ast.walk(ast.parse(source))]
+    found = [(alias.name, None) for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    found += [(node.module or "", one.name) for node in nodes if isinstance(node, ast.ImportFrom) for one in node.names]
+    return [pair for pair in found if pair[0].startswith("affectlib")]
 
 
 def _file(module):
@@ -195,8 +196,7 @@ def content_key(notebook, slug, parameters):
     """Hash of everything the outputs of a notebook depend on."""
     sources = code_cells(notebook)
     code = "\n".join(sources)
-    files = list((paths.ROOT / "affectlib" / "published" / slug).glob("*.csv"))
-    files += [paths.ROOT / "requirements.lock"]
+    files = [*(paths.ROOT / "affectlib" / "published" / slug).glob("*.csv"), paths.ROOT / "requirements.lock"]
     folders = [paths.GOLDEN / slug] if "GOLDEN" in code else []
     if parameters.get("corpus") == "real":
         folders += [paths.DATA / name for name in sorted(set(re.findall(r"\bload_(\w+)\(", code)))]
