@@ -6,6 +6,7 @@ error of that one, told by its name; the others are done and kept.
 """
 
 from contextlib import closing, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from affectlib.corpora.base import ANNOTATION_COLUMNS, Corpus, CorpusFormatError
 from affectlib.features.audio import emobase, sound
 from affectlib.features.faces import face, people
 from affectlib.features.motion import motion
-from affectlib.features.store import FeatureTable, load, put
+from affectlib.features.store import FeatureTable, put
 from affectlib.features.visual import scene
 from affectlib.features.work import ExtractionError, Part, work
 
@@ -140,13 +141,12 @@ def extract(corpus, extractors, *, store=None, client=None, progress=True, missi
         places = {}
         with suppress(FileNotFoundError):  # the film itself is not there: said by whoever opens it
             places = {e.name: store.place(path, e, starts, seconds) for e in extractors} if store else {}
-        for e in extractors:
-            stored = load(places[e.name]) if places else np.full((len(rows), e.size), np.inf, np.float32)
-            arrays[path, e.name] = stored
-        needed = tuple(e for e in extractors if np.isinf(arrays[path, e.name]).any())
-        undone = np.any([np.isinf(arrays[path, e.name]).any(1) for e in needed], axis=0)
-        if needed:
-            todo.append(Part(path, needed, starts, seconds, tuple(np.flatnonzero(undone).tolist()), places))
+        whole = Part(path, extractors, starts, seconds, tuple(range(len(rows))), places)
+        arrays |= {(path, e.name): whole.stored(e) for e in extractors}
+        undone = {e.name: np.isinf(arrays[path, e.name]).any(1) for e in extractors}
+        if needed := tuple(e for e in extractors if undone[e.name].any()):
+            left = np.flatnonzero(np.any([undone[e.name] for e in needed], axis=0))
+            todo.append(replace(whole, extractors=needed, rows=tuple(left.tolist())))
     served = len(corpus) - sum(map(len, todo))
     with (tqdm(total=len(corpus), initial=served, unit="clip", disable=not progress,
                desc=f"features of {corpus.name}") as bar,

@@ -163,9 +163,8 @@ class Store:
 
     def content(self, path):
         """SHA-256 of a film; kept by path, size and date of change, so that a film is read for it once."""
-        path, status = Path(path).resolve(), Path(path).stat()
-        known = self.root / "films" / hashlib.sha256(
-            f"{path}\n{status.st_size}\n{status.st_mtime_ns}".encode()).hexdigest()[:32]
+        path, (size, changed) = Path(path).resolve(), stamp(path)
+        known = self.root / "films" / hashlib.sha256(f"{path}\n{size}\n{changed}".encode()).hexdigest()[:32]
         if known.is_file() and len(digest := known.read_text()) == 64:
             return digest
         with open(path, "rb") as film:

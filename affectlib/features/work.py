@@ -54,6 +54,12 @@ class Part:
     def __len__(self):
         return len(self.rows)
 
+    def stored(self, extractor):
+        """What is kept of all its clips, ``(clips, size)``, rows of inf where nothing is."""
+        if self.places:
+            return load(self.places[extractor.name])
+        return np.full((len(self.starts), extractor.size), np.inf, np.float32)
+
 
 def work(parts, client, jobs, report):
     """Describes films.
@@ -214,9 +220,7 @@ def describe(parts, report=lambda clips: None):
     """
     parts = {part.path: part for part in parts}
     needed = {path: {e.name: e for e in part.extractors} for path, part in parts.items()}
-    arrays = {path: {name: load(part.places[name]) if part.places else np.full((len(part.starts), e.size), np.inf,
-                                                                               np.float32)
-                     for name, e in needed[path].items()} for path, part in parts.items()}
+    arrays = {path: {name: part.stored(e) for name, e in needed[path].items()} for path, part in parts.items()}
     undone = {path: [row for row in part.rows if any(np.isinf(array[row]).any() for array in arrays[path].values())]
               for path, part in parts.items()}  # what a killed run, or process, kept is not done again
     report(sum(map(len, parts.values())) - sum(map(len, undone.values())))
