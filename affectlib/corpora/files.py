@@ -1,5 +1,8 @@
 """Reading what a corpus holds on disk: every fault names its file and row, none is repaired."""
 
+import filecmp
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 
@@ -34,6 +37,60 @@ class Faults:
         """Raises the first fault where dropping left no clip at all."""
         if not len(kept) and self.found:
             raise next(iter(self.found.values()))
+
+
+def files_below(root: Path) -> list[Path]:
+    """Lists every file below a folder, in sorted order.
+
+    Folders that are symbolic links are entered, each real folder once per branch, so that a link to a
+    folder above does not go round for ever. Hidden files and folders, and the shadows that macOS adds
+    to a zip (``__MACOSX``), are left out.
+
+    Args:
+        root: the folder; one that does not exist holds no files
+    """
+    found = []
+
+    def walk(folder, above):
+        real = folder.resolve()
+        if real in above:
+            return
+        for entry in sorted(folder.iterdir()):
+            if entry.name.startswith(".") or entry.name == "__MACOSX":
+                continue
+            if entry.is_dir():
+                walk(entry, above | {real})
+            elif entry.is_file():
+                found.append(entry)
+
+    if root.is_dir():
+        walk(root, frozenset())
+    return found
+
+
+def find_file(files: list[Path], name: str, *, root: Path) -> Path | None:
+    """Finds the one file of a name among those below a corpus' folder.
+
+    Archives may be unpacked in place, or merged: the same file may then lie there twice. Copies of equal
+    content count as one.
+
+    Args:
+        files: what :func:`files_below` listed
+        name: of the file, without folder; upper and lower case count
+        root: of the corpus, named in the error
+
+    Returns:
+        the first path in sorted order, None where there is no such file
+
+    Raises:
+        CorpusFormatError: if two files of the name differ
+    """
+    candidates = [path for path in files if path.name == name]
+    for other in candidates[1:]:
+        if not filecmp.cmp(candidates[0], other, shallow=False):
+            first, second = (path.relative_to(root) for path in (candidates[0], other))
+            raise CorpusFormatError(root, f"expected one {name}, found two that differ: {first} and {second}")
+    return candidates[0] if candidates else None
 
 
 def visible(root, pattern):
