@@ -5,7 +5,8 @@ PROFILE ?= demo
 CORPUS  ?= simulated
 JOBS    ?= 2
 BIN     := .venv/bin
-TEST_FIGURES := $(CURDIR)/build/test-figures
+# Relative, so that no folder outside the checkout is ever named to rm, whatever the checkout's path holds.
+TEST_FIGURES := build/test-figures
 CHECKS  := $(patsubst notebooks/%.ipynb,check-%,$(wildcard notebooks/*.ipynb))
 
 .DEFAULT_GOAL := help
@@ -34,9 +35,9 @@ reproduce: env  ## run every notebook headless, write figures/, print one table
 
 test: env  ## lint, unit tests, doctests, and the committed notebooks against their outputs (nbval), JOBS at once
 	$(BIN)/ruff check .
-	rm -rf $(TEST_FIGURES)
+	rm -rf "$(TEST_FIGURES)"
 	@$(MAKE) --no-print-directory --jobs $(JOBS) checks
-	AFFECTLIB_TEST_FIGURES=$(TEST_FIGURES) $(BIN)/python -m pytest tests/notebooks/test_results.py
+	AFFECTLIB_TEST_FIGURES="$$PWD/$(TEST_FIGURES)" $(BIN)/python -m pytest tests/notebooks/test_results.py
 
 checks: unit $(CHECKS)
 
@@ -44,7 +45,7 @@ unit:
 	$(BIN)/python -m pytest --doctest-modules affectlib tests --ignore tests/notebooks/test_results.py
 
 $(CHECKS): check-%: notebooks/%.ipynb
-	AFFECTLIB_FIGURES=$(TEST_FIGURES) $(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout 900 $<
+	AFFECTLIB_FIGURES="$$PWD/$(TEST_FIGURES)" $(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout 900 $<
 
 check-06_comparison: $(filter-out check-06_comparison,$(CHECKS))  # reads the results of the others
 
