@@ -113,6 +113,9 @@ def samples(table, clips, *, target, names):
         target: column to predict, for example ``"valence"``
         names: extractors, in the order of the model's tokens
 
+    Returns:
+        Samples in torch's default precision, which models are built in too
+
     Raises:
         ValueError: if a clip has no features
     """
@@ -121,8 +124,9 @@ def samples(table, clips, *, target, names):
     if absent:
         raise ValueError(f"{len(absent)} clips have no features, the first is {absent[0]}")
     rows = [place[clip] for clip in clips["clip"]]
-    inputs = tuple(torch.from_numpy(np.asarray(table[name][rows], np.float32)) for name in names)
-    values = torch.tensor(clips[target].to_numpy(np.float32))
+    precision = torch.get_default_dtype()
+    inputs = tuple(torch.tensor(table[name][rows], dtype=precision) for name in names)
+    values = torch.tensor(clips[target].to_numpy(), dtype=precision)
     return Samples(inputs, values, tuple(clips["clip"]), tuple(clips["group"]))
 
 

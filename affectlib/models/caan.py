@@ -348,7 +348,7 @@ def videos(frames, seen):
         if len(frames.target[own].unique()) > 1:
             raise ValueError(f"the frames of {names[own[0]]} have different classes")
     pad = functools.partial(nn.utils.rnn.pad_sequence, batch_first=True)
-    sight = torch.from_numpy(seen).float()
+    sight = torch.tensor(seen, dtype=torch.get_default_dtype())
     mask = torch.stack([torch.ones(len(seen)), sight], 1)  # (rows, 2)
     faces, *others = frames.inputs
     faces = faces * sight.view(-1, *[1] * (faces.dim() - 1))
@@ -368,8 +368,11 @@ class FrameClassifier(_Video):
 
     def __init__(self, network, *, size=4096, n_classes=7, mean=(127.5,) * 3, deviation=(127.5,) * 3):
         super().__init__()
-        self.network, self.head = network, nn.Linear(size, n_classes)
-        self.register_buffer("scale", torch.tensor([mean, deviation]))
+        # Released weights are in single precision, whatever the other models are trained in.
+        precision = next(network.parameters()).dtype
+        self.network = network
+        self.head = nn.Linear(size, n_classes, dtype=precision)
+        self.register_buffer("scale", torch.tensor([mean, deviation], dtype=precision))
 
     def embed(self, x):
         parts = x[0].split(len(x[0]) if self.training else 32)  # a whole validation set would not fit into memory

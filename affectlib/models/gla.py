@@ -293,7 +293,7 @@ def stretches(data, *, length=60, run=64):
     rows = np.array(ends)[:, None] + np.arange(1 - length - run, 0)  # (stretches, length - 1 + run)
     windows = torch.from_numpy(np.where(rows < np.array(starts)[:, None], len(films), rows))
     inputs = [torch.cat([x, x.new_zeros(1, x.shape[1])]) for x in data.inputs]
-    present = (torch.arange(len(films) + 1) < len(films)).float()[:, None]
+    present = (torch.arange(len(films) + 1) < len(films)).to(data.inputs[0].dtype)[:, None]
     target = data.target[windows[:, -run:]].unsqueeze(-1)  # (stretches, run, labels, 1)
     return replace(data, inputs=(*inputs, present), windows=windows, target=target,
                    ids=tuple(data.ids[end - 1] for end in ends), groups=tuple(data.groups[end - 1] for end in ends))

@@ -93,7 +93,8 @@ class MoodCNN(nn.Module):
 
     def embed(self, x):
         """Penultimate layer, ``(batch, 512)``."""
-        x = x.movedim(-1, 1).float() / 128 - 1  # (batch, 3, k, 32, 32)
+        precision = self.head[1].weight.dtype
+        x = x.movedim(-1, 1).to(precision) / 128 - 1  # (batch, 3, k, 32, 32)
         return self.dense(self.convolutions(x))  # (batch, 512)
 
     def forward(self, x):

@@ -207,7 +207,7 @@ class _Branches:
         stack = self.convolutions
         modules = len(stack.modules)
         x, weight = _unfold(windows.take(rows), stack["0.weight"] / 128, fill=128)  # (batch, t, 11, 11, 81)
-        x = F.pad(x, (0, 1), value=129).to(torch.float32).sub_(128)  # a column of ones, for the bias
+        x = F.pad(x, (0, 1), value=129).to(weight.dtype).sub_(128)  # a column of ones, for the bias
         weight = torch.cat([weight, stack["0.bias"].unsqueeze(1)], 1).transpose(0, 1).flatten(1)  # (82, modules * 16)
         x = _First.apply(x, weight)  # (batch, t, 6, 6, modules * 16)
         x = x.unflatten(-1, (modules, -1)).movedim(-2, 0)  # (modules, batch, t, 6, 6, 16)

@@ -242,7 +242,7 @@ def clips_of(data, length=10):
     ends = np.r_[np.flatnonzero(change)[1:], len(data)][np.cumsum(change)[firsts] - 1]  # of each clip's film
     windows = torch.from_numpy(np.minimum(firsts[:, None] + np.arange(length), ends[:, None] - 1))
     own = torch.from_numpy(owner)
-    total = torch.zeros(len(firsts)).index_add_(0, own, data.target.float())
+    total = torch.zeros(len(firsts), dtype=torch.float64).index_add_(0, own, data.target.double())
     target = (total / torch.bincount(own)).to(data.target.dtype)
     return replace(data, target=target, ids=tuple(data.ids[i] for i in firsts),
                    groups=tuple(data.groups[i] for i in firsts), windows=windows), owner

@@ -48,8 +48,12 @@ def wavetables(odd):
     """
     partials = np.arange(1, PARTIALS + 1)
     weights = partials ** -np.linspace(2.8, 0.6, LEVELS)[:, None] * np.where(partials % 2, 1, odd)
-    tables = weights @ np.sin(2 * np.pi * np.outer(partials, np.arange(PERIOD)) / PERIOD)
-    return (tables / tables.std(1, keepdims=True)).astype(np.float32)
+    waves = np.sin(2 * np.pi * np.outer(partials, np.arange(PERIOD)) / PERIOD)  # (partials, period)
+    tables = np.zeros((LEVELS, PERIOD))
+    # One partial after the other: a matrix product adds in an order that depends on the processor.
+    for weight, wave in zip(weights.T, waves, strict=True):
+        tables += np.outer(weight, wave)
+    return tables / tables.std(1, keepdims=True)
 
 
 def compose(valence, arousal, *, hertz, sampling_rate, rng, instrument=None):
@@ -74,8 +78,8 @@ def compose(valence, arousal, *, hertz, sampling_rate, rng, instrument=None):
     times = np.arange(len(valence)) / hertz
     passed = np.cumsum(instrument.tempo * 1.4 * np.exp(0.7 * np.asarray(arousal))) / hertz
     beats = np.interp(np.arange(int(passed[-1]) + 1), np.r_[0, passed], np.r_[times, len(valence) / hertz])
-    tables, signal = wavetables(instrument.odd), np.zeros(length + 3 * sampling_rate, np.float32)
-    noise, degree = rng.standard_normal(sampling_rate).astype(np.float32), 4
+    tables, signal = wavetables(instrument.odd), np.zeros(length + 3 * sampling_rate)
+    noise, degree = rng.standard_normal(sampling_rate), 4
     for beat, start in enumerate(beats):
         v, a = np.interp(start, times, valence), np.interp(start, times, arousal)
         scale = MAJOR if rng.uniform() < 1 / (1 + np.exp(-5 * v)) else MINOR
@@ -83,12 +87,15 @@ def compose(valence, arousal, *, hertz, sampling_rate, rng, instrument=None):
         melody = 12 + scale[degree % 7] + 12 * (degree // 7) + round(14 * v)
         root = scale[(0, 3, 4, 0)[beat // 4 % 4]] + round(6 * v)
         tones = instrument.key + np.array([root, root + scale[2], root + 7, melody, root + 13])
-        loudness = np.array([0.5, 0.4, 0.35, 0.7, 0.6 * max(0.0, -v)], np.float32)
+        loudness = np.array([0.5, 0.4, 0.35, 0.7, 0.6 * max(0.0, -v)])
         seconds = 1.2 * np.exp(-0.5 * a - 0.4 * v)
-        elapsed = np.arange(int(seconds * sampling_rate), dtype=np.float32) / sampling_rate
-        phase = (440 * 2 ** ((tones - 69) / 12)).astype(np.float32)[:, None] * elapsed
+        elapsed = np.arange(int(seconds * sampling_rate)) / sampling_rate
+        frequencies = 440 * 2 ** ((tones - 69) / 12)  # in Hz
         table = tables[int(np.clip((0.5 + 0.45 * a + instrument.timbre) * LEVELS, 0, LEVELS - 1))]
-        voice = loudness @ table[(phase * PERIOD).astype(np.int32) % PERIOD]
+        voice = np.zeros(len(elapsed))
+        for frequency, level in zip(frequencies, loudness, strict=True):
+            place = (frequency * PERIOD * elapsed).astype(np.int32) % PERIOD
+            voice += level * table[place]
         voice *= np.minimum(elapsed / 0.02, 1) * np.exp(-3.5 * elapsed / seconds)
         hit = noise[: sampling_rate // 8] * np.exp(-elapsed[: sampling_rate // 8] / 0.03)
         voice[: len(hit)] += max(0.0, 0.5 + a) * hit[: len(voice)]
@@ -96,4 +103,6 @@ def compose(valence, arousal, *, hertz, sampling_rate, rng, instrument=None):
         signal[first:first + len(voice)] += voice
     decibels = -21 + 11 * np.asarray(arousal) + instrument.gain
     gain = 10 ** (np.interp(np.arange(length) / sampling_rate, times, decibels) / 20)
-    return np.tanh(signal[:length] * gain).astype(np.float32)
+    loud = np.tanh(signal[:length] * gain)
+    # Steps of 16 bits, as a sound card has: what two processors round differently lies far below one.
+    return (np.round(loud * 2**15) / 2**15).astype(np.float32)
