@@ -10,7 +10,7 @@ TEST_FIGURES := build/test-figures
 CHECKS  := $(patsubst notebooks/%.ipynb,check-%,$(wildcard notebooks/*.ipynb))
 
 .DEFAULT_GOAL := help
-.PHONY: help env reproduce test checks unit $(CHECKS) browser lab notebooks benchmarks weights lock extract sweep clean
+.PHONY: help env reproduce test checks unit $(CHECKS) browser lab notebooks spread benchmarks weights lock extract sweep clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ lab: env  ## JupyterLab at the notebooks
 
 notebooks: env  ## re-run the demo, store the executed notebooks and the README's table (before a commit)
 	@$(BIN)/python -m affectlib.reproduce --paper $(PAPER) --jobs $(JOBS) --store
+
+spread: env  ## run the demo with other seeds, store how far each number moves (after `make notebooks`)
+	@$(BIN)/python -m affectlib.agreement --paper $(PAPER) --jobs $(JOBS)
 
 extract: env  ## CORPUS=cognimuse|film.mp4 EXTRACTORS=descriptors|gla [FEATURES= PRECISION= ROOT= SECONDS= PARTS= DASK_SCHEDULER=]
 	@$(BIN)/python -m affectlib.sweep extract name="$(CORPUS)" extractors="$(EXTRACTORS)" features="$(FEATURES)" \

@@ -13,10 +13,14 @@ it gave on the machine that stored the results, every number must be the same. E
 within the spread.
 """
 
+import argparse
 import hashlib
 import io
 import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -225,3 +229,51 @@ def _digest(arrays: list[np.ndarray]) -> str:
     for array in arrays:
         np.save(buffer, np.ascontiguousarray(array))
     return hashlib.sha256(buffer.getvalue()).hexdigest()[:16]
+
+
+def measure(slugs: list[str], *, jobs: int) -> int:
+    """Runs notebooks with other seeds and stores the spread of their numbers in ``figures/<slug>/``.
+
+    The committed run counts as one of the runs. Films and features are taken from the cache, so that
+    only training is repeated.
+
+    Args:
+        slugs: of the notebooks, or ``["all"]``
+        jobs: notebooks run at once
+
+    Returns:
+        exit status: 0, or 1 where a run failed
+    """
+    figures = paths.ROOT / "figures"
+    places = {first: paths.CACHE / "spread" / str(first) for first in SEEDS_FROM}
+    for first, place in places.items():
+        for slug in slugs:
+            command = [sys.executable, "-m", "affectlib.reproduce", "--paper", slug]
+            command += ["--first-seed", str(first), "--jobs", str(jobs)]
+            environment = os.environ | {"AFFECTLIB_FIGURES": str(place)}
+            if subprocess.run(command, env=environment, check=False).returncode:
+                return 1
+    for file in sorted(figures.glob("*/metrics.json")):
+        slug = file.parent.name
+        others = [place / slug / "metrics.json" for place in places.values()]
+        if (slugs != ["all"] and slug not in slugs) or not all(map(Path.exists, others)):
+            continue
+        runs = [json.loads(each.read_text(encoding="utf-8"))["metrics"] for each in (file, *others)]
+        content = {"first seeds": [0, *SEEDS_FROM], **spread(runs)}
+        text = json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+        (figures / slug / "spread.json").write_text(text, encoding="utf-8")
+        print(f"{slug}: spread of {len(content['numbers'])} numbers over {len(runs)} runs")
+    return 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line of ``python -m affectlib.agreement``; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m affectlib.agreement")
+    parser.add_argument("--paper", default="all", help="slug of one notebook, or all")
+    parser.add_argument("--jobs", type=int, default=2, help="notebooks run at once")
+    options = parser.parse_args(arguments)
+    return measure([options.paper], jobs=options.jobs)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

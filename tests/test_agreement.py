@@ -1,0 +1,120 @@
+"""Two runs agree by their digits on the same arithmetic, and by the spread over seeds elsewhere."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import affectlib
+from affectlib import agreement
+
+STORED = {
+    "model / mse": 0.5,
+    "model": {"pcc": {"mean": 0.8, "low": 0.7, "high": 0.9, "n": 5}},
+    "claims": {"a beats b": "holds", "b beats c": "undecided"},
+}
+SPREAD = {
+    "numbers": {
+        "model / mse": 0.02,
+        "model / pcc / mean": 0.01,
+        "model / pcc / low": 0.02,
+        "model / pcc / high": 0.02,
+        "model / pcc / n": 0.0,
+    },
+    "texts": {},
+}
+
+
+def changed(path, value):
+    """The stored metrics with one number or text replaced."""
+    metrics = json.loads(json.dumps(STORED))
+    *folders, name = path
+    place = metrics
+    for folder in folders:
+        place = place[folder]
+    place[name] = value
+    return metrics
+
+
+def test_a_run_agrees_with_itself_on_any_arithmetic():
+    for same in (True, False):
+        assert agreement.disagreements(STORED, STORED, SPREAD, same=same) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("model / mse",), 0.5001),
+        (("model", "pcc", "n"), 6),
+        (("claims", "b beats c"), "holds"),
+        (("model / mse",), None),
+    ],
+)
+def test_on_the_same_arithmetic_every_digit_counts(path, value):
+    fresh = changed(path, value)
+    found = agreement.disagreements(STORED, fresh, SPREAD, same=True)
+    assert len(found) == 1
+    assert path[-1] in found[0]
+
+
+def test_elsewhere_a_number_may_move_as_far_as_another_seed_moves_it():
+    near = changed(("model / mse",), 0.5 + 2 * 0.02)
+    far = changed(("model / mse",), 0.5 + 25 * 0.02)
+    assert agreement.disagreements(STORED, near, SPREAD, same=False) == []
+    assert len(agreement.disagreements(STORED, far, SPREAD, same=False)) == 1
+
+
+def test_elsewhere_a_number_that_no_seed_moves_may_hardly_move():
+    still = {"numbers": dict.fromkeys(SPREAD["numbers"], 0.0), "texts": {}}
+    fresh = changed(("model / mse",), 0.5 + 4 * agreement.NEARLY)
+    assert len(agreement.disagreements(STORED, fresh, still, same=False)) == 1
+
+
+def test_elsewhere_counts_stay_and_no_verdict_is_turned_round():
+    less = changed(("model", "pcc", "n"), 4)
+    softer = changed(("claims", "a beats b"), "undecided")
+    opposite = changed(("claims", "a beats b"), "does not")
+    assert len(agreement.disagreements(STORED, less, SPREAD, same=False)) == 1
+    assert agreement.disagreements(STORED, softer, SPREAD, same=False) == []
+    assert len(agreement.disagreements(STORED, opposite, SPREAD, same=False)) == 1
+
+
+def test_more_than_chance_beyond_the_band_is_a_disagreement():
+    stored = {f"mse {i}": 0.5 for i in range(100)}
+    spread = {"numbers": dict.fromkeys(stored, 0.01), "texts": {}}
+    for moved, expected in ((2, 0), (3, 3)):
+        fresh = stored | {f"mse {i}": 0.5 + 0.08 for i in range(moved)}
+        assert len(agreement.disagreements(stored, fresh, spread, same=False)) == expected
+
+
+def test_runs_with_other_numbers_do_not_agree():
+    fresh = {name: value for name, value in STORED.items() if name != "claims"}
+    assert "a beats b" in agreement.disagreements(STORED, fresh, SPREAD, same=False)[0]
+
+
+def test_spread_is_the_standard_deviation_over_runs():
+    runs = [{"mse": value, "name": text} for value, text in ((1.0, "a"), (2.0, "a"), (4.0, "b"))]
+    found = agreement.spread(runs)
+    assert found["numbers"]["mse"] == pytest.approx(np.std([1, 2, 4], ddof=1), rel=1e-2)
+    assert found["texts"] == {"name": ["a", "b"]}
+
+
+DIGITS = "import affectlib, json; from affectlib.agreement import arithmetic; print(json.dumps(arithmetic()))"
+
+
+def test_a_simulated_film_is_the_same_bytes_under_another_instruction_set():
+    """The rest of the digests tells the two settings apart: the check can fail."""
+    found = []
+    for settings in ({}, {"ATEN_CPU_CAPABILITY": "default", "OPENBLAS_CORETYPE": "Nehalem",
+                          "NPY_DISABLE_CPU_FEATURES": "X86_V3 X86_V4"}):
+        run = subprocess.run([sys.executable, "-c", DIGITS], env=os.environ | settings,
+                             capture_output=True, text=True, check=True)
+        found.append(json.loads(run.stdout))
+    one, other = found
+    assert one["simulated film"] == other["simulated film"]
+    if "avx2" in affectlib._instruction_sets():
+        assert one["numpy"] != other["numpy"]
+        assert one["torch"] != other["torch"]
