@@ -1,21 +1,36 @@
-"""The features that MediaEval's organisers give with the films: read, one row per second, instead of computed.
+"""The features that the owners of a corpus give with it: read, instead of computed.
+
+:func:`organisers` reads those of MediaEval 2018, one row per second; :func:`load_liris_features`
+those of LIRIS-ACCEDE, one row per excerpt.
 
 References:
     Dellandréa et al. (2018), The MediaEval 2018 emotional impact of movies task: the list of features.
+    Baveye et al. (2015), LIRIS-ACCEDE, IEEE Transactions on Affective Computing: the features of the
+    excerpts.
 """
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from affectlib.corpora.base import CorpusFormatError
+from affectlib.corpora.files import corpus_files, find_file, is_simulated, numbers, read_table, unique
+from affectlib.corpora.liris_accede import ASK
 from affectlib.corpora.mediaeval import KNOWN_FAULTS
 from affectlib.features.store import FeatureTable
 
 VISUAL = {"acc": 256, "cedd": 144, "cl": 33, "eh": 80, "fcth": 192, "gabor": 60, "jcd": 168, "sc": 64, "tamura": 18,
           "lbp": 256, "fc6": 4096}
 SIZES = {"audio": 1582} | VISUAL
+LIRIS_FILES = {
+    "arousal": "ACCEDEfeaturesArousal_TAC2015.txt",
+    "valence": "ACCEDEfeaturesValence_TAC2015.txt",
+    "valence_acii2013": "ACCEDEfeaturesValence_ACII2013.txt",
+}
+LIRIS_SIZES = {"arousal": 23, "valence": 17, "valence_acii2013": 14}
 
 
 def organisers(corpus, root, names=tuple(SIZES), *, missing="error") -> FeatureTable:
@@ -128,3 +143,67 @@ def _read(path, name, *, short=False):
         expected = f"expected {SIZES[name]} finite values, found {np.isfinite(values).sum()} of {len(values)}"
         raise CorpusFormatError(path, expected, row=len(lines))
     return values
+
+
+def load_liris_features(
+    root: str | Path, names: Sequence[str] = ("arousal", "valence")
+) -> FeatureTable:
+    """Reads the features of the 9,800 excerpts that come with LIRIS-ACCEDE.
+
+    They are chosen for one label each: ``arousal`` (23 features) and ``valence`` (17) are those of
+    Baveye et al., 2015; ``valence_acii2013`` (14) those of an earlier paper. The values are as they
+    stand in the files, of very different sizes: standardise them.
+
+    Args:
+        root: folder below which ``LIRIS-ACCEDE-features.zip`` was unpacked
+        names: which to read, among ``arousal``, ``valence`` and ``valence_acii2013``
+
+    Returns:
+        FeatureTable with one row per excerpt, in the order of the files, each column under the name
+        it has there
+
+    Shape:
+        arrays ``(9800, 23)``, ``(9800, 17)`` and ``(9800, 14)``, float32
+
+    Raises:
+        CorpusNotFoundError: if a file is absent
+        CorpusFormatError: if a file lacks a column, holds a cell that is no finite number, names an
+            excerpt twice, or names other excerpts than the first file
+        ValueError: if a name is unknown
+
+    References:
+        Baveye et al., 2015
+    """
+    if unknown := [name for name in names if name not in LIRIS_FILES]:
+        raise ValueError(f"no features {', '.join(unknown)}, there are {', '.join(LIRIS_FILES)}")
+    root = Path(root)
+    wanted = [LIRIS_FILES[name] for name in names]
+    files = corpus_files(root, wanted, name="Features of LIRIS-ACCEDE", ask=ASK)
+    clips = None
+    arrays, columns = {}, {}
+    for name, file in zip(names, wanted, strict=True):
+        path = find_file(files, file, root=root)
+        table = _liris_table(path, LIRIS_SIZES[name])
+        clips = table.index if clips is None else clips
+        if not table.index.equals(clips):
+            raise CorpusFormatError(path, f"expected the excerpts of {wanted[0]}, in the same order")
+        arrays[name] = table.to_numpy(np.float32)
+        columns[name] = tuple(table.columns)
+    return FeatureTable(tuple(clips), arrays, columns, is_simulated(root))
+
+
+def _liris_table(path: Path, size: int) -> pd.DataFrame:
+    """Reads one file of features: a row per excerpt, whose name is the index."""
+
+    def fault(row: int, expected: str) -> None:
+        raise CorpusFormatError(path, expected, row=row)
+
+    table = read_table(path, ("id", "name"), delimiter="\t")
+    table["name"] = table["name"].str.removesuffix(".mp4")
+    unique(table, "name", fault)
+    columns = [column for column in table.columns if column not in ("id", "name")]
+    if len(columns) != size:
+        fault(1, f"expected id, name and {size} features, found {len(columns)} features")
+    largest = float(np.finfo(np.float32).max)
+    values = numbers(table, dict.fromkeys(columns, (-largest, largest)), fault)
+    return values.set_axis(table["name"], axis="index")
