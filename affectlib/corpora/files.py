@@ -297,7 +297,8 @@ def read_table(
         ragged(dict(zip(names, cells, strict=False)), fault)
         del rows[number]
     if not rows:
-        raise CorpusFormatError(path, "expected rows after the header, found none")
+        where = " after the header" if header else ""
+        raise CorpusFormatError(path, f"expected rows{where}, found none")
     return pd.DataFrame(list(rows.values()), columns=names, index=pd.Index(rows, name="row"))
 
 
