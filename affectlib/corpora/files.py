@@ -66,7 +66,7 @@ def folders_below(root: Path, *, closed: Collection[str] = ()) -> list[Path]:
 
     Args:
         root: the folder; of one that does not exist nothing is listed
-        closed: names of folders that are listed but not entered
+        closed: names of folders that are listed but not entered; ``root`` is always entered
 
     Raises:
         CorpusFormatError: if a folder cannot be read
@@ -78,7 +78,7 @@ def folders_below(root: Path, *, closed: Collection[str] = ()) -> list[Path]:
         if real in above:
             return
         found.append(folder)
-        if folder.name in closed:
+        if folder.name in closed and folder != root:
             return
         for entry in _entries(folder):
             if entry.is_dir():
@@ -104,7 +104,7 @@ def files_below(root: Path, *, closed: Collection[str] = ()) -> list[Path]:
     """
     found = []
     for folder in folders_below(root, closed=closed):
-        if folder.name in closed:
+        if folder.name in closed and folder != root:
             continue
         found += [folder / entry.name for entry in _entries(folder) if entry.is_file()]
     return sorted(found)
