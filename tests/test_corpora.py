@@ -77,23 +77,23 @@ class Liris:
         rows = [head, *(f"{i} {name} {i} {i} {2 + i / 10} {3 - i / 10} 0.1 0.1" for i, name in enumerate(names))]
         (root / "annotations/ACCEDEranking.txt").write_text("\n".join(rows).replace(" ", "\t"))
         sets = ["id name set", *(f"{i} {name} {(1, 1, 2, 0)[i]}" for i, name in enumerate(names))]
-        (root / "annotations/ACCEDEsets.txt").write_text("\n".join(sets).replace(" ", "\t"))
-        media = [f"<media><id>{i}</id><name>{name}</name><license>CC</license><movie>Film {i // 2}</movie>"
+        (root / "annotations/ACCEDEsets.txt").write_bytes("\r\n".join(sets).replace(" ", "\t").encode())
+        media = [f"<media><id>{i}</id><name>{name}</name><license>CC</license><movie>Film_{i // 2}.mp4</movie>"
                  f"<start>0</start><end>12</end></media>" for i, name in enumerate(names)]
-        (root / "annotations/ACCEDEdescription.xml").write_text(f"<library>{''.join(media)}</library>")
+        (root / "ACCEDEdescription.xml").write_text(f"<library>{''.join(media)}</library>")
 
 
 class Eimt16(Liris):
     load = staticmethod(load_eimt16)
-    annotation, film = "annotations/MEDIAEVAL16ranking.txt", "data/MEDIAEVAL16_00001.mp4"
-    hurt = "MEDIAEVAL16_00001"
-    clips = (*Liris.clips, "MEDIAEVAL16_00000", "MEDIAEVAL16_00001")
+    annotation, film = "MEDIAEVAL16-Global_prediction.txt", "data/MEDIAEVAL16_00002.mp4"
+    hurt = "MEDIAEVAL16_00002"
+    clips = (*Liris.clips, "MEDIAEVAL16_00000", "MEDIAEVAL16_00001", "MEDIAEVAL16_00002")
 
     @staticmethod
     def write(root, film):
         Liris.write(root, film)
-        rows = ["name valence arousal", *(f"{clip} 3.1 2.{i}" for i, clip in enumerate(Eimt16.clips[4:]))]
-        (root / "annotations/MEDIAEVAL16ranking.txt").write_text("\n".join(rows).replace(" ", "\t"))
+        rows = [f"{clip}.mp4\t3.1\t2.{i}" for i, clip in enumerate(Eimt16.clips[4:])]
+        (root / Eimt16.annotation).write_bytes("\r".join(rows).encode())
         for clip in Eimt16.clips[4:]:
             (root / "data" / f"{clip}.mp4").write_bytes(film)
 
@@ -296,34 +296,36 @@ def eimt16(film, tmp_path):
 
 def test_excerpts_are_grouped_by_source_film(eimt16):
     discrete = load_liris_discrete(eimt16).clips
-    assert list(discrete["group"]) == ["Film 0", "Film 0", "Film 1", "Film 1"]
+    assert list(discrete["group"]) == ["Film_0", "Film_0", "Film_1", "Film_1"]
     assert list(discrete["split"]) == ["learning", "learning", "validation", "test"]
     assert list(discrete["valence"]) == [2.0, 2.1, 2.2, 2.3]
     task = load_eimt16(eimt16)
-    assert list(task.clips["split"]) == ["train"] * 4 + ["test"] * 2
-    assert task.clips["group"].nunique() == 4
-    assert list(task.clips["arousal"][4:]) == [2.0, 2.1]
+    assert list(task.clips["split"]) == ["train"] * 4 + ["test"] * 3
+    assert task.clips["group"].nunique() == 5
+    assert list(task.clips["arousal"][4:]) == [2.0, 2.1, 2.2]
     assert task.annotations.empty and task.hertz is None
 
 
+@pytest.mark.parametrize("header", ["", "name valence arousal\n"])
 @pytest.mark.parametrize("delimiter", ["\t", ";", ",", "  "])
-def test_eimt16_finds_out_the_delimiter_of_a_given_test_file(eimt16, delimiter):
+def test_eimt16_reads_a_given_test_file_with_or_without_header(eimt16, delimiter, header):
     old = eimt16 / Eimt16.annotation
     moved = eimt16 / "elsewhere.csv"
-    moved.write_text(old.read_text().replace("\t", delimiter))
+    moved.write_text(header.replace(" ", delimiter) + old.read_text().replace("\t", delimiter))
     old.unlink()
-    with pytest.raises(CorpusNotFoundError, match="MEDIAEVAL16ranking"):
+    with pytest.raises(CorpusNotFoundError, match="MEDIAEVAL16-Global_prediction"):
         load_eimt16(eimt16)
-    assert len(load_eimt16(eimt16, test_annotations=moved)) == 6
+    assert len(load_eimt16(eimt16, test_annotations=moved)) == 7
 
 
 @pytest.mark.parametrize(("file", "row", "change", "expected"), [
-    ("ACCEDEsets.txt", 3, lambda text: text.replace("ACCEDE00001.mp4\t1", "ACCEDE00001.mp4\t5"), "set 0, 1 or 2"),
-    ("ACCEDEsets.txt", None, lambda text: text.replace("1\tACCEDE00001.mp4\t1\n", ""), "a row for ACCEDE00001"),
+    ("annotations/ACCEDEsets.txt", 3, lambda text: text.replace("00001.mp4\t1", "00001.mp4\t5"), "set 0, 1 or 2"),
+    ("annotations/ACCEDEsets.txt", None, lambda text: text.replace("1\tACCEDE00001.mp4\t1\n", ""),
+     "a row for ACCEDE00001"),
     ("ACCEDEdescription.xml", None, lambda text: text.replace("ACCEDE00001", "ACCEDE09999"), "movie of ACCEDE00001"),
 ])
 def test_an_excerpt_needs_its_set_and_its_film(eimt16, file, row, change, expected):
-    path = eimt16 / "annotations" / file
+    path = eimt16 / file
     path.write_text(change(path.read_text()))
     with pytest.raises(CorpusFormatError, match=expected) as caught:
         load_liris_discrete(eimt16)
@@ -332,12 +334,12 @@ def test_an_excerpt_needs_its_set_and_its_film(eimt16, file, row, change, expect
     assert "ACCEDE00001" not in set(skipped.clips["clip"]) and len(skipped.skipped) == 1
 
 
-@pytest.mark.parametrize("file", ["ACCEDEsets.txt", "ACCEDEdescription.xml"])
+@pytest.mark.parametrize("file", ["annotations/ACCEDEsets.txt", "ACCEDEdescription.xml"])
 @pytest.mark.parametrize("damage", ["unlink", "touch"])
 def test_sets_and_description_must_be_there(eimt16, file, damage):
-    path = eimt16 / "annotations" / file
+    path = eimt16 / file
     path.unlink()
     if damage == "touch":
         path.touch()
-    with pytest.raises(CorpusFormatError, match=file):
+    with pytest.raises(CorpusFormatError, match=path.name):
         load_liris_discrete(eimt16)

@@ -259,6 +259,53 @@ def test_wrong_questions_are_named(films):
         organisers(clips, root / "elsewhere", ("cl",))
 
 
+@pytest.mark.parametrize("end", ["\r", "\r\n"])
+def test_every_end_of_line_is_read(films, copy, end):
+    clips = segments(films[1], seconds=1.0)
+    expected = organisers(clips, copy, ("audio", "cl"))
+    for pattern in ("*Audio*/**/*.csv", "*Visual*/**/*_cl.txt", "*/annotations/*.txt"):
+        for path in copy.glob(pattern):
+            path.write_bytes("\ufeff".encode() + path.read_bytes().replace(b"\n", end.encode()))
+    assert load_mediaeval18(copy).annotations.equals(films[1].annotations)
+    table = organisers(clips, copy, ("audio", "cl"))
+    assert all(np.array_equal(table[name], expected[name]) for name in ("audio", "cl"))
+
+
+@pytest.mark.parametrize(("name", "file", "first"), [
+    ("audio", SOUNDS + "/MEDIAEVAL18_00_00000.csv", "MEDIAEVAL18_00_00001.csv"),
+    ("cl", LOOKS + "/cl/MEDIAEVAL18_00-00000_cl.txt", "MEDIAEVAL18_00-00001_cl.txt")])
+def test_a_series_that_begins_at_0_is_refused_never_shifted(films, copy, name, file, first):
+    shutil.copy((copy / file).with_name(first), copy / file)
+    message = rf"{(copy / file).name}: expected files that count from 1 \({first}\), found one numbered 0"
+    with pytest.raises(CorpusFormatError, match=message):
+        organisers(segments(films[1], seconds=1.0), copy, (name,))
+
+
+def test_folders_that_are_links_are_read(films, tmp_path):
+    for folder in films[0].iterdir():
+        if folder.is_dir():
+            (tmp_path / "archives").mkdir(exist_ok=True)
+            (tmp_path / "archives" / folder.name).symlink_to(folder, target_is_directory=True)
+    corpus = load_mediaeval18(tmp_path)
+    assert corpus.annotations.equals(films[1].annotations)
+    assert corpus.clips["split"].tolist() == ["train", "train", "test"]
+    table = organisers(segments(corpus, seconds=1.0), tmp_path, ("cl",))
+    assert np.array_equal(table["cl"], organisers(segments(films[1], seconds=1.0), films[0], ("cl",))["cl"])
+
+
+def test_merged_archives_keep_the_official_sets(films, tmp_path):
+    for path in films[0].rglob("*"):
+        if path.suffix == ".mp4" or path.name.endswith("Arousal.txt"):
+            shutil.copy(path, tmp_path)
+    assert load_mediaeval18(tmp_path).clips["split"].tolist() == ["train", "train", "test"]
+
+
+def test_a_film_with_two_folders_of_features_is_refused(films, copy):
+    shutil.copytree(copy / LOOKS, copy / "second" / "visual_features" / "MEDIAEVAL18_00")
+    with pytest.raises(CorpusFormatError, match="expected one such folder, there is"):
+        organisers(segments(films[1], seconds=1.0), copy, ("cl",))
+
+
 # excerpts with classes
 
 def test_classes_and_official_sets(excerpts):
@@ -272,8 +319,6 @@ def test_classes_and_official_sets(excerpts):
     ("ACCEDEaffect.txt", 3, "1\tACCEDE00001.mp4\t2\t0", "ACCEDEaffect.txt, row 3: expected valenceClass -1, 0 or 1"),
     ("ACCEDEaffect.txt", 3, "1\tACCEDE00001.mp4\t0.5\t0", "found '0.5'"),
     ("ACCEDEaffect.txt", 3, "1\tACCEDE00000.mp4\t0\t0", "row 3: expected each name once"),
-    ("MEDIAEVALsets.txt", 3, "1\tACCEDE00001.mp4\t7", "row 3: expected set 1 or 0, found '7'"),
-    ("MEDIAEVALsets.txt", 3, "1\tOTHER.mp4\t1", "expected a row for ACCEDE00001, found none"),
 ])
 def test_damaged_classes_are_named(excerpts, tmp_path, name, line, text, message):
     root = shutil.copytree(excerpts[0], tmp_path / "copy")
@@ -285,11 +330,12 @@ def test_damaged_classes_are_named(excerpts, tmp_path, name, line, text, message
     assert len(load_mediaeval15(root, on_error="skip")) < 12
 
 
-def test_excerpts_of_no_known_film_are_groups_of_their_own(excerpts, tmp_path):
-    root = shutil.copytree(excerpts[0], tmp_path / "copy")
-    for path in root.glob("annotations/*description.xml"):
-        path.unlink()
-    assert load_mediaeval15(root).clips["group"].nunique() == 12
+def test_the_simulator_writes_the_official_layout(excerpts):
+    root = excerpts[0]
+    assert (root / "MEDIAEVAL-mapping/shots-devset-nl.txt").read_text().startswith("SHOT_000000\tACCEDE00000.mp4\n")
+    sets = (root / "annotations/MEDIAEVALsets.txt").read_text().splitlines()
+    assert sets[0] == "id\tname\tset" and len(sets) == 5 and all(row.endswith("\t0") for row in sets[1:])
+    assert (root / "ACCEDEdescription.xml").is_file() and (root / "MEDIAEVALdescription.xml").is_file()
 
 
 # the simulator

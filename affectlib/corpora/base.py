@@ -53,6 +53,7 @@ class Corpus:
         citation: the paper to cite
         simulated: True where the files were written by ``affectlib.simulate``
         skipped: what ``on_error="skip"`` dropped, one message per clip or zip part
+        notes: what else a reader of a result must know, one sentence each; shown with the corpus
     """
 
     name: str
@@ -65,6 +66,7 @@ class Corpus:
     citation: str
     simulated: bool
     skipped: tuple = ()
+    notes: tuple = ()
 
     def __post_init__(self):
         missing = [c for c in CLIP_COLUMNS if c not in self.clips.columns]
@@ -80,7 +82,9 @@ class Corpus:
 
     def __repr__(self):
         kind = "simulated" if self.simulated else "real"
-        return f"Corpus({self.name}, {kind}, {len(self.clips)} clips, {len(self.annotations)} annotations)"
+        counts = f"{len(self.clips)} clips, {len(self.annotations)} annotations"
+        notes = "".join(f"; {note}" for note in self.notes)
+        return f"Corpus({self.name}, {kind}, {counts}{notes})"
 
     def select(self, rows):
         """The same corpus with some clips only.

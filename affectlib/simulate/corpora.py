@@ -29,6 +29,12 @@ FRAME_RATE, SAMPLING_RATE, ANNOTATION_HERTZ = 12.5, 16000, 25
 SNR = {"sound": 1.5, "scene": 1.0, "motion": 1.0, "face": 1.0}
 LEAD_IN = (2.0, 0.0, -0.94)  # the annotation tool's start: for how many seconds, valence, arousal
 EXCERPTS_PER_FILM, TEST_SHARE = 4, 0.25
+LIRIS_TABLES = (
+    "annotations/ACCEDEranking.txt",
+    "annotations/ACCEDEsets.txt",
+    "ACCEDEdescription.xml",
+    "MEDIAEVAL16-Global_prediction.txt",
+)
 AROUSAL_LEVEL = {"train": -0.27, "test": 0.2}  # values of 2.46 and 3.40 on the scale of 1 to 5
 
 
@@ -95,8 +101,7 @@ def make_eimt16(root, *, n_clips=80, seconds=(8.0, 12.0), seed=0, snr=None, jobs
         levels = np.clip(spread.T + (0, AROUSAL_LEVEL[split]), -0.9, 0.9).tolist()
         tasks += [(root, f"{name}{i:05d}", seed, len(tasks) + i, length, snr, tuple(level))
                   for i, (length, level) in enumerate(zip(rng.uniform(*lengths, count), levels, strict=True))]
-    files = [f"data/{task[1]}.mp4" for task in tasks] + [f"annotations/{name}" for name in (
-        "ACCEDEranking.txt", "ACCEDEsets.txt", "ACCEDEdescription.xml", "MEDIAEVAL16ranking.txt")]
+    files = [f"data/{task[1]}.mp4" for task in tasks] + list(LIRIS_TABLES)
     arguments = {"n_clips": n_clips, "seconds": list(seconds), "seed": seed, "snr": snr}
     build_corpus(root, "eimt16", arguments, files, lambda: _liris_annotations(tasks), write_excerpt, tasks, jobs)
     return load_eimt16(root)
@@ -224,28 +229,59 @@ def write_excerpt(root, clip, seed, index, seconds, snr, level, frame_rate=FRAME
 
 
 def _liris_annotations(tasks):
-    """The four annotation files of the excerpts: path to text."""
-    means = {clip: 3 + 2 * np.mean(excerpt_course(seed, index, seconds, level)[1:], axis=1)
-             for _, clip, seed, index, seconds, _, level in tasks}
+    """The four annotation files of the excerpts: path to text, lines ended as in the real files."""
+    values = {}
+    for _, clip, seed, index, seconds, _, level in tasks:
+        _, valence, arousal = excerpt_course(seed, index, seconds, level)
+        values[clip] = 3 + 2 * np.mean([valence, arousal], axis=1)
     train = [task for task in tasks if task[1].startswith("ACCEDE")]
-    values = np.array([means[task[1]] for task in train])
-    ranks = values.argsort(0).argsort(0)
-    ranking = ["id\tname\tvalenceRank\tarousalRank\tvalenceValue\tarousalValue\tvalenceVariance\tarousalVariance"]
-    sets, media, clock = ["id\tname\tset"], [], 0
-    for i, task in enumerate(train):
-        film, name = i // EXCERPTS_PER_FILM, f"{task[1]}.mp4"
-        ranking.append("\t".join([str(i), name, *map(str, ranks[i]), *(f"{x:.6f}" for x in values[i]), "0.1", "0.1"]))
-        sets.append(f"{i}\t{name}\t{(1, 2, 0, 0)[film % 4]}")
-        clock = 0 if i % EXCERPTS_PER_FILM == 0 else clock
-        stop = clock + round(task[4] * FRAME_RATE)
-        media.append(f"<media><id>{i}</id><name>{name}</name><license>simulated</license><movie>Film {film:03d}</movie>"
-                     f"<start>{clock}</start><end>{stop}</end></media>")
-        clock = stop
-    test = [f"{task[1]}\t{means[task[1]][0]:.6f}\t{means[task[1]][1]:.6f}" for task in tasks[len(train):]]
-    texts = {"ACCEDEranking.txt": ranking, "ACCEDEsets.txt": sets,
-             "ACCEDEdescription.xml": ['<?xml version="1.0" encoding="UTF-8"?>', "<library>", *media, "</library>"],
-             "MEDIAEVAL16ranking.txt": ["name\tvalence\tarousal", *test]}
-    return {f"annotations/{name}": "\n".join(lines) + "\n" for name, lines in texts.items()}
+    test = [task for task in tasks if not task[1].startswith("ACCEDE")]
+    labels = [f"{clip}.mp4\t{values[clip][0]:.6f}\t{values[clip][1]:.6f}" for _, clip, *_ in test]
+    texts = (
+        "\n".join(_liris_ranking(train, values)) + "\n",
+        "\r\n".join(_liris_sets(train)) + "\r\n",
+        "\n".join(_liris_description(train)) + "\n",
+        "\r".join(labels),
+    )
+    return dict(zip(LIRIS_TABLES, texts, strict=True))
+
+
+def _liris_ranking(tasks, values):
+    """Rows of ``ACCEDEranking.txt``."""
+    names = ("id", "name", "valenceRank", "arousalRank", "valenceValue", "arousalValue")
+    rows = ["\t".join([*names, "valenceVariance", "arousalVariance"])]
+    ranks = np.array([values[clip] for _, clip, *_ in tasks]).argsort(0).argsort(0)
+    for i, (_, clip, *_) in enumerate(tasks):
+        valence, arousal = values[clip]
+        cells = [i, f"{clip}.mp4", *ranks[i], f"{valence:.6f}", f"{arousal:.6f}", 0.1, 0.1]
+        rows.append("\t".join(str(cell) for cell in cells))
+    return rows
+
+
+def _liris_sets(tasks):
+    """Rows of ``ACCEDEsets.txt``: whole films, one of four to learn, one to validate, two to test."""
+    rows = ["id\tname\tset"]
+    for i, (_, clip, *_) in enumerate(tasks):
+        film = i // EXCERPTS_PER_FILM
+        rows.append(f"{i}\t{clip}.mp4\t{(1, 2, 0, 0)[film % 4]}")
+    return rows
+
+
+def _liris_description(tasks):
+    """Lines of ``ACCEDEdescription.xml``: of which film an excerpt is, and between which frames."""
+    lines = ['<?xml version="1.0" encoding="UTF-8"?>', "<library>"]
+    start = 0
+    for i, (_, clip, _, _, seconds, *_) in enumerate(tasks):
+        if i % EXCERPTS_PER_FILM == 0:
+            start = 0
+        end = start + round(seconds * FRAME_RATE)
+        movie = f"Film {i // EXCERPTS_PER_FILM:03d}.mp4"
+        lines.append(
+            f"<media><id>{i}</id><name>{clip}.mp4</name><license>simulated</license>"
+            f"<movie>{movie}</movie><start>{start}</start><end>{end}</end></media>"
+        )
+        start = end
+    return [*lines, "</library>"]
 
 
 def render(valence, arousal, snr, rng, look_rng, frame_rate=FRAME_RATE):

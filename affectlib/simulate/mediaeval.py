@@ -31,6 +31,15 @@ FRAME_RATE = 6.25  # features are looked at once a second
 SNR = {"sound": 4.0, "scene": 1.0, "motion": 2.0, "face": 0.7}
 VISUAL = ("acc", "cedd", "cl", "eh", "fcth", "gabor", "jcd", "sc", "tamura", "lbp", "fc6")
 FEATURES = ("audio", *VISUAL)
+CLASS_TABLES = (
+    "annotations/ACCEDEaffect.txt",
+    "annotations/MEDIAEVALaffect.txt",
+    "annotations/MEDIAEVALsets.txt",
+    "ACCEDEdescription.xml",
+    "MEDIAEVALdescription.xml",
+    "MEDIAEVAL-mapping/shots-devset-nl.txt",
+    "MEDIAEVAL-mapping/shots-testset-nl.txt",
+)
 _WIDTH, _HEIGHT = 160, 90  # of the pictures that are described
 
 
@@ -95,9 +104,7 @@ def make_mediaeval15(root, *, n_clips=36, seconds=(8.0, 12.0), seed=0, snr=None,
     names = [f"ACCEDE{i:05d}" for i in range(n_clips - test)] + [f"MEDIAEVAL{i:05d}" for i in range(test)]
     tasks = [(root, name, seed, i, length, snr, tuple(level), FRAME_RATE)
              for i, (name, length, level) in enumerate(zip(names, rng.uniform(*lengths, n_clips), levels, strict=True))]
-    tables = ("ACCEDEaffect.txt", "MEDIAEVALaffect.txt", "MEDIAEVALsets.txt", "ACCEDEdescription.xml",
-              "MEDIAEVALdescription.xml")
-    files = [f"data/{name}.mp4" for name in names] + [f"annotations/{name}" for name in tables]
+    files = [f"data/{name}.mp4" for name in names] + list(CLASS_TABLES)
     arguments = {"n_clips": n_clips, "seconds": list(seconds), "seed": seed, "snr": snr}
     build_corpus(root, "mediaeval15", arguments, files, lambda: _class_tables(tasks), write_excerpt, tasks, jobs)
     return load_mediaeval15(root)
@@ -143,23 +150,57 @@ def _watched(pictures, seen, names):
 
 
 def _class_tables(tasks):
-    """Annotation files of the classes: path to text."""
-    means = np.array([np.mean(excerpt_course(seed, i, seconds, level)[1:], axis=1)
-                      for _, _, seed, i, seconds, _, level, _ in tasks])
-    classes = np.sign((means > np.quantile(means, 2 / 3, axis=0)) * 1 - (means < np.quantile(means, 1 / 3, axis=0)) * 1)
-    texts = {"MEDIAEVALsets.txt": ["id\tname\tset"]}
-    for prefix in ("ACCEDE", "MEDIAEVAL"):
-        texts[f"{prefix}affect.txt"] = ["id\tname\tvalenceClass\tarousalClass"]
-        texts[f"{prefix}description.xml"] = ['<?xml version="1.0" encoding="UTF-8"?>', "<library>"]
-    for i, ((_, name, *_), (valence, arousal)) in enumerate(zip(tasks, classes, strict=True)):
-        prefix, number = name[:-5], int(name[-5:])
-        texts[f"{prefix}affect.txt"].append(f"{number}\t{name}.mp4\t{valence}\t{arousal}")
-        texts["MEDIAEVALsets.txt"].append(f"{i}\t{name}.mp4\t{int(prefix == 'ACCEDE')}")
-        texts[f"{prefix}description.xml"].append(f"<media><id>{number}</id><name>{name}.mp4</name>"
-                                                 f"<movie>{prefix} {number // EXCERPTS_PER_FILM:03d}</movie></media>")
-    for prefix in ("ACCEDE", "MEDIAEVAL"):
-        texts[f"{prefix}description.xml"].append("</library>")
-    return {f"annotations/{name}": "\n".join(lines) + "\n" for name, lines in texts.items()}
+    """Annotation files of the classes: path to text. The excerpts of LIRIS-ACCEDE are to train on."""
+    names = [name for _, name, *_ in tasks]
+    classes = dict(zip(names, _classes(tasks), strict=True))
+    accede = [name for name in names if name.startswith("ACCEDE")]
+    mediaeval = [name for name in names if name.startswith("MEDIAEVAL")]
+    shots = {name: f"SHOT_{i:06d}\t{name}.mp4" for i, name in enumerate(names)}
+    lines = (
+        _class_rows(accede, classes),
+        _class_rows(mediaeval, classes),
+        ["id\tname\tset", *(f"{i}\t{name}.mp4\t0" for i, name in enumerate(mediaeval))],
+        _description(accede, "ACCEDE"),
+        _description(mediaeval, "MEDIAEVAL"),
+        [shots[name] for name in accede],
+        [shots[name] for name in mediaeval],
+    )
+    texts = ["\n".join(rows) + "\n" for rows in lines]
+    return dict(zip(CLASS_TABLES, texts, strict=True))
+
+
+def _classes(tasks):
+    """Classes -1, 0 and 1 of each excerpt: the thirds of the means of valence and of arousal.
+
+    Shape:
+        result ``(excerpts, 2)``
+    """
+    means = []
+    for _, _, seed, i, seconds, _, level, _ in tasks:
+        _, valence, arousal = excerpt_course(seed, i, seconds, level)
+        means.append(np.mean([valence, arousal], axis=1))
+    means = np.array(means)
+    high = means > np.quantile(means, 2 / 3, axis=0)
+    low = means < np.quantile(means, 1 / 3, axis=0)
+    return high.astype(int) - low.astype(int)
+
+
+def _class_rows(names, classes):
+    """Rows of a table of classes."""
+    rows = ["id\tname\tvalenceClass\tarousalClass"]
+    for i, name in enumerate(names):
+        valence, arousal = classes[name]
+        rows.append(f"{i}\t{name}.mp4\t{valence}\t{arousal}")
+    return rows
+
+
+def _description(names, prefix):
+    """Lines of a description: of which film an excerpt is."""
+    lines = ['<?xml version="1.0" encoding="UTF-8"?>', "<library>"]
+    for i, name in enumerate(names):
+        movie = f"{prefix} {i // EXCERPTS_PER_FILM:03d}.mp4"
+        lines.append(f"<media><id>{i}</id><name>{name}.mp4</name><movie>{movie}</movie></media>")
+    return [*lines, "</library>"]
 
 
 @functools.cache
