@@ -16,11 +16,21 @@ import av
 import numpy as np
 from av.video.reformatter import Interpolation
 
-from affectlib.corpora.base import CorpusFormatError, CorpusNotFoundError
+from affectlib.errors import FileFormatError, NotFoundError
 
 SAMPLING_RATE = 16000
 TOLERANCE = 1e-3  # in seconds: times are rounded to the tick of the container
 DRIFT = 0.05  # in seconds: a longer hole in the sound is filled with silence, so that it stays with the picture
+
+FILM_ENDINGS = (  # of the containers that FFmpeg reads and films come in
+    ".3gp", ".asf", ".avi", ".divx", ".dv", ".f4v", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg",
+    ".mpg", ".mts", ".mxf", ".ogm", ".ogv", ".rm", ".rmvb", ".ts", ".vob", ".webm", ".wmv",
+)
+
+
+def is_film(path: Path) -> bool:
+    """True if a file is named like a film; :func:`probe` tells what it really is."""
+    return path.suffix.lower() in FILM_ENDINGS
 
 
 @dataclass(frozen=True)
@@ -123,7 +133,7 @@ def probe(path) -> Media:
     with _open(path) as container:
         video, audio = _streams(container)
         if video is None and audio is None:
-            raise CorpusFormatError(path, "expected picture or sound, it has neither")
+            raise FileFormatError(path, "expected picture or sound, it has neither")
         seconds = max([_declared(s) or 0.0 for s in (video, audio) if s] + [(container.duration or 0) / 1e6])
         rate = float(video.average_rate or video.guessed_rate or 0) or None if video else None
         width, height = (video.width, video.height) if video else (None, None)
@@ -155,7 +165,7 @@ def stream(path, times=(), *, pairs=False, side=None, sound=True) -> Iterator:
     with _open(path) as container:
         video, audio = _streams(container)
         if times and video is None:
-            raise CorpusFormatError(path, "expected frames, it has no picture")
+            raise FileFormatError(path, "expected frames, it has no picture")
         wanted = [s for s in (video if times else None, audio if sound else None) if s is not None]
         streams = [s for s in (video, audio) if s is not None]
         origin = (container.start_time or 0) / 1e6
@@ -196,12 +206,12 @@ def stream(path, times=(), *, pairs=False, side=None, sound=True) -> Iterator:
                 heard += block.samples
         _complete(path, container, streams, ends)
         if times and last is None:
-            raise CorpusFormatError(path, "expected frames, none could be decoded")
+            raise FileFormatError(path, "expected frames, none could be decoded")
         while times and times[0][0] < max([*ends.values(), last[0] + TOLERANCE]):
             yield from picture()
         if times:
             expected = f"expected a frame at {times[0][0]:g} s, it ends at {max(ends.values()):.2f} s"
-            raise CorpusFormatError(path, expected)
+            raise FileFormatError(path, expected)
 
 
 def clips(path, starts, seconds, *, rates=(), pairs=False, side=None, sound=True) -> Iterator[Clip]:
@@ -244,7 +254,7 @@ def clips(path, starts, seconds, *, rates=(), pairs=False, side=None, sound=True
     for cut in waiting:
         if cut.end > media.seconds + 0.5:
             expected = f"expected a clip from {cut.start:g} to {cut.end:g} s, it ends at {media.seconds:.2f} s"
-            raise CorpusFormatError(path, expected)
+            raise FileFormatError(path, expected)
         yield cut.clip()
 
 
@@ -292,18 +302,18 @@ class _Cut:
 def _open(path):
     path = Path(path)
     if not path.is_file():
-        raise CorpusNotFoundError(f"{path}: no such media file")
+        raise NotFoundError(f"{path}: no such media file")
     size = path.stat().st_size
     if size == 0:
-        raise CorpusFormatError(path, "expected a media file, it is empty")
+        raise FileFormatError(path, "expected a media file, it is empty")
     with open(path, "rb") as file:
         kind, declared = file.read(4), int.from_bytes(file.read(4), "little")
     if kind == b"RIFF" and size + 1 < declared + 8 < 2**32:  # wav and avi say in bytes how long they are
-        raise CorpusFormatError(path, f"expected {declared + 8} bytes, there are {size}: cut short?")
+        raise FileFormatError(path, f"expected {declared + 8} bytes, there are {size}: cut short?")
     try:
         return av.open(str(path))
     except (av.error.FFmpegError, UnicodeDecodeError) as error:
-        raise CorpusFormatError(path, f"expected a complete media file, it cannot be opened ({error})") from error
+        raise FileFormatError(path, f"expected a complete media file, it cannot be opened ({error})") from error
 
 
 def _streams(container):
@@ -326,7 +336,7 @@ def _frames(path, container, streams, wanted, origin, ends):
                 end, kind = float((packet.pts + (packet.duration or 0)) * packet.time_base), packet.stream.type
                 ends[kind] = max(ends.get(kind, 0.0), end - origin)
     except av.error.FFmpegError as error:
-        raise CorpusFormatError(path, f"expected a complete media file, decoding stopped ({error})") from error
+        raise FileFormatError(path, f"expected a complete media file, decoding stopped ({error})") from error
 
 
 def _declared(stream):
@@ -340,7 +350,7 @@ def _complete(path, container, streams, ends):
         said.append(((container.duration or 0) / 1e6, max(ends.values(), default=0.0)))
     for declared, end in said:
         if declared is not None and end < declared - min(1.0, max(0.15, 0.1 * declared)):
-            raise CorpusFormatError(path, f"expected {declared:.2f} s, it ends at {end:.2f} s: cut short?")
+            raise FileFormatError(path, f"expected {declared:.2f} s, it ends at {end:.2f} s: cut short?")
 
 
 def _float(block):
@@ -356,3 +366,34 @@ def _rgb(frame, side):
     width, height = max(1, round(frame.width * scale)), max(1, round(frame.height * scale))
     image = frame.to_ndarray(format="rgb24", width=width, height=height, interpolation=Interpolation.AREA)
     return np.ascontiguousarray(np.rot90(image, _turns(frame))) if _turns(frame) else image
+
+def film_seconds(path) -> float:
+    """Duration of a film, having looked that it can be decoded and was not cut short.
+
+    Opens the file and decodes its first frame: milliseconds, whatever the length.
+
+    Args:
+        path: a media file with moving pictures
+
+    Returns:
+        duration in seconds, as the container declares it
+
+    Raises:
+        CorpusFormatError: if the file is absent, empty, cut, undecodable or has no frames
+    """
+    if not path.is_file():
+        raise FileFormatError(path, "expected this film, found none")
+    if not (size := path.stat().st_size):
+        raise FileFormatError(path, "expected a film, the file is empty")
+    try:
+        with av.open(str(path)) as container:
+            if not container.streams.video or container.duration is None:
+                raise FileFormatError(path, "expected a film with frames, found none")
+            seconds, index = container.duration / av.time_base, container.streams.video[0].index_entries
+            if len(index) and index[-1].pos + index[-1].size > size:
+                raise FileFormatError(path, f"expected a whole film of {seconds:.1f} s, the file was cut short")
+            if next(container.decode(video=0), None) is None:
+                raise FileFormatError(path, "expected a film with frames, found none")
+    except av.FFmpegError as error:
+        raise FileFormatError(path, f"expected a film that can be decoded: {error.strerror}") from error
+    return seconds

@@ -269,10 +269,10 @@ def test_cognimuse_annotation_absent_names_the_file(cognimuse):
 
 
 def test_cognimuse_takes_a_single_film_of_another_name(cognimuse):
-    (cognimuse / "GLA/GLA.mp4").rename(cognimuse / "GLA/gladiator.mp4")
-    assert load_cognimuse(cognimuse).clips["path"][1].endswith("gladiator.mp4")
+    (cognimuse / "GLA/GLA.mp4").rename(cognimuse / "GLA/first.mp4")
+    assert load_cognimuse(cognimuse).clips["path"][1].endswith("first.mp4")
     (cognimuse / "GLA/second.mkv").write_bytes(b"")
-    with pytest.raises(CorpusFormatError, match=r"gladiator\.mp4, second\.mkv"):
+    with pytest.raises(CorpusFormatError, match=r"first\.mp4, GLA/second\.mkv"):
         load_cognimuse(cognimuse)
 
 

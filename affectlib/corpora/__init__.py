@@ -14,6 +14,7 @@ from affectlib.corpora.labels import (
     windows,
     with_mood,
 )
+from affectlib.corpora.lengths import length_table
 from affectlib.corpora.liris_accede import load_eimt16, load_liris_discrete
 from affectlib.corpora.liris_continuous import load_liris_continuous
 from affectlib.corpora.mediaeval import load_mediaeval15, load_mediaeval18
@@ -29,6 +30,7 @@ from affectlib.corpora.video_emotion import (
 __all__ = [
     "EKMAN6_CLASSES", "HEIV_CLASSES", "VIDEOEMOTION8_CLASSES", "AffectError", "Corpus", "CorpusFormatError",
     "CorpusNotFoundError", "Fold", "change_label", "frame_array", "lead_in_seconds", "leave_one_film_out",
+    "length_table",
     "load_afew_va", "load_cognimuse", "load_eimt16", "load_ekman6", "load_heiv",
     "load_liris_continuous", "load_liris_discrete",
     "load_mediaeval15", "load_mediaeval18", "load_videoemotion8", "mood_label", "mood_windows", "official_split",

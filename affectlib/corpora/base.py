@@ -1,38 +1,25 @@
 """What every corpus becomes once it is read: two tables and what must be known about them."""
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
+
+from affectlib.errors import AffectError, FileFormatError, NotFoundError
+
+__all__ = [
+    "ANNOTATION_COLUMNS", "CLIP_COLUMNS", "SIMULATED_MARK", "AffectError", "Corpus", "CorpusFormatError",
+    "CorpusNotFoundError",
+]
 
 CLIP_COLUMNS = ("clip", "path", "group", "split", "seconds")
 ANNOTATION_COLUMNS = ("clip", "time", "valence", "arousal")
 SIMULATED_MARK = "SIMULATED.json"
 
 
-class AffectError(Exception):
-    """Base of every error that affectlib raises about its input."""
-
-
-class CorpusNotFoundError(AffectError, FileNotFoundError):
-    """A corpus is not where it was looked for: says which files, and where to ask for it."""
-
-
-class CorpusFormatError(AffectError, ValueError):
-    """A corpus file is not as its format says: names file, row and what was expected."""
-
-    def __init__(self, path, expected, *, row=None):
-        self.path, self.row, self.expected = Path(path), row, expected
-        place = f"{path}" if row is None else f"{path}, row {row}"
-        super().__init__(f"{place}: {expected}")
-
-    def __reduce__(self):
-        return _format_error, (self.path, self.expected, self.row)
-
-
-def _format_error(path, expected, row):
-    return CorpusFormatError(path, expected, row=row)
+# The names that corpora used before the errors moved below media.
+CorpusNotFoundError = NotFoundError
+CorpusFormatError = FileFormatError
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from affectlib.corpora.base import SIMULATED_MARK, CorpusFormatError, CorpusNotFoundError
+from affectlib.media import film_seconds  # noqa: F401 (stood here before, loaders import it from here)
 
 CONTAINERS = (
     ".avi",
@@ -338,37 +339,3 @@ def unique(table, column, fault):
     """Calls ``fault`` for every row whose ``column`` repeats an earlier one."""
     for row in table.index[table[column].duplicated()]:
         fault(row, f"expected each {column} once, found {table.at[row, column]!r} again")
-
-
-def film_seconds(path):
-    """Duration of a film, having looked that it can be decoded and was not cut short.
-
-    Opens the file and decodes its first frame: milliseconds, whatever the length.
-
-    Args:
-        path: a media file with moving pictures
-
-    Returns:
-        duration in seconds, as the container declares it
-
-    Raises:
-        CorpusFormatError: if the file is absent, empty, cut, undecodable or has no frames
-    """
-    import av
-
-    if not path.is_file():
-        raise CorpusFormatError(path, "expected this film, found none")
-    if not (size := path.stat().st_size):
-        raise CorpusFormatError(path, "expected a film, the file is empty")
-    try:
-        with av.open(str(path)) as container:
-            if not container.streams.video or container.duration is None:
-                raise CorpusFormatError(path, "expected a film with frames, found none")
-            seconds, index = container.duration / av.time_base, container.streams.video[0].index_entries
-            if len(index) and index[-1].pos + index[-1].size > size:
-                raise CorpusFormatError(path, f"expected a whole film of {seconds:.1f} s, the file was cut short")
-            if next(container.decode(video=0), None) is None:
-                raise CorpusFormatError(path, "expected a film with frames, found none")
-    except av.FFmpegError as error:
-        raise CorpusFormatError(path, f"expected a film that can be decoded: {error.strerror}") from error
-    return seconds
