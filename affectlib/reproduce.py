@@ -194,12 +194,21 @@ def reads(notebook, slug):
     return sorted(asked - {slug})
 
 
+def _golden_folders(code, slug):
+    """The folders of reference files that a notebook may read: that of its slug, and those it names."""
+    if "GOLDEN" not in code:
+        return []
+    present = sorted(path.name for path in paths.GOLDEN.glob("*") if path.is_dir())
+    named = [name for name in present if name == slug or re.search(rf"[\"'/]{re.escape(name)}[\"'/]", code)]
+    return [paths.GOLDEN / name for name in named]
+
+
 def content_key(notebook, slug, parameters):
     """Hash of everything the outputs of a notebook depend on."""
     sources = code_cells(notebook)
     code = "\n".join(sources)
     files = [*(paths.ROOT / "affectlib" / "published" / slug).glob("*.csv"), paths.ROOT / "requirements.lock"]
-    folders = [paths.GOLDEN / slug] if "GOLDEN" in code else []
+    folders = _golden_folders(code, slug)
     if parameters.get("corpus") == "real":
         folders += [paths.DATA / name for name in sorted(set(re.findall(r"\bload_(\w+)\(", code)))]
     parts = [sys.version_info[:3], parameters, [_syntax(source) for source in sources],

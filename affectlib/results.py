@@ -291,7 +291,10 @@ def report():
     lines = ["| paper | corpus | input | result, mean [95 % interval] |", "|---|---|---|---|"]
     for path in sorted(paths.FIGURES.glob("*/metrics.json")):
         run = read_metrics(path.parent.name)
-        kind = "**simulated**" if run["corpus"]["simulated"] else "real"
+        features = run["parameters"].get("features")
+        kind = "**simulated**" if run["corpus"]["simulated"] else "**real**"
+        if features and not run["corpus"]["simulated"]:
+            kind += f", {features}"
         lines.append(f"| {run['slug']} | {run['corpus']['name']} | {kind} | {headline(run['slug'])} |")
     return "\n".join(lines)
 
