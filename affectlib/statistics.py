@@ -180,35 +180,72 @@ def holm(p_values):
 def claims(sentences, published, scores, *, level=0.95):
     """Sets what a paper concludes against its own numbers and against this run.
 
-    Effects are signed so that a positive one favours the claim. The run's effect is paired over films; a claim holds
-    where its interval lies above 0, does not where it lies below, and is undecided otherwise. Each claim's verdict
-    is its own; ``adjusted`` tells how sure one may be of it as one of many, and with few films it can tell little:
-    no p lies below 2 / 2**n.
+    Effects are signed so that a positive one favours the claim. The run's effect is paired over films.
+    A claim holds where its interval lies above 0, does not where it lies below, and is undecided
+    otherwise. It is undecided too where the interval reaches 0 when it is moved by the effect's
+    standard error over seeds: another seed, or another processor, could then turn the verdict round.
+    Each claim's verdict is its own; ``adjusted`` tells how sure one may be of it as one of many, and
+    with few films it can tell little: no p lies below 2 / 2**n.
 
     Args:
         sentences: the claims
         published: the paper's table: row, column, value
-        scores: this run: row, column, group (film), value, one per seed
+        scores: this run: row, column, group (film), value, one per seed and in the same order of seeds
         level: coverage of the intervals
 
     Returns:
-        DataFrame with the columns claim, column, paper, run, low, high, n, p, adjusted (p by Holm), verdict
+        DataFrame with the columns claim, column, paper, run, low, high, n, p, adjusted (p by Holm),
+        over_seeds (standard error of the effect over seeds, 0 with a single one), verdict
     """
     paper = published.set_index(["row", "column"])["value"]
-    films = scores.groupby(["row", "column", "group"], sort=False)["value"].mean()
     rows = []
     for claim in sentences:
         sign = 1 if claim.higher_is_better else -1
         keys = [(claim.better, claim.column), (claim.worse, claim.column)]
-        a, b = (sign * films.xs(key, level=("row", "column")) if key in films.index.droplevel("group")
-                else pd.Series(dtype=float) for key in keys)
-        run = paired_difference(*(side.to_numpy() for side in a.align(b, join="inner")), level=level)
-        verdict = "holds" if run.low > 0 else "does not" if run.high < 0 else "undecided"
+        effects = sign * _paired_by_seed(scores, *keys)  # (seeds, films)
+        run = paired_difference(effects.mean(), np.zeros(effects.shape[1]), level=level)
+        over_seeds = _standard_error(effects.mean(axis=1))
+        verdict = "undecided"
+        if run.low - over_seeds > 0:
+            verdict = "holds"
+        elif run.high + over_seeds < 0:
+            verdict = "does not"
         effect = sign * (paper.get(keys[0], math.nan) - paper.get(keys[1], math.nan))
-        rows.append((claim.sentence, claim.column, effect, run.mean, run.low, run.high, run.n, run.p, verdict))
-    table = pd.DataFrame(rows, columns=["claim", "column", "paper", "run", "low", "high", "n", "p", "verdict"])
+        cells = (claim.sentence, claim.column, effect, run.mean, run.low, run.high, run.n, run.p)
+        rows.append((*cells, over_seeds, verdict))
+    columns = ["claim", "column", "paper", "run", "low", "high", "n", "p", "over_seeds", "verdict"]
+    table = pd.DataFrame(rows, columns=columns)
     table.insert(table.columns.get_loc("p") + 1, "adjusted", holm(table["p"]))
     return table
+
+
+def _paired_by_seed(scores, a, b):
+    """Differences of two models, seed by seed and film by film, of the films that both have.
+
+    A model of a single seed, such as a constant, is compared with every seed of the other.
+
+    Args:
+        scores: row, column, group, value
+        a, b: row and column of each model
+
+    Returns:
+        DataFrame ``(seeds, films)``; without films where a model has no scores
+    """
+    sides = []
+    for row, column in (a, b):
+        part = scores[(scores["row"] == row) & (scores["column"] == column)]
+        seed = part.groupby("group", sort=False).cumcount()
+        sides.append(part.assign(seed=seed).pivot(index="seed", columns="group", values="value"))
+    seeds = range(max(map(len, sides)))
+    sides = [side.reindex(seeds, method="ffill") if len(side) == 1 else side for side in sides]
+    left, right = sides[0].align(sides[1], join="inner")
+    return left - right
+
+
+def _standard_error(values):
+    """Standard error of a mean; 0 of a single value, whose error is not known."""
+    values = np.asarray(values, dtype=float)
+    return float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else 0.0
 
 
 def pairwise(scores, *, level=0.95):

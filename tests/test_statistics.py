@@ -166,6 +166,27 @@ def test_claims_hold_or_not_by_their_interval(table):
     assert result["adjusted"][:3].tolist() == pytest.approx(holm(p).tolist()) and math.isnan(result["adjusted"][3])
 
 
+def test_a_verdict_that_another_seed_could_turn_is_undecided():
+    published = pd.DataFrame({"row": ["new", "old"], "column": "mse", "value": [0.1, 0.2]})
+    films = [f"F{i}" for i in range(8)]
+    steady = pd.Series([0.09, 0.10, 0.11, 0.10, 0.09, 0.11, 0.10, 0.10])
+
+    def scores(*gains):
+        """The old model errs by 0.5; the new one by less, by another amount under each seed."""
+        old = pd.DataFrame({"row": "old", "column": "mse", "group": films, "value": 0.5})
+        new = [pd.DataFrame({"row": "new", "column": "mse", "group": films, "value": 0.5 - gain * steady})
+               for gain in gains]
+        return pd.concat([old, *new])
+
+    claim = [Claim("New beats old.", "new", "old", "mse", False)]
+    alike = claims(claim, published, scores(1.0, 1.1)).iloc[0]
+    apart = claims(claim, published, scores(4.0, -1.9)).iloc[0]
+    assert (alike["verdict"], apart["verdict"]) == ("holds", "undecided")
+    assert alike["run"] == pytest.approx(apart["run"], rel=1e-9) == pytest.approx(0.105)
+    assert apart["over_seeds"] == pytest.approx(np.std([0.4, -0.19], ddof=1) / np.sqrt(2))
+    assert claims(claim, published, scores(1.0)).iloc[0]["over_seeds"] == 0
+
+
 def test_trivial_predictors():
     assert statistics.train_mean([1, 2, 6], 2).tolist() == [3, 3]
     assert statistics.majority(["joy", "fear", "joy"], 2).tolist() == ["joy", "joy"]
