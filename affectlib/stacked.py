@@ -20,6 +20,7 @@ the layers of ``models.attend_affect`` do.
 
 import copy
 import math
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -32,19 +33,25 @@ from affectlib.training import History, Predictions, batches, moments, run
 
 
 class FoldResult(NamedTuple):
-    """One fold under one seed: predictions on its test samples, and how training went."""
+    """One fold under one seed: predictions on its test samples, and how training went.
+
+    ``given_past`` are the predictions of a sequence model that is handed the true values of all
+    segments before the one it predicts, as in training; None for every other model.
+    """
 
     fold: object
     seed: int
     predictions: Predictions
     history: History
+    given_past: Predictions | None = None
 
 
-def pooled(results):
+def pooled(results, *, given_past=False):
     """Test predictions of all folds together, one row per seed, in the order of the samples within each fold.
 
     Args:
         results: what :func:`fit_folds` gave
+        given_past: those made with the true past instead, of sequence models
 
     Shape:
         ``prediction`` of the result is ``(seeds, rows)``, ``truth`` ``(rows,)``
@@ -54,7 +61,8 @@ def pooled(results):
     """
     by_seed = {}
     for result in results:
-        by_seed.setdefault(result.seed, []).append(result.predictions)
+        part = result.given_past if given_past else result.predictions
+        by_seed.setdefault(result.seed, []).append(part)
     first = next(iter(by_seed.values()))
     return Predictions(tuple(i for part in first for i in part.ids), tuple(g for part in first for g in part.groups),
                        np.concatenate([part.truth for part in first]),
@@ -128,11 +136,12 @@ class _Stack:
             projected.append(y.reshape(S * F, *rows.shape[1:], width))
         return torch.stack(projected, -2)
 
-    def evaluate(self, chosen):
+    def evaluate(self, chosen, *, given_past=False):
         """Predictions and embeddings, each fold's on its own samples.
 
         Args:
             chosen: one tensor of positions per fold
+            given_past: hand a sequence model the true values before the last, instead of its own outputs
 
         Returns:
             positions and weights ``(models, batch)``, padded with weight 0, predictions, embeddings
@@ -142,7 +151,12 @@ class _Stack:
         weight = torch.stack([(torch.arange(longest) < len(c)).float() for c in chosen])
         self.model.eval()
         with torch.no_grad():
-            embedding = self.model.embed(self.project(padded, "fold"))
+            tokens = self.project(padded, "fold")
+            if given_past:
+                previous = self.target(padded)[..., :-1].repeat(self.seeds, 1, 1)  # (models, batch, length - 1)
+                embedding = self.model.embed(tokens, previous)
+            else:
+                embedding = self.model.embed(tokens)
             said = self.model.head(embedding).squeeze(-1)
         self.model.train()
         if getattr(self.model, "teacher_forced", False):
@@ -198,6 +212,9 @@ def fit_folds(build, samples, folds, *, seeds=(0,), epochs=500, batch_size=30, l
         curves, best_epochs = _train(stack, positions["train"], positions[part], seeds, epochs, batch_size,
                                      learning_rate, patience, weight_decay, loss, progress)
     _, _, said, embedding = stack.evaluate(positions["test"])
+    told = None
+    if getattr(stack.model, "teacher_forced", False):
+        _, _, told, _ = stack.evaluate(positions["test"], given_past=True)
     results = []
     for i, (seed, fold) in enumerate((seed, fold) for seed in seeds for fold in folds):
         if not best_epochs[i]:
@@ -209,7 +226,10 @@ def fit_folds(build, samples, folds, *, seeds=(0,), epochs=500, batch_size=30, l
         ran = min(len(curves), best_epochs[i] + patience)
         table = pd.DataFrame({"epoch": np.arange(1, ran + 1), "train_loss": curves[:ran, 0, i],
                               "validation_loss": curves[:ran, 1, i]})
-        results.append(FoldResult(fold, seed, known, History(table, best_epochs[i])))
+        given = None
+        if told is not None:
+            given = replace(known, prediction=told[i, : len(tested)].numpy(), embedding=None)
+        results.append(FoldResult(fold, seed, known, History(table, best_epochs[i]), given))
     return results
 
 

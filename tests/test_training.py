@@ -17,7 +17,7 @@ import torch
 from affectlib import THREAD_VARIABLES
 from affectlib.models.attend_affect import FeatureAAN, FeatureTemporalAAN, TemporalAAN, mse_pcc_loss
 from affectlib.stacked import fit_folds
-from affectlib.training import Samples, batches, fit, predict, samples, sequences, standardise
+from affectlib.training import Samples, batches, fit, predict, run, samples, sequences, standardise
 
 torch.set_num_threads(1)  # torch may have been loaded before affectlib asked for it
 SIZES = (6, 4)
@@ -179,7 +179,10 @@ def one_by_one(make, data, fold, seed, **options):
     train, validation, test = standardise(*(data.select(p) for p in (fold.train, fold.validation, fold.test)))
     torch.manual_seed(seed)
     model = make()
-    return fit(model, train, validation, seed=seed, **options), predict(model, test)
+    history = fit(model, train, validation, seed=seed, **options)
+    with torch.no_grad():
+        given_past = run(model, test.take(range(len(test))), test.target)
+    return history, predict(model, test), given_past.numpy()
 
 
 @pytest.mark.parametrize("name", BUILDS)
@@ -187,14 +190,20 @@ def test_one_fold_stacked_equals_the_plain_loop(name):
     data = toy() if name == "feature" else sequences(toy(), 3)
     fold = film_folds(data)[1]
     options = {"epochs": 5, "batch_size": 12, "learning_rate": 0.003}
-    history, plain = one_by_one(BUILDS[name], data, fold, 2, **options)
-    ((_, _, stacked, curves),) = fit_folds(BUILDS[name], data, [fold], seeds=(2,), **options)
+    history, plain, given_past = one_by_one(BUILDS[name], data, fold, 2, **options)
+    (result,) = fit_folds(BUILDS[name], data, [fold], seeds=(2,), **options)
+    stacked, curves = result.predictions, result.history
     assert stacked.ids == plain.ids and stacked.groups == plain.groups
     np.testing.assert_allclose(stacked.truth, plain.truth)
     np.testing.assert_allclose(stacked.prediction, plain.prediction, atol=1e-4)
     np.testing.assert_allclose(stacked.embedding, plain.embedding, atol=1e-3)
     np.testing.assert_allclose(curves.epochs, history.epochs, atol=1e-4)
     assert curves.best_epoch == history.best_epoch
+    if name == "feature":
+        assert result.given_past is None
+    else:
+        np.testing.assert_allclose(result.given_past.prediction, given_past, atol=1e-4)
+        assert np.abs(given_past - stacked.prediction).max() > 1e-3  # the past is heard
 
 
 def slow_fold(data, fold, every, batch_size, seed, epochs):

@@ -4,7 +4,9 @@ Thao, Balamurali, Herremans and Roig: AttendAffectNet, self-attention based netw
 from movies. ICPR 2020. Sections III-C and IV-B; checkpoints of the authors (MIT) are read by :func:`from_released`.
 
 Differs from the paper in:
-    - Norms stand before each sub-layer and once at the end, not after each: so do the released models.
+    - Norms of the feature encoder stand before each sub-layer and once at the end, not after each as in the text: so
+      do the released models. Those of the decoder, of which none was released, stand after each sub-layer, as in the
+      text.
     - Layers (6) and the tanh of the single-modality models are not in the text: from the released models. The temporal
       models have 6 layers as well, and every row of the notebook's tables takes the fused form.
     - The temporal models' feed-forward part is 40 wide, as their residual stream; the text says eight, which cannot
@@ -161,14 +163,24 @@ class FeedForward(nn.Module):
 
 
 class Residual(nn.Module):
-    """Norm, sub-layer, dropout, and the way around."""
+    """A sub-layer, dropout, and the way around; the norm stands before the sub-layer or after the sum.
 
-    def __init__(self, width, dropout):
+    Args:
+        width: of what goes through
+        dropout: share of values dropped
+        norm_first: True as in the released encoders, False as in the text (III-C)
+    """
+
+    def __init__(self, width: int, dropout: float, *, norm_first: bool = True):
         super().__init__()
-        self.norm, self.dropout = LayerNorm(width), Dropout(dropout)
+        self.norm = LayerNorm(width)
+        self.dropout = Dropout(dropout)
+        self.norm_first = norm_first
 
     def forward(self, x, sublayer):
-        return x + self.dropout(sublayer(self.norm(x)))
+        if self.norm_first:
+            return x + self.dropout(sublayer(self.norm(x)))
+        return self.norm(x + self.dropout(sublayer(x)))
 
 
 class Layer(nn.Module):
@@ -179,7 +191,8 @@ class Layer(nn.Module):
         self.attention = Attention(width, heads, dropout)
         self.memory_attention = Attention(width, heads, dropout) if memory else None
         self.feed_forward = FeedForward(width, dropout, variant)
-        self.residuals = nn.ModuleList(Residual(width, dropout) for _ in range(3 if memory else 2))
+        residuals = [Residual(width, dropout, norm_first=not memory) for _ in range(3 if memory else 2)]
+        self.residuals = nn.ModuleList(residuals)
 
     def forward(self, x, memory=None, mask=None, maps=None, memory_maps=None):
         x = self.residuals[0](x, lambda y: self.attention(y, mask=mask, maps=maps))
@@ -189,12 +202,16 @@ class Layer(nn.Module):
 
 
 class Stack(nn.Module):
-    """Layers, then a norm."""
+    """Layers; an encoder's end in a norm, since its layers begin with one, a decoder's each end in one.
+
+    The decoder must not begin with a norm: its input repeats the previous value over all cells, and a
+    norm over those cells subtracts exactly that.
+    """
 
     def __init__(self, width, layers, heads, dropout, variant="fused", *, memory=False):
         super().__init__()
         self.layers = nn.ModuleList(Layer(width, heads, dropout, variant, memory=memory) for _ in range(layers))
-        self.norm = LayerNorm(width)
+        self.norm = nn.Identity() if memory else LayerNorm(width)
 
     def forward(self, x, memory=None, mask=None, maps=None, memory_maps=None):
         for layer in self.layers:
