@@ -133,9 +133,7 @@ def test_excerpts_as_groups_must_be_asked_for_and_are_noted(root):
 
 
 def test_films_that_are_not_there_are_asked_for_by_archive(root):
-    with pytest.raises(
-        CorpusFormatError, match=r"ACCEDE00000\.mp4 .*found none.*LIRIS-ACCEDE-data\.zip"
-    ):
+    with pytest.raises(CorpusNotFoundError, match=r"no ACCEDE00000\.mp4 .*LIRIS-ACCEDE-data\.zip"):
         load_liris_discrete(root)
 
 

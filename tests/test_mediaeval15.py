@@ -93,7 +93,7 @@ def test_a_missing_archive_is_named(root, name, archive):
 
 
 def test_missing_excerpts_are_asked_for(root):
-    with pytest.raises(CorpusFormatError, match=r"ACCEDE00000\.mp4 .*found none"):
+    with pytest.raises(CorpusNotFoundError, match=r"no ACCEDE00000\.mp4 in any folder"):
         load_mediaeval15(root)
 
 
