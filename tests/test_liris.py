@@ -11,8 +11,9 @@ from affectlib.corpora import (
     CorpusNotFoundError,
     load_eimt16,
     load_liris_discrete,
+    segments,
 )
-from affectlib.features import load_liris_features
+from affectlib.features import extract, extractors, load_liris_features
 
 RANKING = (
     "id\tname\tvalenceRank\tarousalRank\tvalenceValue\tarousalValue\tvalenceVariance\tarousalVariance\n"
@@ -74,6 +75,14 @@ def test_without_films_path_and_seconds_are_undefined(root):
     clips = load_liris_discrete(root, films=False).clips
     assert set(clips["path"]) == {""}
     assert clips["seconds"].isna().all()
+
+
+def test_without_films_nothing_is_cut_or_described(root):
+    corpus = load_liris_discrete(root, films=False)
+    with pytest.raises(ValueError, match="read without its films"):
+        segments(corpus, parts=4)
+    with pytest.raises(ValueError, match="read without its films"):
+        extract(corpus, extractors("descriptors", "attend_affect"), progress=False)
 
 
 def test_archives_may_be_merged(root):
