@@ -174,11 +174,12 @@ def module_files(sources):
 
 
 def _manifest(folder):
-    """Relative path and content hash of every file below a folder."""
+    """Relative path and content hash of every file below a folder, behind links too, as loaders read it."""
+    from affectlib.corpora.files import files_below
     from affectlib.features.store import Store
 
     content = Store().content  # read once per file, then known by size and date
-    return [[f.relative_to(folder).as_posix(), content(f)] for f in sorted(folder.rglob("*")) if f.is_file()]
+    return [[file.relative_to(folder).as_posix(), content(file)] for file in files_below(folder)]
 
 
 def _listing(folder):

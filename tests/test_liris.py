@@ -11,8 +11,9 @@ from affectlib.corpora import (
     CorpusNotFoundError,
     load_eimt16,
     load_liris_discrete,
+    segments,
 )
-from affectlib.features import load_liris_features
+from affectlib.features import extract, extractors, load_liris_features
 
 RANKING = (
     "id\tname\tvalenceRank\tarousalRank\tvalenceValue\tarousalValue\tvalenceVariance\tarousalVariance\n"
@@ -76,6 +77,14 @@ def test_without_films_path_and_seconds_are_undefined(root):
     assert clips["seconds"].isna().all()
 
 
+def test_without_films_nothing_is_cut_or_described(root):
+    corpus = load_liris_discrete(root, films=False)
+    with pytest.raises(ValueError, match="read without its films"):
+        segments(corpus, parts=4)
+    with pytest.raises(ValueError, match="read without its films"):
+        extract(corpus, extractors("descriptors", "attend_affect"), progress=False)
+
+
 def test_archives_may_be_merged(root):
     merged = root / "merged"
     for path in (root / ANNOTATIONS).glob("ACCEDE*"):
@@ -133,9 +142,7 @@ def test_excerpts_as_groups_must_be_asked_for_and_are_noted(root):
 
 
 def test_films_that_are_not_there_are_asked_for_by_archive(root):
-    with pytest.raises(
-        CorpusFormatError, match=r"ACCEDE00000\.mp4 .*found none.*LIRIS-ACCEDE-data\.zip"
-    ):
+    with pytest.raises(CorpusNotFoundError, match=r"no ACCEDE00000\.mp4 .*LIRIS-ACCEDE-data\.zip"):
         load_liris_discrete(root)
 
 

@@ -145,7 +145,7 @@ def test_an_annotation_longer_than_its_film_is_cut_and_reported(copy):
 
 def test_another_folder_is_not_this_corpus(tmp_path):
     for load in (load_mediaeval18, load_mediaeval15):
-        with pytest.raises(CorpusNotFoundError, match=r"MediaEval 201\d at .*looked for.*liris-accede"):
+        with pytest.raises(CorpusNotFoundError, match=r"MediaEval 201\d at .*looked .*for.*liris-accede"):
             load(tmp_path)
 
 

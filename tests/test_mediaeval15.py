@@ -88,12 +88,19 @@ def test_merged_archives_are_read_and_the_sets_file_is_not_needed(root):
 )
 def test_a_missing_archive_is_named(root, name, archive):
     find(root, name).unlink()
-    with pytest.raises(CorpusNotFoundError, match=f"found no {name} in any folder; .*{archive}"):
+    with pytest.raises(CorpusNotFoundError, match=f"looked in every folder for {name}, .*{archive}"):
         load_mediaeval15(root, films=False)
 
 
+def test_of_a_corpus_that_is_not_there_every_archive_is_named(tmp_path):
+    with pytest.raises(CorpusNotFoundError) as caught:
+        load_mediaeval15(tmp_path / "absent")
+    for archive in ("MEDIAEVAL-annotations.zip", "MEDIAEVAL-mapping.zip", "MEDIAEVAL-data.zip"):
+        assert archive in str(caught.value)
+
+
 def test_missing_excerpts_are_asked_for(root):
-    with pytest.raises(CorpusFormatError, match=r"ACCEDE00000\.mp4 .*found none"):
+    with pytest.raises(CorpusNotFoundError, match=r"no ACCEDE00000\.mp4 in any folder"):
         load_mediaeval15(root)
 
 

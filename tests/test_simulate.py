@@ -271,3 +271,13 @@ def test_bad_arguments_are_named(tmp_path, arguments, message):
     with pytest.raises(ValueError, match=message):
         make_cognimuse(tmp_path, **arguments)
     assert not list(tmp_path.iterdir())
+
+
+def test_eimt16_is_written_in_the_official_layout(eimt16):
+    root = eimt16[0]
+    labels = (root / "MEDIAEVAL16-Global_prediction.txt").read_bytes()
+    assert labels.startswith(b"MEDIAEVAL16_00000.mp4\t")
+    assert labels.count(b"\r") == 3 and b"\n" not in labels  # four excerpts, no header
+    assert (root / "annotations" / "ACCEDEsets.txt").read_bytes().startswith(b"id\tname\tset\r\n")
+    assert (root / "ACCEDEdescription.xml").is_file()
+    assert not (root / "annotations" / "ACCEDEdescription.xml").exists()

@@ -28,9 +28,10 @@ class Corpus:
 
     Args:
         name: slug of the corpus, for example ``cognimuse``
-        clips: one row per clip, with the columns clip (unique id), path (media file), group
-            (what may never straddle two folds: film, actor), split (official set or ``""``),
-            seconds (duration) and the targets. Where a clip is a part of a longer one (``labels.segments``)
+        clips: one row per clip, with the columns clip (unique id), path (media file, ``""`` where
+            it was read with ``films=False``), group (what may never straddle two folds: film,
+            actor), split (official set or ``""``), seconds (duration, nan without films) and the
+            targets. Where a clip is a part of a longer one (``labels.segments``)
             also source (the clip it was cut from, as named in ``annotations``) and start (in seconds)
         annotations: one row per clip and time: clip, time (in seconds), valence, arousal
         labels: names of the targets or classes

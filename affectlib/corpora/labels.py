@@ -88,7 +88,7 @@ def segments(corpus, *, seconds=None, parts=None, lead_in="keep"):
 
     Raises:
         ValueError: if not exactly one of ``seconds`` and ``parts`` is given, or not above 0, or the corpus
-            has one value per clip and is to be cut by seconds
+            has one value per clip and is to be cut by seconds, or was read without its films and is to be cut by parts
 
     References:
         attend_affect, Section IV-A (5 s) and IV-B (4 parts)
@@ -97,6 +97,8 @@ def segments(corpus, *, seconds=None, parts=None, lead_in="keep"):
         raise ValueError("exactly one of seconds and parts must be given")
     if lead_in not in ("keep", "trim"):
         raise ValueError(f"lead_in is 'keep' or 'trim', not {lead_in!r}")
+    if parts is not None and corpus.clips["seconds"].isna().any():
+        raise ValueError(f"{corpus.name} was read without its films (films=False): its clips have no length to cut")
     known = ["path", "group", "split"]
     if "valence" in corpus.clips:
         rows = _parts(corpus, parts) if seconds is None else _seconds(corpus, seconds, lead_in)

@@ -16,7 +16,13 @@ from xml.etree import ElementTree
 
 import pandas as pd
 
-from affectlib.corpora.base import ANNOTATION_COLUMNS, CLIP_COLUMNS, Corpus, CorpusFormatError
+from affectlib.corpora.base import (
+    ANNOTATION_COLUMNS,
+    CLIP_COLUMNS,
+    Corpus,
+    CorpusFormatError,
+    CorpusNotFoundError,
+)
 from affectlib.corpora.files import (
     Faults,
     corpus_files,
@@ -76,7 +82,7 @@ def load_liris_discrete(
         Corpus with one clip per excerpt, values nominally in [1, 5]
 
     Raises:
-        CorpusNotFoundError: if ``root`` is no LIRIS-ACCEDE
+        CorpusNotFoundError: if ``root`` is no LIRIS-ACCEDE, or holds none of the excerpts
         CorpusFormatError: if an annotation or an excerpt is absent or not as expected
         ValueError: if an argument is none of the above
 
@@ -125,7 +131,7 @@ def load_eimt16(
         Corpus with one clip per excerpt, split ``train`` or ``test``, values nominally in [1, 5]
 
     Raises:
-        CorpusNotFoundError: if ``root`` is no EIMT16
+        CorpusNotFoundError: if ``root`` is no EIMT16, or holds none of the excerpts
         CorpusFormatError: if an annotation or an excerpt is absent or not as expected
         ValueError: if an argument is none of the above
 
@@ -382,11 +388,10 @@ def _places(
         if path.suffix == ".mp4":
             by_name[path.stem].append(path)
     if not any(clip in by_name for clip in clips):
-        expected = (
-            f"expected {clips.iloc[0]}.mp4 and the other excerpts in any folder below, found none"
+        raise CorpusNotFoundError(
+            f"the excerpts at {root}: found no {clips.iloc[0]}.mp4 in any folder, nor any other; they "
+            f"are in LIRIS-ACCEDE-data.zip. Ask for it at {ASK} (films=False does without)"
         )
-        hint = "unpack LIRIS-ACCEDE-data.zip; films=False reads the annotations alone"
-        raise CorpusFormatError(root / "data", f"{expected} ({hint})")
     places = {}
     for clip in clips:
         try:

@@ -20,6 +20,7 @@ from affectlib.corpora.base import (
 from affectlib.corpora.files import (
     Faults,
     corpus_files,
+    files_below,
     film_seconds,
     find_file,
     find_film,
@@ -182,13 +183,14 @@ def load_mediaeval15(root: str | Path, *, films: bool = True, on_error: str = "r
         Sjöberg et al., 2015; shot_long, Table 6
     """
     root, faults = Path(root), Faults(on_error)
-    files = corpus_files(root, ["*affect.txt"], name="MediaEval 2015", ask=ASK)
+    files = files_below(root)
     found = {name: find_file(files, name, root=root) for name in FILES15}
-    if missing := [name for name, path in found.items() if path is None]:
-        archives = " and ".join(dict.fromkeys(FILES15[name] for name in missing))
+    missing = [name for name, path in found.items() if path is None]
+    if missing:
+        archives = ", ".join(dict.fromkeys(FILES15[name] for name in missing))
         raise CorpusNotFoundError(
-            f"MediaEval 2015 at {root}: found no {', '.join(missing)} in any folder; "
-            f"this is of {archives}. Ask for it at {ASK}"
+            f"MediaEval 2015 at {root}: looked in every folder for {', '.join(missing)}, "
+            f"which are in {archives}. Ask for them at {ASK}"
         )
     tables = [found["ACCEDEaffect.txt"], found["MEDIAEVALaffect.txt"]]
     descriptions = [found["ACCEDEdescription.xml"], found["MEDIAEVALdescription.xml"]]

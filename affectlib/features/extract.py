@@ -136,6 +136,8 @@ def extract(corpus, extractors, *, store=None, client=None, progress=True, missi
         raise ValueError(f"expected missing 'error' or 'zeros', on_error 'raise' or 'skip': {missing!r}, {on_error!r}")
     if len({e.name for e in extractors}) < len(extractors):
         raise ValueError("two extractors have the same name")
+    if (corpus.clips["path"] == "").any():
+        raise ValueError(f"{corpus.name} was read without its films (films=False): there is nothing to describe")
     films, arrays, failed, todo = _films(corpus.clips), {}, {}, []
     for path, (rows, starts, seconds) in films.items():
         places = {}
