@@ -1,7 +1,12 @@
 """Faces: dlib's HOG detector (it needs no weights file), geometry, what the largest faces show, and who is who.
 
+The detector searches windows of 80 pixels and more, so how small a face it finds depends on how large
+the frame is when it is searched. ``"hog_enlarged"``, the default, enlarges every frame by half.
+``benchmarks/faces.py`` measures what that gains on real film, beside other detectors.
+
 References:
-    Dalal and Triggs (2005), Histograms of oriented gradients for human detection, CVPR; King (2009), Dlib-ml, JMLR 10.
+    Dalal and Triggs (2005), Histograms of oriented gradients for human detection, CVPR.
+    King (2009), Dlib-ml: a machine learning toolkit, JMLR 10.
 """
 
 import functools
@@ -10,7 +15,12 @@ import numpy as np
 
 from affectlib.features.store import Extractor
 
-SIDE = 480  # longer side of the searched frame, in pixels: finds faces from a sixth of it on
+DETECTOR = "hog_enlarged"  # the detector of the descriptors
+ENLARGED = 1.5  # by how much "hog_enlarged" enlarges a frame before it searches it
+# Least and largest longer side of the frame that is searched, in pixels. A frame of 640 is searched
+# at 960, where faces from a thirteenth of its longer side on are found. A simulated frame, of 320, is
+# searched at 480 under both names.
+SIDES = {"hog": (480, 480), "hog_enlarged": (480, 960)}
 CROP, SMALL, CELLS, DIRECTIONS = 64, 12, 4, 6
 REGIONS = {"brows": (0.12, 0.34), "eyes": (0.26, 0.48), "nose": (0.44, 0.68), "mouth": (0.64, 0.94)}  # of its height
 GEOMETRY = ("count", "x", "y", "width", "area", "score")
@@ -22,22 +32,34 @@ FACE_NAMES = (("presence",) + tuple(f"{name}_mean" for name in GEOMETRY + SHOWN)
               + tuple(f"pixel_{y}_{x}" for y in range(SMALL) for x in range(SMALL))
               + tuple(f"hog_{y}_{x}_{k}" for y in range(CELLS) for x in range(CELLS) for k in range(DIRECTIONS)))
 BLOCK = ("left", "top", "width", "height", "score") + SHOWN + FACE_NAMES[-SMALL**2 - CELLS**2 * DIRECTIONS:]
+NETWORKS_OF_FACES = ("inception_faces", "vggface", "vggface_pool5", "xception")  # in pretrained
 DETECTORS = {"mtcnn": "MTCNN", "fasterrcnn": "faster_rcnn"}  # their names in affectlib.features.detectors
-WEIGHTS = {"hog": (), "mtcnn": ("mtcnn_pnet", "mtcnn_rnet", "mtcnn_onet"), "fasterrcnn": ("fasterrcnn",)}
+WEIGHTS = {
+    "hog": (),
+    "hog_enlarged": (),
+    "mtcnn": ("mtcnn_pnet", "mtcnn_rnet", "mtcnn_onet"),
+    "fasterrcnn": ("fasterrcnn",),
+}
 
 
-def face(*, rate=1.0) -> Extractor:
-    """Presence, number, place and size of faces, and light, lines and shape in the regions of the largest.
+def face(*, rate: float = 1.0, detector: str = DETECTOR) -> Extractor:
+    """Presence, number, place and size of faces; light, lines and shape in the regions of the largest.
 
     Where no face is found, presence is 0 and so is everything else: read the others together with it.
 
     Args:
         rate: frames per second of film
+        detector: as for :func:`detect`
+
+    Raises:
+        ValueError: if there is no such detector
+        WeightsNotFoundError: if the detector's are missing
     """
-    return Extractor("face", 1, FACE_NAMES, face_vector, rate=rate, side=640)
+    options = _detector_options(detector)
+    return Extractor("face", 1, FACE_NAMES, face_vector, rate=rate, side=640, options=options)
 
 
-def people(*, rate=2.0, count=2, detector="hog") -> Extractor:
+def people(*, rate: float = 2.0, count: int = 2, detector: str = DETECTOR) -> Extractor:
     """Place and look of each of the largest faces in a frame, one block after the other: see :func:`blocks`.
 
     The first value is presence: the share of a clip's frames with a face. It is 1 or 0 for segments of one frame, for
@@ -52,16 +74,27 @@ def people(*, rate=2.0, count=2, detector="hog") -> Extractor:
         ValueError: if there is no such detector, or ``count`` is below 1
         WeightsNotFoundError: if the detector's are missing
     """
-    if count < 1 or detector not in ("hog", *DETECTORS):
-        raise ValueError(f"expected a count of at least 1 and a detector of hog, {', '.join(DETECTORS)}: "
-                         f"{count!r}, {detector!r}")
-    names = ("presence",) + tuple(f"{name}_{person}" for person in range(count) for name in BLOCK)
-    options = (("count", count), ("detector", detector)) + ((("marks", marks(detector)),) if detector != "hog" else ())
-    return Extractor("people", 1, names, people_vector, rate=rate, side=640, options=options)
+    if count < 1:
+        raise ValueError(f"expected a count of at least 1, found {count!r}")
+    options = (("count", count), *_detector_options(detector))
+    names = ["presence"]
+    for person in range(count):
+        names += [f"{name}_{person}" for name in BLOCK]
+    return Extractor("people", 1, tuple(names), people_vector, rate=rate, side=640, options=options)
 
 
-def marks(detector):
-    """Digests of the files of a detector, which belong to the key of what is made with it; none for ``"hog"``.
+def _detector_options(detector):
+    """The options of an extractor that its detector brings: its name and, if it has files, their digests."""
+    digests = marks(detector)
+    options = (("detector", detector),)
+    return options + (("marks", digests),) if digests else options
+
+
+def marks(detector: str) -> tuple:
+    """Digests of the files of a detector; they belong to the key of all that is made with it.
+
+    Returns:
+        16 digits of each, nothing for the two HOG detectors, which have no files
 
     Raises:
         WeightsNotFoundError: if files are missing
@@ -75,26 +108,27 @@ def marks(detector):
 
 
 @functools.cache
-def _detector(name="hog"):
-    if name == "hog":
+def _detector(name):
+    if name in SIDES:
         import dlib
 
         return dlib.get_frontal_face_detector()
     if name not in DETECTORS:
-        raise ValueError(f"detector is one of hog, {', '.join(DETECTORS)}, not {name!r}")
+        raise ValueError(f"detector is one of {', '.join(WEIGHTS)}, not {name!r}")
     from affectlib.features import detectors
 
     return getattr(detectors, DETECTORS[name])()
 
 
-def detect(image, *, detector="hog", side=SIDE):
+def detect(image: np.ndarray, *, detector: str = DETECTOR) -> np.ndarray:
     """Finds faces.
 
     Args:
         image: RGB
-        detector: ``"hog"``, frontal faces by dlib; ``"mtcnn"`` or ``"fasterrcnn"``, which need weights:
-            see ``affectlib.features.detectors``
-        side: longer side of the frame that ``"hog"`` searches, in pixels; it finds faces from 73 of them on
+        detector: ``"hog_enlarged"``, dlib's detector of frontal faces on the frame enlarged by half, to a
+            longer side between 480 and 960 pixels; ``"hog"``, the same at 480, four times as fast on a
+            frame of 640, for which only large faces are there; ``"mtcnn"``, which finds turned faces too,
+            or ``"fasterrcnn"``: these need weights, see ``affectlib.features.detectors``
 
     Returns:
         one row per face, the largest first: left, top, width, height (in pixels of ``image``), score
@@ -104,37 +138,61 @@ def detect(image, *, detector="hog", side=SIDE):
 
     Raises:
         ValueError: if there is no such detector
+        WeightsNotFoundError: if the detector's are missing
+    """
+    if detector not in SIDES:
+        return _largest_first(_detector(detector).detect(image))
+    least, largest = SIDES[detector]
+    enlarged = ENLARGED * max(image.shape[:2])
+    return _largest_first(hog(image, side=min(max(enlarged, least), largest)))
+
+
+def hog(image: np.ndarray, *, side: float) -> list:
+    """Finds frontal faces by dlib's HOG detector.
+
+    Args:
+        image: RGB
+        side: longer side of the frame that is searched, in pixels; faces from 73 of them on are found
+
+    Returns:
+        one row per face: left, top, width, height (in pixels of ``image``), score
+
+    Shape:
+        image ``(height, width, 3)``, uint8
     """
     import cv2
 
-    if detector != "hog":
-        return _largest_first(_detector(detector).detect(image))
     cv2.setNumThreads(1)
     scale = side / max(image.shape[:2])
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    grey = cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-    boxes, scores, _ = _detector().run(grey, 0, 0.0)
-    rows = [[b.left() / scale, b.top() / scale, b.width() / scale, b.height() / scale, score]
-            for b, score in zip(boxes, scores, strict=True)]
-    return _largest_first(rows)
+    interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    grey = cv2.resize(grey, None, fx=scale, fy=scale, interpolation=interpolation)
+    boxes, scores, _ = _detector("hog").run(grey, 0, 0.0)
+    rows = []
+    for box, score in zip(boxes, scores, strict=True):
+        place = box.left(), box.top(), box.width(), box.height()
+        rows.append([*(value / scale for value in place), score])
+    return rows
 
 
 def _largest_first(rows):
     return np.array(sorted(rows, key=lambda row: (-row[2] * row[3], row[0])), dtype=float).reshape(-1, 5)
 
 
-def face_vector(pictures):
+def face_vector(pictures: list, *, detector: str = DETECTOR, marks: tuple = ()) -> np.ndarray:
     """Describes the faces in frames.
 
     Args:
         pictures: :class:`affectlib.media.Picture`
+        detector: as for :func:`detect`
+        marks: of the detector's weights, part of the key only
 
     Shape:
         result ``(323,)``
     """
     geometry, shown, pixels, hogs = [], [], [], []
     for picture in pictures:
-        found = detect(picture.image)
+        found = detect(picture.image, detector=detector)
         if not len(found):
             continue
         height, width = picture.image.shape[:2]
@@ -152,7 +210,9 @@ def face_vector(pictures):
                            np.mean(hogs, 0)])
 
 
-def people_vector(pictures, *, count=2, detector="hog", marks=()):
+def people_vector(
+    pictures: list, *, count: int = 2, detector: str = DETECTOR, marks: tuple = ()
+) -> np.ndarray:
     """Describes the largest faces of the frame that shows the largest.
 
     Args:
@@ -170,6 +230,41 @@ def people_vector(pictures, *, count=2, detector="hog", marks=()):
     for block, row in zip(result, found[best], strict=False):
         block[:] = np.concatenate([row / (width, height, width, height, 1), *crop_statistics(crop(image, row))])
     return np.r_[np.mean([len(rows) > 0 for rows in found]), result.ravel()]
+
+
+def frames_without_face(table) -> str:
+    """A sentence for each extractor of faces: how many frames have no face, and how many clips none at all.
+
+    All values of such a frame are 0. The network extractors of faces tell of clips only: those without any
+    face are rows of zeros.
+
+    Args:
+        table: :class:`affectlib.features.FeatureTable`; clips that lack a picture are left out
+
+    Returns:
+        one line per extractor of faces, or a line that says that there is none
+
+    Examples:
+        >>> from affectlib.features.store import FeatureTable
+        >>> presence = np.array([[1.0], [0.5], [0.0]])
+        >>> names = {"face": ("presence",)}
+        >>> print(frames_without_face(FeatureTable(("a", "b", "c"), {"face": presence}, names, True)))
+        face: no face in 50.0 % of the frames; 1 of 3 clips have none at all
+    """
+    lines = []
+    for name, array in table.arrays.items():
+        lacking = set(table.missing.get(name, ()))
+        seen = np.array([clip not in lacking for clip in table.clips], bool)
+        values = array[seen]
+        if not len(values):
+            continue
+        empty = f"{(values == 0).all(axis=1).sum():,} of {len(values):,} clips have none at all"
+        if table.names[name][0] == "presence":
+            share = 1 - values[:, 0].mean(dtype=float)
+            lines.append(f"{name}: no face in {share:.1%} of the frames; {empty}".replace("%", " %"))
+        elif name.removesuffix("_random") in NETWORKS_OF_FACES:
+            lines.append(f"{name}: {empty}")
+    return "\n".join(lines) if lines else "no extractor of faces in this table"
 
 
 def blocks(table):

@@ -5,7 +5,7 @@ of the same network, or ``"random"``, for tests: then the name of the extractor 
 that is made from it. ``precision="bf16"`` halves the numbers, ``"auto"`` does where the processor gains by it; the
 default is ``"fp32"``, so that machines agree up to rounding. CUDA is used where it is.
 
-Faces are found by ``detector``, see :func:`affectlib.features.faces.detect`; those other than ``"hog"`` have weights.
+Faces are found by ``detector``, see :func:`affectlib.features.faces.detect`; some have weights.
 
 Differs from the papers in: a frame is cropped before it is resized, not after; where a paper does not say how a frame
 becomes a square, it is resized whole.
@@ -20,7 +20,7 @@ import numpy as np
 from affectlib.corpora.base import CorpusFormatError
 from affectlib.features import weights as files
 from affectlib.features.audio import SAMPLING_RATE, emobase, vggish_examples
-from affectlib.features.faces import WEIGHTS, marks
+from affectlib.features.faces import DETECTOR, WEIGHTS, marks
 from affectlib.features.store import Extractor
 
 SIDE = 640  # longer side of the frames that are read: the shorter is at least 256 up to 2.5 to 1
@@ -69,7 +69,7 @@ def resnet50(*, weights=None, rate=25.0, precision="fp32") -> Extractor:
     return _extractor("resnet50", 2048, stills, weights, precision, rate=rate)
 
 
-def inception(*, faces=0, weights=None, rate=1.0, precision="fp32", detector="hog") -> Extractor:
+def inception(*, faces=0, weights=None, rate=1.0, precision="fp32", detector=DETECTOR) -> Extractor:
     """Inception-v3 of ImageNet, 2,048 values, averaged over frames (gla); or of the largest faces, one after another.
 
     Args:
@@ -96,7 +96,7 @@ def vgg16(*, places=False, layer="fc6", weights=None, rate=1.0, precision="fp32"
                       rate=rate, kind=f"{file}_{layer}", file=file)
 
 
-def vggface(*, faces=1, layer="fc6", weights=None, rate=2.0, precision="fp32", detector="hog") -> Extractor:
+def vggface(*, faces=1, layer="fc6", weights=None, rate=2.0, precision="fp32", detector=DETECTOR) -> Extractor:
     """VGG-Face, fc6 after its ReLU, 4,096 values of each of the largest faces, cut out with ``MARGIN`` (caan).
 
     Args:
@@ -113,7 +113,7 @@ def vggface(*, faces=1, layer="fc6", weights=None, rate=2.0, precision="fp32", d
                       extra=(("count", faces), ("detector", detector), ("margin", MARGIN)))
 
 
-def xception(*, weights=None, rate=1.0, precision="fp32", detector="hog") -> Extractor:
+def xception(*, weights=None, rate=1.0, precision="fp32", detector=DETECTOR) -> Extractor:
     """Expression of the largest face, 3,072 values (shot_long); zeros where there is none."""
     return _extractor("xception", 3072, largest_faces, weights, precision, rate=rate,
                       extra=(("count", 1), ("detector", detector)))
@@ -190,7 +190,7 @@ def pretrained(paper, *, weights=None, rate=None, precision="fp32") -> tuple:
         return resnet50(**seen), flownets(**seen), i3d(**seen), vggish(**options), emobase()
     if paper == "shot_long":
         return (vggish(postprocessed=True, **options), vgg16(places=True, layer="pool", **seen),
-                xception(detector="hog" if weights == "random" else "mtcnn", **seen),
+                xception(detector=DETECTOR if weights == "random" else "mtcnn", **seen),
                 openpose(layer="backbone", **seen))
     if paper == "gla":
         return inception(**seen), vggish(postprocessed=True, **options), inception(faces=2, **seen)
@@ -210,7 +210,7 @@ def _extractor(name, size, many, weights, precision, *, kind="", file="", extra=
         if not found[0].is_file():
             raise files.WeightsNotFoundError(f"{weights}: no such file of weights")
         weights, made_of = weights and str(weights), tuple(files.digest(path)[:16] for path in found)
-    made_of += marks(dict(extra).get("detector", "hog"))
+    made_of += marks(dict(extra).get("detector", DETECTOR))
     options = (("kind", kind), ("file", file), ("weights", weights), ("marks", made_of), ("precision", precision),
                *extra)
     return Extractor(name, 1, tuple(f"{name}_{i}" for i in range(size)), functools.partial(_one, many=many),
