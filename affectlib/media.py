@@ -197,6 +197,8 @@ def _probe(path) -> tuple[Media, bool]:
         sampling_rate = audio.rate if audio is not None else None
     if seconds is None:
         seconds = _measured_seconds(path)
+        if not seconds:
+            raise FileFormatError(path, "expected picture or sound, it has no packet of either")
     return Media(seconds, frame_rate, width, height, sampling_rate), frame is not None
 
 
@@ -226,7 +228,8 @@ def _measured_seconds(path) -> float:
         origin = (container.start_time or 0) / av.time_base
         ends: dict[str, float] = {}
         for packet in _packets(path, container, streams):
-            _note_end(packet, origin, ends)
+            if packet.size:  # the last packet of each stream is empty, it tells a decoder to finish
+                _note_end(packet, origin, ends)
     return max(ends.values(), default=0.0)
 
 
