@@ -103,7 +103,7 @@ def test_ten_splits_of_their_own(film, tmp_path):
         "Anger/3": "train", "Trust/4": "train", "Joy/1": "test"}
     assert clips["split_04"].value_counts().to_dict() == {"train": 16, "test": 16} and (clips["split"] == "").all()
     (root / "testlist07.txt").unlink()
-    with pytest.raises(CorpusFormatError, match=r"testlist07\.txt: expected this list once, found 0"):
+    with pytest.raises(CorpusFormatError, match=r"testlist07\.txt: expected this list beside trainlist07\.txt"):
         load_videoemotion8(root)
 
 
