@@ -172,11 +172,12 @@ def module_files(sources):
 
 
 def _manifest(folder):
-    """Relative path and content hash of every file below a folder."""
+    """Relative path and content hash of every file below a folder, as the loaders see it: links are followed."""
+    from affectlib.corpora.files import files_below
     from affectlib.features.store import Store
 
     content = Store().content  # read once per file, then known by size and date
-    return [[f.relative_to(folder).as_posix(), content(f)] for f in sorted(folder.rglob("*")) if f.is_file()]
+    return [[path.relative_to(folder).as_posix(), content(path)] for path in files_below(folder)]
 
 
 def _listing(folder):

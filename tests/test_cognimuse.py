@@ -9,6 +9,8 @@ import pytest
 from affectlib import paths
 from affectlib.corpora import CorpusFormatError, CorpusNotFoundError, length_table, load_cognimuse, segments
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*a part of the corpus")  # as small corpora of tests are
+
 SHORT_NAMES = {
     "BMI": "BeautifulMind", "LOR": "LOTRReturn", "GLA": "Gladiator", "DEP": "TheDeparted", "CRA": "Crash",
     "CHI": "Chicago", "FNE": "FindingNemo", "ABE": "AmericanBeauty", "MDB": "MDB", "NCO": "NoCountry",

@@ -21,6 +21,8 @@ from affectlib.corpora import (
     split_columns,
 )
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*a part of the corpus")  # as small corpora of tests are
+
 LISTS = paths.GOLDEN / "lists"
 needs_lists = pytest.mark.skipif(not LISTS.is_dir(), reason="no real lists below AFFECTLIB_GOLDEN")
 PUBLISHED_SIZES = (101, 101, 115, 167, 180, 101, 236, 100)  # of the classes of VideoEmotion-8
