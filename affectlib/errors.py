@@ -25,11 +25,16 @@ class FileFormatError(AffectError, ValueError):
         self.row = row
         self.expected = expected
         place = f"{path}" if row is None else f"{path}, row {row}"
-        super().__init__(f"{place}: {expected}")
+        super().__init__(_printable(f"{place}: {expected}"))
 
     def __reduce__(self):
         # Without this, an error that crosses to another process is built again from its message alone.
         return _format_error, (self.path, self.expected, self.row)
+
+
+def _printable(text: str) -> str:
+    """The text, with what would command a terminal written out: names come from files of others."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 def _format_error(path, expected, row):

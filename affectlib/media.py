@@ -3,10 +3,16 @@
 A file is demuxed once and never sought in: decoding forward is four to five times faster than one seek per frame.
 Everything is handed on while the file is being read, so that a film of three hours is never whole in memory.
 Times count from the start of the file, in seconds, so a variable frame rate needs no special case.
+
+What is read as it should be: films that are turned or mirrored, sound that changes its channels or its sampling rate,
+files that do not begin at 0 s, cover pictures (left out), files that do not say how long they are (their packets are
+looked through once). What is refused by name: a file cut short, time stamps that begin anew, pictures that change
+their size, pictures turned by less than a right angle, sound with values that are no numbers, lists of other files.
 """
 
 from collections import deque
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
 from operator import itemgetter
@@ -14,6 +20,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.sidedata.sidedata import Type as SideData
 from av.video.reformatter import Interpolation
 
 from affectlib.errors import FileFormatError, NotFoundError
@@ -21,7 +28,17 @@ from affectlib.errors import FileFormatError, NotFoundError
 SAMPLING_RATE = 16000
 TOLERANCE = 1e-3  # in seconds: times are rounded to the tick of the container
 DRIFT = 0.05  # in seconds: a longer hole in the sound is filled with silence, so that it stays with the picture
-
+LONGEST_HOLE = 3600.0  # in seconds: a longer one is refused, it would fill the memory with silence
+RESTART = 0.5  # in seconds: by how much a time stamp may fall behind the one before it
+LATE_START = 0.1  # in seconds: a container that begins later counts its duration from 0 or from there
+GUESSED = frozenset(  # formats without a duration of their own: FFmpeg estimates it from the first bytes
+    [
+        "aac", "ac3", "amr", "dts", "eac3", "h264", "hevc", "loas", "m4v", "mjpeg", "mpeg", "mpegts", "mpegvideo",
+        "obu", "vc1",
+    ]
+)
+LISTS = frozenset(["concat", "dash", "hls", "sdp"])  # formats that lead to other files
+UNKNOWN_BYTES = 0x7FFFF000  # a wav that says it has more was written to a pipe
 FILM_ENDINGS = (  # of the containers that FFmpeg reads and films come in
     ".3gp", ".asf", ".avi", ".divx", ".dv", ".f4v", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg",
     ".mpg", ".mts", ".mxf", ".ogm", ".ogv", ".rm", ".rmvb", ".ts", ".vob", ".webm", ".wmv",
@@ -124,22 +141,113 @@ def grid(start, seconds, rate):
 
 
 def probe(path) -> Media:
-    """Reads the header of a media file.
+    """Says what a media file holds.
+
+    Reads its header and one frame. Only a file that does not say how long it is (what browsers and live recorders
+    write, and formats without a header) is looked through to its end, without decoding it.
+
+    Args:
+        path: any file FFmpeg reads
 
     Raises:
-        CorpusNotFoundError: if there is no such file
-        CorpusFormatError: if it is empty, cannot be decoded, or holds neither picture nor sound
+        NotFoundError: if there is no such file
+        FileFormatError: if it is empty, cut short, cannot be decoded, or holds neither picture nor sound
     """
+    return _probe(path)[0]
+
+
+def film_seconds(path) -> float:
+    """Duration of a film, having looked that it can be decoded and was not cut short.
+
+    As fast as :func:`probe`, which it calls: milliseconds for an ordinary film.
+
+    Args:
+        path: a media file with moving pictures
+
+    Returns:
+        duration in seconds
+
+    Raises:
+        FileFormatError: if the file is absent, empty, cut, undecodable or has no frames; a cover picture is none
+    """
+    if not Path(path).is_file():
+        raise FileFormatError(path, "expected this film, found none")
+    media, has_frames = _probe(path)
+    if not has_frames:
+        raise FileFormatError(path, "expected a film with frames, found none")
+    return media.seconds
+
+
+def _probe(path) -> tuple[Media, bool]:
+    """What a file holds, and whether a frame of it can be decoded."""
     with _open(path) as container:
         video, audio = _streams(container)
         if video is None and audio is None:
             raise FileFormatError(path, "expected picture or sound, it has neither")
-        seconds = max([_declared(s) or 0.0 for s in (video, audio) if s] + [(container.duration or 0) / 1e6])
-        rate = float(video.average_rate or video.guessed_rate or 0) or None if video else None
-        width, height = (video.width, video.height) if video else (None, None)
-        if video and _turns(next(container.decode(video), None)) % 2:
-            width, height = height, width
-        return Media(seconds, rate, width, height, audio.rate if audio else None)
+        frame_rate = width = height = frame = None
+        seconds = _declared_seconds(container)
+        if video is not None:
+            _whole_index(path, video, seconds)
+            frame_rate = float(video.average_rate or video.guessed_rate or 0) or None
+            width, height = video.width, video.height
+            with _named_errors(path):
+                frame = next(container.decode(video), None)
+            if frame is not None and _orientation(path, frame)[0]:
+                width, height = height, width
+        sampling_rate = audio.rate if audio is not None else None
+    if seconds is None:
+        seconds = _measured_seconds(path)
+        if not seconds:
+            raise FileFormatError(path, "expected picture or sound, it has no packet of either")
+    return Media(seconds, frame_rate, width, height, sampling_rate), frame is not None
+
+
+def _whole_index(path, video, seconds: float | None) -> None:
+    """Refuses a film whose index names a place after the end of the file."""
+    index = video.index_entries
+    size = Path(path).stat().st_size
+    if len(index) and index[-1].pos + index[-1].size > size:
+        whole = "" if seconds is None else f" of {seconds:.1f} s"
+        raise FileFormatError(path, f"expected a whole film{whole}, the file was cut short")
+
+
+def _declared_seconds(container) -> float | None:
+    """Duration that a container states, None where it states none that can be relied on."""
+    if container.duration is None or container.duration <= 0 or container.format.name in GUESSED:
+        return None
+    starts_late = (container.start_time or 0) / av.time_base > LATE_START
+    if starts_late and not container.format.name.startswith("mov"):
+        return None
+    return container.duration / av.time_base
+
+
+def _measured_seconds(path) -> float:
+    """Duration by the time stamps of all packets; nothing is decoded."""
+    with _open(path) as container:
+        streams = [stream for stream in _streams(container) if stream is not None]
+        origin = (container.start_time or 0) / av.time_base
+        ends: dict[str, float] = {}
+        for packet in _packets(path, container, streams):
+            if packet.size:  # the last packet of each stream is empty, it tells a decoder to finish
+                _note_end(packet, origin, ends)
+    return max(ends.values(), default=0.0)
+
+
+def _note_end(packet, origin: float, ends: dict[str, float]) -> None:
+    """Keeps when the packets of a kind of stream end, in seconds from the origin."""
+    stream = packet.stream
+    length = packet.duration or 0
+    if not length and stream.type == "video" and stream.average_rate:
+        # WebM does not say how long the last frame is shown.
+        length = 1 / (stream.average_rate * packet.time_base)
+    known = ends.get(stream.type, 0.0)
+    if packet.pts is not None:
+        begin = float(packet.pts * packet.time_base) - origin
+    elif packet.dts is not None:
+        begin = float(packet.dts * packet.time_base) - origin
+    else:
+        begin = known
+    ends[stream.type] = max(known, begin + float(length * packet.time_base))
 
 
 def stream(path, times=(), *, pairs=False, side=None, sound=True) -> Iterator:
@@ -151,67 +259,155 @@ def stream(path, times=(), *, pairs=False, side=None, sound=True) -> Iterator:
             ``{side: pairs}`` for each, as a list of both, one picture of every size
         pairs: give the following frame as well
         side: the longer side is reduced to this many pixels; smaller frames stay as they are
-        sound: give the sound, at 16 kHz, mixed to mono; a file without sound gives none
+        sound: give the sound, at 16 kHz, mixed to mono; a file without sound gives none. Of several tracks the one
+            that the file marks as default is heard, else the first
 
     Raises:
-        CorpusNotFoundError: if there is no such file
-        CorpusFormatError: if it cannot be decoded, ends before it says, has no frames where frames are asked for,
-            or ends before the last time
+        NotFoundError: if there is no such file
+        FileFormatError: if it cannot be decoded, ends before it says, has no frames where frames are asked for,
+            ends before the last time, or is refused as the head of this module says
         ValueError: if ``times`` decrease
     """
-    times = deque(one if isinstance(one, tuple) else (one, {side: pairs}) for one in times)
-    if any(b < a for (a, _), (b, _) in pairwise(times)):
+    wanted_times = deque(one if isinstance(one, tuple) else (one, {side: pairs}) for one in times)
+    if any(later < earlier for (earlier, _), (later, _) in pairwise(wanted_times)):
         raise ValueError("times must increase")
     with _open(path) as container:
         video, audio = _streams(container)
-        if times and video is None:
+        if wanted_times and video is None:
             raise FileFormatError(path, "expected frames, it has no picture")
-        wanted = [s for s in (video if times else None, audio if sound else None) if s is not None]
-        streams = [s for s in (video, audio) if s is not None]
-        origin = (container.start_time or 0) / 1e6
-        last, images, ends, heard = None, {}, {}, 0
-
-        def picture(following=None, shown=None, gap=float("nan")):
-            """Pictures of the next time, every frame converted once for each size."""
-            time, sizes = times.popleft()
-            for side, pairs in sizes.items():
-                pairs = pairs and following is not None
-                for frame, made in ((last[1], images), *([(following, shown)] if pairs else [])):
-                    if side not in made:
-                        made[side] = _rgb(frame, side)
-                yield Picture(time, images[side], shown[side] if pairs else None, gap if pairs else float("nan"), side)
-
-        resampler = av.AudioResampler(format="s16", layout="mono", rate=SAMPLING_RATE)  # float would not scale the mix
+        streams = [stream for stream in (video, audio) if stream is not None]
+        pictures = _Pictures(path, wanted_times) if wanted_times else None
+        sounds = _Sounds(path) if sound and audio is not None else None
+        wanted = [video] if pictures else []
+        wanted += [audio] if sounds else []
+        origin = (container.start_time or 0) / av.time_base
+        ends: dict[str, float] = {}
         for source, frame in _frames(path, container, streams, wanted, origin, ends):
             at = None if frame.time is None else frame.time - origin
             if source is audio:
-                ends["audio"] = max(ends.get("audio", 0.0), (at or 0.0) + frame.samples / frame.sample_rate)
-                hole = 0 if at is None else round(at * SAMPLING_RATE) - heard
-                if hole > DRIFT * SAMPLING_RATE:
-                    yield Sound(heard, np.zeros(hole, np.float32))
-                    heard += hole
-                for block in resampler.resample(frame):
-                    yield Sound(heard, _float(block))
-                    heard += block.samples
-                continue
-            at = ends.get("video", 0.0) if at is None else at
-            ends["video"] = at + (float(frame.duration * frame.time_base) if frame.duration else 0.0)
-            shown = {}
-            while last is not None and times and times[0][0] < at - TOLERANCE:
-                yield from picture(frame, shown, at - last[0])
-            last, images = (at, frame), shown
-        if audio in wanted:
-            for block in resampler.resample(None):
-                yield Sound(heard, _float(block))
-                heard += block.samples
+                length = frame.samples / frame.sample_rate
+                ends["audio"] = max(ends.get("audio", 0.0), (at or 0.0) + length)
+                yield from sounds.take(frame, at)
+            else:
+                at = ends.get("video", 0.0) if at is None else at
+                length = float(frame.duration * frame.time_base) if frame.duration else 0.0
+                ends["video"] = at + length
+                yield from pictures.take(frame, at)
+        if sounds:
+            yield from sounds.rest()
         _complete(path, container, streams, ends)
-        if times and last is None:
-            raise FileFormatError(path, "expected frames, none could be decoded")
-        while times and times[0][0] < max([*ends.values(), last[0] + TOLERANCE]):
-            yield from picture()
-        if times:
-            expected = f"expected a frame at {times[0][0]:g} s, it ends at {max(ends.values()):.2f} s"
-            raise FileFormatError(path, expected)
+        if pictures:
+            yield from pictures.rest(ends)
+
+
+class _Pictures:
+    """Chooses the frame at or before each time from frames that come in order.
+
+    Args:
+        path: named in errors
+        times: pairs of a time and, for every size, whether the following frame is wanted too
+    """
+
+    def __init__(self, path, times: deque):
+        self.path = path
+        self.times = times
+        self.last = None  # time and frame
+        self.images: dict = {}  # of the last frame, by size: each is converted once
+
+    def take(self, frame, at: float) -> Iterator[Picture]:
+        """Pictures of the times that lie before a new frame."""
+        if self.last is not None:
+            self._same_size(frame, at)
+        following: dict = {}
+        while self.last is not None and self.times and self.times[0][0] < at - TOLERANCE:
+            yield from self._next(frame, following, at - self.last[0])
+        self.last = (at, frame)
+        self.images = following
+
+    def rest(self, ends: dict[str, float]) -> Iterator[Picture]:
+        """Pictures of the times after the last frame: it stays until the file ends."""
+        if self.times and self.last is None:
+            raise FileFormatError(self.path, "expected frames, none could be decoded")
+        while self.times and self.times[0][0] < max([*ends.values(), self.last[0] + TOLERANCE]):
+            yield from self._next(None, {}, float("nan"))
+        if self.times:
+            expected = f"expected a frame at {self.times[0][0]:g} s, it ends at {max(ends.values()):.2f} s"
+            raise FileFormatError(self.path, expected)
+
+    def _next(self, following, following_images: dict, gap: float) -> Iterator[Picture]:
+        """Pictures of the next time, one for each size."""
+        time, sizes = self.times.popleft()
+        for side, pairs in sizes.items():
+            paired = pairs and following is not None
+            if side not in self.images:
+                self.images[side] = _rgb(self.path, self.last[1], side)
+            if paired and side not in following_images:
+                following_images[side] = _rgb(self.path, following, side)
+            image = self.images[side]
+            if paired:
+                yield Picture(time, image, following_images[side], gap, side)
+            else:
+                yield Picture(time, image, None, float("nan"), side)
+
+    def _same_size(self, frame, at: float) -> None:
+        before = self.last[1]
+        if (frame.width, frame.height) != (before.width, before.height):
+            raise FileFormatError(
+                self.path,
+                f"expected pictures of one size, found {frame.width} x {frame.height} after "
+                f"{before.width} x {before.height} at {at:.2f} s",
+            )
+
+
+class _Sounds:
+    """Turns decoded sound into blocks of 16 kHz mono that follow one another without a hole.
+
+    Args:
+        path: named in errors
+    """
+
+    def __init__(self, path):
+        self.path = path
+        self.heard = 0  # samples given so far
+        self.kind = None  # format, channels and sampling rate of the frames that come
+        self.resampler = None
+
+    def take(self, frame, at: float | None) -> Iterator[Sound]:
+        """Blocks of one more frame, which begins at a time or, with None, where the last one ended."""
+        kind = (frame.format.name, frame.layout.name, frame.sample_rate)
+        if kind != self.kind:
+            # A resampler takes frames of one kind: a film that turns from stereo to 5.1 needs a new one.
+            yield from self.rest()
+            # s16, because a mix of float channels would not be scaled.
+            self.resampler = av.AudioResampler(format="s16", layout="mono", rate=SAMPLING_RATE)
+            self.kind = kind
+        if _is_float_file(frame) and not np.isfinite(frame.to_ndarray()).all():
+            where = "" if at is None else f" at {at:.2f} s"
+            raise FileFormatError(self.path, f"expected sound made of numbers, found nan or inf{where}")
+        hole = 0 if at is None else round(at * SAMPLING_RATE) - self.heard
+        if hole > LONGEST_HOLE * SAMPLING_RATE:
+            hours = hole / SAMPLING_RATE / 3600
+            raise FileFormatError(self.path, f"expected sound that goes on, found a hole of {hours:.1f} hours")
+        if hole > DRIFT * SAMPLING_RATE:
+            yield self._block(np.zeros(hole, np.float32))
+        for block in self.resampler.resample(frame):
+            yield self._block(_float(block))
+
+    def rest(self) -> Iterator[Sound]:
+        """What the resampler still holds."""
+        if self.resampler is not None:
+            for block in self.resampler.resample(None):
+                yield self._block(_float(block))
+
+    def _block(self, samples: np.ndarray) -> Sound:
+        first = self.heard
+        self.heard += len(samples)
+        return Sound(first, samples)
+
+
+def _is_float_file(frame) -> bool:
+    """True for sound that may hold nan: a float wav. Decoders of compressed sound give float too, but never nan."""
+    return frame.format.name in ("flt", "dbl")
 
 
 def clips(path, starts, seconds, *, rates=(), pairs=False, side=None, sound=True) -> Iterator[Clip]:
@@ -228,7 +424,7 @@ def clips(path, starts, seconds, *, rates=(), pairs=False, side=None, sound=True
         sound: give the sound
 
     Raises:
-        CorpusNotFoundError, CorpusFormatError: see :func:`stream`; also where a clip ends after the file
+        NotFoundError, FileFormatError: see :func:`stream`; also where a clip ends after the file
         ValueError: if there are not as many starts as durations
     """
     looks = [rate if isinstance(rate, Look) else Look(rate, side, pairs) for rate in rates]
@@ -307,36 +503,72 @@ def _open(path):
     if size == 0:
         raise FileFormatError(path, "expected a media file, it is empty")
     with open(path, "rb") as file:
-        kind, declared = file.read(4), int.from_bytes(file.read(4), "little")
-    if kind == b"RIFF" and size + 1 < declared + 8 < 2**32:  # wav and avi say in bytes how long they are
+        kind = file.read(4)
+        declared = int.from_bytes(file.read(4), "little")
+    if kind == b"RIFF" and size + 1 < declared + 8 < UNKNOWN_BYTES:  # wav and avi say in bytes how long they are
         raise FileFormatError(path, f"expected {declared + 8} bytes, there are {size}: cut short?")
     try:
-        return av.open(str(path))
-    except (av.error.FFmpegError, UnicodeDecodeError) as error:
+        # "file:", because FFmpeg would take a name such as "concat:x.mp4" for a command.
+        container = av.open(f"file:{path}")
+    except (av.error.FFmpegError, UnicodeError) as error:
         raise FileFormatError(path, f"expected a complete media file, it cannot be opened ({error})") from error
+    if container.format.name in LISTS:
+        kind = container.format.name
+        container.close()
+        raise FileFormatError(path, f"expected a media file, found a list of others ({kind})")
+    return container
+
+
+@contextmanager
+def _named_errors(path):
+    """Errors of the decoder become errors that name the file."""
+    try:
+        yield
+    except (av.error.FFmpegError, UnicodeError) as error:
+        raise FileFormatError(path, f"expected a complete media file, decoding stopped ({error})") from error
 
 
 def _streams(container):
-    cover = av.stream.Disposition.attached_pic
-    video = next((s for s in container.streams.video if not s.disposition & cover), None)
-    audio = next(iter(container.streams.audio), None)
+    """The film and the sound of a file, each None where there is none."""
+    kinds = av.stream.Disposition
+    video = next((stream for stream in container.streams.video if not stream.disposition & kinds.attached_pic), None)
+    tracks = container.streams.audio
+    first = next(iter(tracks), None)
+    audio = next((stream for stream in tracks if stream.disposition & kinds.default), first)
     if video is not None:
         video.codec_context.thread_count = 1  # films run in parallel, not the frames of one
     return video, audio
 
 
+def _packets(path, container, streams):
+    """Packets of some streams in the order of the file, whose time stamps do not begin anew."""
+    latest: dict[int, int] = {}
+    allowed = {stream.index: round(RESTART / stream.time_base) for stream in streams}
+    with _named_errors(path):
+        for packet in container.demux(streams):
+            stamp = packet.dts
+            if stamp is not None:
+                index = packet.stream_index
+                before = latest.get(index, stamp)
+                if stamp < before - allowed[index]:
+                    found = f"{float(stamp * packet.time_base):.2f} s after {float(before * packet.time_base):.2f} s"
+                    raise FileFormatError(path, f"expected time stamps that go on, found {found}: files joined?")
+                latest[index] = stamp
+            yield packet
+
+
 def _frames(path, container, streams, wanted, origin, ends):
     """Decoded frames of the wanted streams; of the others only where they end, so that a cut file is noticed."""
-    try:
-        for packet in container.demux(streams):
-            if packet.stream in wanted:
-                for frame in packet.decode():
-                    yield packet.stream, frame
-            elif packet.pts is not None:
-                end, kind = float((packet.pts + (packet.duration or 0)) * packet.time_base), packet.stream.type
-                ends[kind] = max(ends.get(kind, 0.0), end - origin)
-    except av.error.FFmpegError as error:
-        raise FileFormatError(path, f"expected a complete media file, decoding stopped ({error})") from error
+    for packet in _packets(path, container, streams):
+        if packet.stream in wanted:
+            with _named_errors(path):
+                frames = packet.decode()
+            for frame in frames:
+                yield packet.stream, frame
+        elif packet.pts is not None:
+            end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
+            kind = packet.stream.type
+            ends[kind] = max(ends.get(kind, 0.0), end - origin)
 
 
 def _declared(stream):
@@ -345,10 +577,16 @@ def _declared(stream):
 
 def _complete(path, container, streams, ends):
     """Refuses a file that stops before it says: a cut one decodes without an error as far as it goes."""
-    said = [(_declared(s), ends.get(s.type, 0.0)) for s in streams]
-    if any(declared is None for declared, _ in said):  # mkv declares the whole file only
-        said.append(((container.duration or 0) / 1e6, max(ends.values(), default=0.0)))
-    for declared, end in said:
+    if container.format.name in GUESSED:
+        return
+    pairs = [(_declared(stream), ends.get(stream.type, 0.0)) for stream in streams]
+    if any(declared is None for declared, _ in pairs):  # mkv declares the duration of the file only
+        declared = (container.duration or 0) / av.time_base
+        if _declared_seconds(container) is None:
+            # Counted from 0 s or from the start: taken for the shorter.
+            declared -= (container.start_time or 0) / av.time_base
+        pairs.append((declared, max(ends.values(), default=0.0)))
+    for declared, end in pairs:
         if declared is not None and end < declared - min(1.0, max(0.15, 0.1 * declared)):
             raise FileFormatError(path, f"expected {declared:.2f} s, it ends at {end:.2f} s: cut short?")
 
@@ -357,43 +595,42 @@ def _float(block):
     return block.to_ndarray()[0].astype(np.float32) / 32768
 
 
-def _turns(frame):
-    return 0 if frame is None else round(frame.rotation / 90) % 4
+def _orientation(path, frame) -> tuple[bool, bool, bool]:
+    """How a frame must be turned to be seen upright.
+
+    Returns:
+        whether rows and columns are exchanged, and whether the result is then mirrored left to right, top to bottom
+
+    Raises:
+        FileFormatError: if the film is turned by less than a right angle, or leaning
+    """
+    data = frame.side_data.get(SideData.DISPLAYMATRIX)
+    if data is None:
+        return False, False, False
+    # A point (x, y) of the frame is shown at (a x + c y, b x + d y); numbers with 16 bits after the point.
+    a, b, _, c, d = (value / 65536 for value in np.frombuffer(bytes(data), dtype=np.int32)[:5].tolist())
+    small = 0.01 * max(abs(a), abs(b), abs(c), abs(d))
+    if abs(b) <= small and abs(c) <= small and a and d:
+        return False, a < 0, d < 0
+    if abs(a) <= small and abs(d) <= small and b and c:
+        return True, c < 0, b < 0
+    raise FileFormatError(
+        path,
+        f"expected a film turned by right angles, found the display matrix {a:.3g} {b:.3g} {c:.3g} {d:.3g}",
+    )
 
 
-def _rgb(frame, side):
+def _rgb(path, frame, side):
     scale = min(1.0, side / max(frame.width, frame.height)) if side else 1.0
     width, height = max(1, round(frame.width * scale)), max(1, round(frame.height * scale))
     image = frame.to_ndarray(format="rgb24", width=width, height=height, interpolation=Interpolation.AREA)
-    return np.ascontiguousarray(np.rot90(image, _turns(frame))) if _turns(frame) else image
-
-def film_seconds(path) -> float:
-    """Duration of a film, having looked that it can be decoded and was not cut short.
-
-    Opens the file and decodes its first frame: milliseconds, whatever the length.
-
-    Args:
-        path: a media file with moving pictures
-
-    Returns:
-        duration in seconds, as the container declares it
-
-    Raises:
-        CorpusFormatError: if the file is absent, empty, cut, undecodable or has no frames
-    """
-    if not path.is_file():
-        raise FileFormatError(path, "expected this film, found none")
-    if not (size := path.stat().st_size):
-        raise FileFormatError(path, "expected a film, the file is empty")
-    try:
-        with av.open(str(path)) as container:
-            if not container.streams.video or container.duration is None:
-                raise FileFormatError(path, "expected a film with frames, found none")
-            seconds, index = container.duration / av.time_base, container.streams.video[0].index_entries
-            if len(index) and index[-1].pos + index[-1].size > size:
-                raise FileFormatError(path, f"expected a whole film of {seconds:.1f} s, the file was cut short")
-            if next(container.decode(video=0), None) is None:
-                raise FileFormatError(path, "expected a film with frames, found none")
-    except av.FFmpegError as error:
-        raise FileFormatError(path, f"expected a film that can be decoded: {error.strerror}") from error
-    return seconds
+    exchanged, mirrored, upside_down = _orientation(path, frame)
+    if not (exchanged or mirrored or upside_down):
+        return image
+    if exchanged:
+        image = image.transpose(1, 0, 2)
+    if mirrored:
+        image = image[:, ::-1]
+    if upside_down:
+        image = image[::-1]
+    return np.ascontiguousarray(image)

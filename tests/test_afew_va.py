@@ -26,6 +26,8 @@ from affectlib.corpora import (
 )
 from affectlib.simulate import make_afew_va
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*a part of the corpus")  # as small corpora of tests are
+
 CLIPS = {"001": "Ann", "002": "Bob", "003": "Ann"}
 FRAMES = 6
 

@@ -15,6 +15,8 @@ from affectlib.corpora import (
     load_liris_discrete,
 )
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*a part of the corpus")  # as small corpora of tests are
+
 HERTZ, SECONDS = 25, 1
 
 

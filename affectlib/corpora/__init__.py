@@ -3,6 +3,7 @@
 from affectlib.corpora.afew_va import frame_array, load_afew_va
 from affectlib.corpora.base import AffectError, Corpus, CorpusFormatError, CorpusNotFoundError
 from affectlib.corpora.cognimuse import load_cognimuse
+from affectlib.corpora.completeness import counts, warn_if_partial
 from affectlib.corpora.folds import Fold, leave_one_film_out, official_split, subject_folds
 from affectlib.corpora.labels import (
     change_label,
@@ -25,14 +26,15 @@ from affectlib.corpora.video_emotion import (
     load_ekman6,
     load_heiv,
     load_videoemotion8,
+    split_columns,
 )
 
 __all__ = [
     "EKMAN6_CLASSES", "HEIV_CLASSES", "VIDEOEMOTION8_CLASSES", "AffectError", "Corpus", "CorpusFormatError",
-    "CorpusNotFoundError", "Fold", "change_label", "frame_array", "lead_in_seconds", "leave_one_film_out",
+    "CorpusNotFoundError", "Fold", "change_label", "counts", "frame_array", "lead_in_seconds", "leave_one_film_out",
     "length_table",
     "load_afew_va", "load_cognimuse", "load_eimt16", "load_ekman6", "load_heiv",
     "load_liris_continuous", "load_liris_discrete",
     "load_mediaeval15", "load_mediaeval18", "load_videoemotion8", "mood_label", "mood_windows", "official_split",
-    "segment_means", "segments", "subject_folds", "windows", "with_mood",
+    "segment_means", "segments", "split_columns", "subject_folds", "warn_if_partial", "windows", "with_mood",
 ]

@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 
 from affectlib.corpora.base import ANNOTATION_COLUMNS, CLIP_COLUMNS, Corpus
+from affectlib.corpora.completeness import warn_if_partial
 from affectlib.corpora.files import (
     Faults,
     files_below,
@@ -111,7 +112,8 @@ def load_cognimuse(
 
     Warns:
         UserWarning: if a film and its annotation differ in length or in speed, film by film (see
-            :func:`affectlib.corpora.lengths.length_table`), and if annotations of different lengths are averaged
+            :func:`affectlib.corpora.lengths.length_table`), if annotations of different lengths are averaged,
+            and if a real corpus does not hold twelve films
 
     References:
         Zlatintsi et al., 2017; attend_affect, Section IV-A
@@ -160,6 +162,7 @@ def load_cognimuse(
         skipped=faults.messages(),
     )
     warn_of_lengths(corpus)
+    warn_if_partial(corpus)
     return corpus
 
 

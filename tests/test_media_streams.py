@@ -1,0 +1,381 @@
+"""Files that are legal and odd: no duration, late starts, streams that change, covers, turned and mirrored films.
+
+Each is built here, or read from real clips where they are there.
+"""
+
+import os
+import struct
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from affectlib import media, paths
+from affectlib.corpora.files import film_seconds as film_seconds_of_corpora
+from affectlib.errors import AffectError, FileFormatError, NotFoundError
+from affectlib.features import film
+
+CLIPS = paths.GOLDEN / "clips"
+needs_clips = pytest.mark.skipif(not CLIPS.is_dir(), reason="no real clips below AFFECTLIB_GOLDEN")
+LOUDNESS = 0.3 / np.sqrt(2)  # root mean square of tone()
+
+
+def grey(level, size=(64, 48)):
+    return np.full((size[1], size[0], 3), level, np.uint8)
+
+
+def tone(seconds, rate, level=0.3):
+    return (level * np.sin(2 * np.pi * 440 * np.arange(round(seconds * rate)) / rate)).astype(np.float32)
+
+
+def write(path, images=(), *, sounds=(), rate=16000, layout="mono", video="libx264", audio="aac", container=None,
+          options=None, start=0.0):
+    """Writes a file: images at 25 a second, and one track per pair of a signal and its disposition."""
+    with av.open(str(path), "w", format=container, options=options or {}) as out:
+        picture = None
+        if len(images):
+            picture = out.add_stream(video, rate=25, options={"preset": "ultrafast"} if video == "libx264" else {})
+            picture.height, picture.width, picture.pix_fmt = *images[0].shape[:2], "yuv420p"
+        tracks = []
+        for signal, disposition in sounds:
+            track = out.add_stream(audio, rate=rate)
+            track.layout = layout
+            track.disposition = disposition
+            tracks.append((track, signal))
+        for number, image in enumerate(images):
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame.pts, frame.time_base = number + round(25 * start), Fraction(1, 25)
+            out.mux(picture.encode(frame))
+        if picture:
+            out.mux(picture.encode(None))
+        for track, signal in tracks:
+            planes = np.tile(signal, (len(track.layout.channels), 1))
+            frame = av.AudioFrame.from_ndarray(planes, format="fltp", layout=layout)
+            frame.sample_rate, frame.pts, frame.time_base = rate, round(start * rate), Fraction(1, rate)
+            out.mux(track.encode(frame))
+            out.mux(track.encode(None))
+    return Path(path)
+
+
+DEFAULT = av.stream.Disposition.default
+
+
+def heard(path):
+    """Seconds and loudness of the sound of a file."""
+    sound = media.read(path).sound
+    return len(sound) / 16000, float(np.sqrt(np.mean(sound**2)))
+
+
+# ---------------------------------------------------------------- duration
+
+@pytest.mark.parametrize(("name", "container", "codecs"), [
+    ("live.webm", "webm", {"video": "libvpx", "audio": "libopus", "rate": 48000}),
+    ("live.mkv", "matroska", {})])
+def test_a_file_that_does_not_say_how_long_it_is_is_measured(tmp_path, name, container, codecs):
+    rate = codecs.get("rate", 16000)
+    path = write(tmp_path / name, [grey(5 * (i % 50)) for i in range(150)], sounds=[(tone(6, rate), DEFAULT)],
+                 container=container, options={"live": "1"}, **codecs)
+    with av.open(str(path)) as opened:
+        assert opened.duration is None
+    assert media.probe(path).seconds == pytest.approx(6, abs=0.07)
+    assert media.film_seconds(path) == media.probe(path).seconds
+    clip = media.read(path, rate=5)
+    assert len(clip.pictures) >= 30 and len(clip.sound) == pytest.approx(96000, abs=1200)
+    assert film(path, seconds=3.0).clips["start"].tolist() == [0.0, 3.0]
+
+
+@pytest.mark.parametrize("quiet_first", [True, False])
+def test_sound_without_a_header_is_measured_not_guessed(tmp_path, quiet_first):
+    rng = np.random.default_rng(0)
+    loud = rng.uniform(-0.9, 0.9, 80000).astype(np.float32)
+    quiet = np.zeros(80000, np.float32)
+    signal = np.concatenate([quiet, loud] if quiet_first else [loud, quiet])
+    path = write(tmp_path / "a.aac", sounds=[(signal, DEFAULT)], container="adts")
+    assert media.probe(path).seconds == pytest.approx(10, abs=0.2)
+    assert heard(path)[0] == pytest.approx(10, abs=0.2)
+
+
+def test_probe_and_film_seconds_are_one(tmp_path):
+    assert film_seconds_of_corpora is media.film_seconds
+    for name in ("a.mp4", "a.mov", "a.mkv", "a.avi", "a.ts", "a.mpg"):
+        video = "mpeg2video" if name == "a.mpg" else "libx264"
+        path = write(tmp_path / name, [grey(9)] * 50, video=video)
+        assert media.film_seconds(path) == media.probe(path).seconds == pytest.approx(2, abs=0.1)
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.ts", "a.mov"])
+def test_a_file_may_begin_after_zero(tmp_path, name):
+    images = [grey(10 * i) for i in range(20)] + [grey(200)] * 30
+    path = write(tmp_path / name, images, sounds=[(tone(2, 16000), DEFAULT)], start=3.0)
+    assert media.probe(path).seconds == pytest.approx(2, abs=0.15)
+    clip = media.read(path, rate=5)
+    shown = [float(picture.image.mean()) for picture in clip.pictures]
+    # An encoder puts up to 0.064 s of silence in front of the sound: the picture begins up to two frames later.
+    assert shown[:4] == pytest.approx([0, 50, 100, 150], abs=23)
+    assert len(clip.sound) / 16000 == pytest.approx(2, abs=0.15)
+
+
+def test_a_late_file_that_was_cut_is_still_refused(tmp_path):
+    noise = list(np.random.default_rng(0).integers(0, 255, (100, 48, 64, 3), dtype=np.uint8))
+    path = write(tmp_path / "a.mkv", noise, start=3.0)
+    content = path.read_bytes()
+    path.write_bytes(content[:len(content) // 2])
+    with pytest.raises(FileFormatError, match="cut short"):
+        media.read(path, rate=2)
+
+
+# ---------------------------------------------------------------- streams that change
+
+def joined(path, *parts):
+    path.write_bytes(b"".join(part.read_bytes() for part in parts))
+    return path
+
+
+def test_time_stamps_that_begin_anew_are_refused(tmp_path):
+    one = write(tmp_path / "one.ts", [grey(9)] * 50, sounds=[(tone(2, 16000), DEFAULT)])
+    path = joined(tmp_path / "two.ts", one, one)
+    for look in (lambda: media.probe(path), lambda: media.film_seconds(path), lambda: list(media.stream(path, [0.0]))):
+        with pytest.raises(FileFormatError, match=r"two\.ts: expected time stamps that go on, found .* files joined"):
+            look()
+
+
+@pytest.mark.parametrize(("first", "second"), [
+    (("stereo", 48000), ("5.1", 48000)), (("5.1", 48000), ("stereo", 48000)), (("stereo", 48000), ("stereo", 44100))])
+def test_sound_may_change_its_channels_and_its_sampling_rate(tmp_path, first, second):
+    parts = []
+    for number, (layout, rate) in enumerate((first, second)):
+        path = write(tmp_path / f"{number}.ts", [grey(9)] * 50, sounds=[(tone(2, rate), DEFAULT)], rate=rate,
+                     layout=layout, audio="ac3", start=2.0 * number)
+        parts.append(path)
+    path = joined(tmp_path / "both.ts", *parts)
+    with av.open(str(path)) as opened:
+        kinds = [(frame.layout.name.partition("(")[0], frame.sample_rate) for frame in opened.decode(audio=0)]
+    assert list(dict.fromkeys(kinds)) == [first, second], "the file is not what this test is about"
+    seconds, _ = heard(path)
+    assert seconds == pytest.approx(4, abs=0.15)
+    sound = media.read(path).sound
+    for half in (sound[4000:28000], sound[36000:60000]):
+        assert np.argmax(np.abs(np.fft.rfft(half))) / 1.5 == pytest.approx(440, abs=1)
+        assert np.sqrt(np.mean(half**2)) > 0.5 * LOUDNESS
+
+
+def test_pictures_that_change_their_size_are_refused_the_sound_is_still_heard(tmp_path):
+    one = write(tmp_path / "one.ts", [grey(9)] * 50, sounds=[(tone(2, 16000), DEFAULT)])
+    two = write(tmp_path / "two.ts", [grey(9, (128, 96))] * 50, sounds=[(tone(2, 16000), DEFAULT)], start=2.0)
+    path = joined(tmp_path / "both.ts", one, two)
+    expected = r"expected pictures of one size, found 128 x 96 after 64 x 48 at 2\.\d+ s"
+    with pytest.raises(FileFormatError, match=expected):
+        media.read(path, rate=5)
+    assert heard(path)[0] == pytest.approx(4, abs=0.2)
+
+
+def test_the_track_that_is_marked_as_default_is_heard(tmp_path):
+    quiet, loud = tone(2, 16000, 0.02), tone(2, 16000, 0.5)
+    path = write(tmp_path / "a.mkv", [grey(9)] * 50, sounds=[(quiet, av.stream.Disposition(0)), (loud, DEFAULT)])
+    assert heard(path)[1] == pytest.approx(0.5 / np.sqrt(2), rel=0.05)
+    path = write(tmp_path / "b.mkv", [grey(9)] * 50, sounds=[(quiet, DEFAULT), (loud, DEFAULT)])
+    assert heard(path)[1] == pytest.approx(0.02 / np.sqrt(2), rel=0.1)
+
+
+def test_a_hole_of_hours_is_refused_a_short_one_is_silence(tmp_path):
+    path = tmp_path / "a.mkv"
+    for hole in (1.0, 30 * 86400.0):
+        with av.open(str(path), "w") as out:
+            track = out.add_stream("pcm_s16le", rate=16000, layout="mono")
+            for begin in (0.0, 1.0 + hole):
+                frame = av.AudioFrame.from_ndarray(tone(1, 16000)[None], format="fltp", layout="mono")
+                frame.sample_rate, frame.pts, frame.time_base = 16000, round(begin * 16000), Fraction(1, 16000)
+                out.mux(track.encode(frame))
+            out.mux(track.encode(None))
+        if hole == 1.0:
+            assert heard(path)[0] == pytest.approx(3, abs=0.1)
+        else:
+            with pytest.raises(FileFormatError, match=r"a hole of 720\.0 hours"):
+                list(media.stream(path))
+
+
+# ---------------------------------------------------------------- covers
+
+def test_the_cover_of_a_song_is_no_film(tmp_path):
+    path = tmp_path / "song.mp3"
+    with av.open(str(path), "w") as out:
+        track = out.add_stream("libmp3lame", rate=16000, layout="mono")
+        cover = out.add_stream("mjpeg", rate=1)
+        cover.width, cover.height, cover.pix_fmt = 32, 32, "yuvj420p"
+        cover.disposition = av.stream.Disposition.attached_pic
+        picture = av.VideoFrame.from_ndarray(grey(10, (32, 32)), format="rgb24")
+        picture.pts = 0
+        out.mux(cover.encode(picture))
+        out.mux(cover.encode(None))
+        frame = av.AudioFrame.from_ndarray(tone(2, 16000)[None], format="fltp", layout="mono")
+        frame.sample_rate, frame.pts = 16000, 0
+        out.mux(track.encode(frame))
+        out.mux(track.encode(None))
+    with av.open(str(path)) as opened:
+        assert len(opened.streams.video) == 1, "the file is not what this test is about"
+    with pytest.raises(FileFormatError, match="expected a film with frames, found none"):
+        media.film_seconds(path)
+    about = media.probe(path)
+    assert about.width is None and about.frame_rate is None and about.sampling_rate == 16000
+    with pytest.raises(FileFormatError, match="it has no picture"):
+        media.read(path, rate=1)
+    assert heard(path)[0] == pytest.approx(2, abs=0.1)
+
+
+def test_the_cover_of_a_film_is_left_out(tmp_path):
+    path = tmp_path / "a.mp4"
+    with av.open(str(path), "w") as out:
+        cover = out.add_stream("mjpeg", rate=1)
+        cover.width, cover.height, cover.pix_fmt = 32, 32, "yuvj420p"
+        cover.disposition = av.stream.Disposition.attached_pic
+        video = out.add_stream("libx264", rate=25)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        picture = av.VideoFrame.from_ndarray(grey(10, (32, 32)), format="rgb24")
+        picture.pts = 0
+        out.mux(cover.encode(picture))
+        out.mux(cover.encode(None))
+        for _ in range(50):
+            out.mux(video.encode(av.VideoFrame.from_ndarray(grey(90), format="rgb24")))
+        out.mux(video.encode(None))
+    assert media.film_seconds(path) == pytest.approx(2)
+    assert (media.probe(path).width, media.probe(path).height) == (64, 48)
+    assert [float(p.image.mean()) for p in media.read(path, rate=1).pictures] == pytest.approx([90, 90], abs=3)
+
+
+# ---------------------------------------------------------------- turned and mirrored
+
+def corners():
+    """A picture whose corners are red, green (above), blue and white (below)."""
+    picture = np.zeros((48, 64, 3), np.uint8)
+    picture[:24, :32] = (250, 20, 20)
+    picture[:24, 32:] = (20, 250, 20)
+    picture[24:, :32] = (20, 20, 250)
+    picture[24:, 32:] = (240, 240, 240)
+    return picture
+
+
+def names(image):
+    """Colours of the corners: above left and right, below left and right."""
+    height, width = image.shape[:2]
+    found = ""
+    for row in (height // 4, 3 * height // 4):
+        for column in (width // 4, 3 * width // 4):
+            red, green, blue = (value > 150 for value in image[row, column].tolist())
+            found += "W" if red and green else "R" if red else "G" if green else "B" if blue else "?"
+    return found
+
+
+def with_matrix(path, numbers):
+    """An mp4 that is to be shown turned: its track header holds a matrix of nine numbers of 32 bits."""
+    content = write(path, [corners()] * 10).read_bytes()
+    begin = content.find(b"tkhd") + 4
+    begin += 4 + 4 * 5 + 8 + 8  # version, five numbers, two reserved, layer to volume
+    a, b, c, d = (round(number * 65536) & 0xFFFFFFFF for number in numbers)
+    matrix = struct.pack(">9I", a, b, 0, c, d, 0, 0, 0, 0x40000000)
+    path.write_bytes(content[:begin] + matrix + content[begin + 36:])
+    return path
+
+
+@pytest.mark.parametrize(("numbers", "right"), [
+    ((1, 0, 0, 1), "RGBW"), ((0, 1, -1, 0), "BRWG"), ((-1, 0, 0, -1), "WBGR"), ((0, -1, 1, 0), "GWRB"),
+    ((-1, 0, 0, 1), "GRWB"), ((1, 0, 0, -1), "BWRG"), ((0, 1, 1, 0), "RBGW"), ((0, -1, -1, 0), "WGBR")])
+def test_a_film_is_seen_as_a_player_shows_it(tmp_path, numbers, right):
+    path = with_matrix(tmp_path / "a.mp4", numbers)
+    clip = media.read(path, rate=25, pairs=True)
+    assert {names(picture.image) for picture in clip.pictures} == {right}
+    assert names(clip.pictures[0].following) == right and clip.pictures[0].image.flags.c_contiguous
+    exchanged = numbers[0] == 0
+    assert clip.pictures[0].image.shape == ((64, 48, 3) if exchanged else (48, 64, 3))
+    assert (media.probe(path).width, media.probe(path).height) == ((48, 64) if exchanged else (64, 48))
+
+
+def test_a_film_that_leans_is_refused(tmp_path):
+    path = with_matrix(tmp_path / "a.mp4", (0.7071, 0.7071, -0.7071, 0.7071))
+    for look in (media.probe, media.film_seconds, lambda path: media.read(path, rate=1)):
+        with pytest.raises(FileFormatError, match=r"right angles, found the display matrix 0\.707"):
+            look(path)
+
+
+# ---------------------------------------------------------------- hostile and broken
+
+def wav(path, samples, *, riff=None, data=None, kind=1):
+    """A wav file with a header as a program writes it that cannot go back: sizes are what the caller says."""
+    content = samples.tobytes()
+    bits = 8 * samples.dtype.itemsize
+    header = struct.pack("<4sI4s4sIHHIIHH", b"RIFF", 36 + len(content) if riff is None else riff, b"WAVE", b"fmt ", 16,
+                         kind, 1, 16000, 16000 * bits // 8, bits // 8, bits)
+    size = len(content) if data is None else data
+    path.write_bytes(header + struct.pack("<4sI", b"data", size) + content)
+    return path
+
+
+@pytest.mark.parametrize(("riff", "data"), [(0x7FFFF024, 0x7FFFF000), (0xFFFFFFFF, 0xFFFFFFFF), (0, 0)])
+def test_a_wav_from_a_pipe_lasts_as_long_as_its_samples(tmp_path, riff, data):
+    path = wav(tmp_path / "a.wav", (tone(2, 16000) * 32767).astype("<i2"), riff=riff, data=data)
+    assert media.probe(path).seconds == pytest.approx(2, abs=0.01)
+    assert heard(path) == (2.0, pytest.approx(LOUDNESS, rel=0.01))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("kind", ["<f4", "<f8"])
+def test_a_wav_with_values_that_are_no_numbers_is_refused(tmp_path, value, kind):
+    samples = tone(1, 16000).astype(kind)
+    assert heard(wav(tmp_path / "good.wav", samples, kind=3))[1] == pytest.approx(LOUDNESS, rel=0.01)
+    samples[9000] = value
+    with pytest.raises(FileFormatError, match=r"a\.wav: expected sound made of numbers, found nan or inf at 0\.\d+ s"):
+        media.read(wav(tmp_path / "a.wav", samples, kind=3))
+
+
+def test_a_list_of_other_files_is_refused(tmp_path):
+    write(tmp_path / "real.mp4", [grey(9)] * 10)
+    (tmp_path / "list.mp4").write_text("ffconcat version 1.0\nfile real.mp4\n")
+    with pytest.raises(AffectError, match=r"list\.mp4"):
+        media.probe(tmp_path / "list.mp4")
+
+
+def test_a_name_is_never_a_command(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "x.mp4", [grey(9)] * 10)
+    write(tmp_path / "other.mp4", [grey(9)] * 50)
+    os.rename("other.mp4", "concat:x.mp4")
+    assert media.probe("concat:x.mp4").seconds == pytest.approx(2)
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.webm", "a.ts", "a.avi", "a.wav", "a.mp3", "a.aac", "a.flac"])
+def test_rubbish_and_missing_files_are_named_whatever_they_are_called(tmp_path, name):
+    path = tmp_path / name
+    with pytest.raises(NotFoundError, match=name):
+        media.probe(path)
+    with pytest.raises(FileFormatError, match="expected this film, found none"):
+        media.film_seconds(path)
+    rng = np.random.default_rng(0)
+    for content in (b"", b"\0" * 5000, rng.bytes(5000), b"RIFF" + rng.bytes(5000), b"\x1aE\xdf\xa3" + rng.bytes(900)):
+        path.write_bytes(content)
+        for look in (media.probe, media.film_seconds, media.read):
+            with pytest.raises(AffectError, match=name):
+                look(path)
+
+
+# ---------------------------------------------------------------- real clips
+
+@needs_clips
+def test_a_real_browser_recording_is_read_to_its_end():
+    path = CLIPS / "mp_no_duration.webm"
+    about = media.probe(path)
+    assert about.seconds == media.film_seconds(path) == pytest.approx(4.938, abs=0.001)
+    clip = media.read(path, rate=about.frame_rate, side=64)
+    assert len(clip.pictures) == 74 and len(clip.sound) / 16000 == pytest.approx(4.86, abs=0.001)
+
+
+@needs_clips
+@pytest.mark.parametrize(("name", "seconds", "frames", "sound"), [
+    ("bikes.mp4", 10.0, 250, None), ("face_noface.mov", 6.424, 170, 6.396),
+    ("mp_big_buck_bunny_0_30.webm", 30.003, 721, 30.003)])
+def test_real_clips_are_read_to_their_end(name, seconds, frames, sound):
+    about = media.probe(CLIPS / name)
+    clip = media.read(CLIPS / name, rate=about.frame_rate, side=64)
+    assert about.seconds == pytest.approx(seconds, abs=0.001) and len(clip.pictures) == frames
+    assert (None if clip.sound is None else len(clip.sound) / 16000) == (sound and pytest.approx(sound, abs=0.001))
+    assert (about.sampling_rate is None) == (sound is None)
