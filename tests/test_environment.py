@@ -22,7 +22,7 @@ USER_FIXED = {"jupyterlab", "papermill", "torch", "torchvision", "pytorch-lightn
               "matplotlib", "scikit-learn", "umap-learn", "nbval"}
 
 # house.md: each layer may import those below it.
-LAYERS = [("paths", "__init__"), ("corpora", "metrics"), ("media",), ("simulate", "features", "models"),
+LAYERS = [("errors", "paths", "__init__"), ("media",), ("corpora", "metrics"), ("simulate", "features", "models"),
           ("training", "statistics"), ("stacked",), ("plots", "results"), ("agreement",), ("reproduce",), ("sweep",)]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 

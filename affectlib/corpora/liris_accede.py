@@ -23,6 +23,7 @@ from affectlib.corpora.base import (
     CorpusFormatError,
     CorpusNotFoundError,
 )
+from affectlib.corpora.completeness import warn_if_partial
 from affectlib.corpora.files import (
     Faults,
     corpus_files,
@@ -364,7 +365,7 @@ def excerpt_corpus(
     else:
         clips = clips.assign(path="", seconds=float("nan"))
     faults.refuse_empty(clips)
-    return Corpus(
+    corpus = Corpus(
         name=name,
         clips=clips[[*CLIP_COLUMNS, *LABELS]].reset_index(drop=True),
         annotations=_no_annotations(),
@@ -377,6 +378,8 @@ def excerpt_corpus(
         skipped=faults.messages(),
         notes=(EXCERPTS_AS_GROUPS,) if groups == "excerpt" else (),
     )
+    warn_if_partial(corpus, stacklevel=4)
+    return corpus
 
 
 def _places(

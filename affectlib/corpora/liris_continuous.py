@@ -18,6 +18,7 @@ from pathlib import Path
 import pandas as pd
 
 from affectlib.corpora.base import CLIP_COLUMNS, Corpus, CorpusFormatError
+from affectlib.corpora.completeness import warn_if_partial
 from affectlib.corpora.files import (
     Faults,
     corpus_files,
@@ -150,7 +151,7 @@ def load_liris_continuous(
     faults.refuse_empty(clips)
     _warn(uneven, cut)
     columns = ["clip", "time", *LABELS, "valence_std", "arousal_std"]
-    return Corpus(
+    corpus = Corpus(
         name="liris_continuous",
         clips=pd.DataFrame(clips, columns=[*CLIP_COLUMNS, *LABELS]),
         annotations=pd.concat(annotations, ignore_index=True)[columns],
@@ -163,6 +164,8 @@ def load_liris_continuous(
         skipped=faults.messages(),
         notes=(SPLIT_NOTE,),
     )
+    warn_if_partial(corpus)
+    return corpus
 
 
 def _movies(files: list[Path]) -> list[str]:

@@ -17,6 +17,7 @@ from affectlib.corpora.base import (
     CorpusFormatError,
     CorpusNotFoundError,
 )
+from affectlib.corpora.completeness import warn_if_partial
 from affectlib.corpora.files import (
     Faults,
     corpus_files,
@@ -121,7 +122,7 @@ def load_mediaeval18(root: str | Path, *, edition: int = 2018, on_error: str = "
         clips.append((clip, str(film), clip, split, seconds, *means))
         annotations.append(course.assign(clip=clip))
     faults.refuse_empty(clips)
-    return Corpus(
+    corpus = Corpus(
         name=f"mediaeval{edition % 100}",
         clips=pd.DataFrame(clips, columns=[*CLIP_COLUMNS, *LABELS]),
         annotations=pd.concat(annotations, ignore_index=True)[list(ANNOTATION_COLUMNS)],
@@ -133,6 +134,8 @@ def load_mediaeval18(root: str | Path, *, edition: int = 2018, on_error: str = "
         simulated=is_simulated(root),
         skipped=faults.messages(),
     )
+    warn_if_partial(corpus)
+    return corpus
 
 
 def _each_once(paths: list[Path], root: Path) -> list[Path]:
