@@ -501,7 +501,7 @@ def _open(path):
         raise NotFoundError(f"{path}: no such media file")
     size = path.stat().st_size
     if size == 0:
-        raise FileFormatError(path, "expected a media file, it is empty")
+        raise FileFormatError(path, "expected a media file, the file is empty")
     with open(path, "rb") as file:
         kind = file.read(4)
         declared = int.from_bytes(file.read(4), "little")

@@ -100,13 +100,13 @@ def cut_film(root):
     (edit(4, "7\t0\t0"), r"row 4: expected time to increase by 1 s from row to row, found 7 s after 1 s"),
     (edit(5, "3\t0"), r"row 5: expected 3 columns, found 2"),
     (edit(1, "Time\tValence\tLiking"), r"row 1: expected one column each of time, valence and arousal, found Time"),
-    (lambda root: (root / NOTES).write_text(""), "expected rows, it is empty"),
+    (lambda root: (root / NOTES).write_text(""), "expected rows, the file is empty"),
     (lambda root: (root / NOTES).write_text("Time\tValence\tArousal\n0\t0\t0\n1\t0\t0\n"),
      r"row 3: expected rows up to the film's end at 6 s, the last is at 1 s"),
     (lambda root: (root / NOTES).write_text("Time\tValence\tArousal\n4\t0\t0\n5\t0\t0\n"),
      r"00_Valence-Arousal.txt, row 2: expected rows from the film's start on, the first is at 4 s"),
     (lambda root: next(root.glob("*/data/MEDIAEVAL18_00.mp4")).unlink(), "MEDIAEVAL18_00.mp4: expected this film"),
-    (lambda root: next(root.glob("*/data/MEDIAEVAL18_00.mp4")).write_bytes(b""), "it is empty"),
+    (lambda root: next(root.glob("*/data/MEDIAEVAL18_00.mp4")).write_bytes(b""), "the file is empty"),
     (cut_film, "MEDIAEVAL18_00.mp4: expected a"),
 ])
 def test_damage_is_named_or_the_film_is_dropped(copy, damage, message):

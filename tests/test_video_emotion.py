@@ -273,7 +273,7 @@ def test_the_others_are_read_back_with_their_splits(make, per_class, tmp_path):
     assert set(corpus.clips["emotion"].value_counts()) <= per_class | {3} and corpus.skipped == ()
     if make is make_ekman6:
         assert corpus.clips["clip"][0] == "anger/1000" and corpus.clips["split"].value_counts()["train"] == 12
-        assert (tmp_path / "trainlist.txt").read_text().splitlines()[0].startswith("anger/100")
+        assert (tmp_path / "trainlist01.txt").read_text().splitlines()[0].startswith("anger/100")
         return
     splits = corpus.clips.filter(like="split_")
     assert splits.shape == (40, 10) and set(splits.to_numpy().ravel()) == {"train", "test"}

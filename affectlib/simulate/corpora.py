@@ -39,7 +39,7 @@ AROUSAL_LEVEL = {"train": -0.27, "test": 0.2}  # values of 2.46 and 3.40 on the 
 
 
 def make_cognimuse(root, *, n_films=12, seconds=90.0, seed=0, snr=None, jobs=2):
-    """Writes a simulated COGNIMUSE and loads it.
+    """Writes a simulated COGNIMUSE in the form of its first seven films, and loads it.
 
     Args:
         root: folder of the corpus, created where absent

@@ -83,7 +83,7 @@ def make_ekman6(root, *, n_clips=96, seconds=(4.0, 6.0), seed=0, snr=None, jobs=
     Args, returns and errors as for :func:`make_heiv`.
     """
     clips = _draw(EKMAN6_CLASSES, (1,) * 6, n_clips, first=1000)
-    lists = _write_lists(clips, _chosen(clips, 819 / 1637, seed), EKMAN6_CLASSES, "", label=True)
+    lists = _write_lists(clips, _chosen(clips, 819 / 1637, seed), EKMAN6_CLASSES, "01", label=True)
     _make(root, "ekman6", clips, lists, seconds, seed, snr, jobs)
     return load_ekman6(root)
 
@@ -144,10 +144,11 @@ def _chosen(clips, share, seed, number=0):
 
 def _write_lists(clips, train, classes, number, *, label=False):
     """The two lists of a split: path to text; those of tests with a label only where ``label``."""
-    rows = [f"{clip} {classes.index(emotion) + 1}" if chosen or label else clip
-            for clip, emotion, chosen in zip(clips["clip"], clips["emotion"], train, strict=True)]
-    return {f"{part}list{number}.txt": "".join(f"{row}\n" for row, chosen in zip(rows, train, strict=True)
-                                                if chosen == (part == "train")) for part in ("train", "test")}
+    rows = {"train": [], "test": []}
+    for clip, emotion, chosen in zip(clips["clip"], clips["emotion"], train, strict=True):
+        labelled = f"{clip} {classes.index(emotion) + 1}\n"
+        rows["train" if chosen else "test"].append(labelled if chosen or label else f"{clip}\n")
+    return {f"{part}list{number}.txt": "".join(rows[part]) for part in ("train", "test")}
 
 
 def _make(root, name, clips, lists, seconds, seed, snr, jobs):
