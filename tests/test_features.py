@@ -1,12 +1,24 @@
 """Extractors: one contract for all, and for each a property planted in the film."""
 
+import cv2
 import numpy as np
 import pytest
 
 from affectlib.features import descriptors
 from affectlib.features.audio import emobase, key, sound, tempo
-from affectlib.features.faces import BLOCK, blocks, crop, detect, face, follow, people, track
+from affectlib.features.faces import (
+    BLOCK,
+    blocks,
+    crop,
+    detect,
+    face,
+    follow,
+    frames_without_face,
+    people,
+    track,
+)
 from affectlib.features.motion import motion
+from affectlib.features.store import FeatureTable
 from affectlib.features.visual import frame_statistics, scene
 from affectlib.features.weights import _TABLE, WeightsNotFoundError
 from affectlib.media import Clip, Picture
@@ -15,8 +27,6 @@ RATE = 16000
 
 
 def texture(seed=0, size=(180, 320)):
-    import cv2
-
     coarse = np.random.default_rng(seed).integers(0, 255, (9, 16, 3), dtype=np.uint8)
     return cv2.resize(coarse, size[::-1], interpolation=cv2.INTER_CUBIC)
 
@@ -166,6 +176,47 @@ def test_people_where_there_are_none_and_of_several_frames():
     small, large = two_faces(80, 60), two_faces(110, 60)
     vector = people()(clip([(small, None), (texture(), None), (large, None), (texture(), None)]))
     assert vector[0] == 0.5 and np.array_equal(vector[1:], people()(clip([(large, None)]))[1:])
+
+
+def test_the_default_detector_enlarges_a_frame_and_leaves_a_simulated_one_as_it_is():
+    near = two_faces()  # 320 pixels wide, as all simulated frames are
+    near_faces = detect(near)
+    np.testing.assert_array_equal(near_faces, detect(near, detector="hog"))
+    assert len(near_faces) == 2
+    far = np.full((360, 640, 3), 96, np.uint8)  # the same two, the first 50 pixels wide in a frame of 640
+    small = cv2.resize(near, (192, 108), interpolation=cv2.INTER_AREA)
+    far[120:228, 224:416] = small
+    assert len(detect(far, detector="hog")) == 0
+    found = detect(far)
+    assert len(found) == 1
+    expected = near_faces[0, :4] * 0.6 + (224, 120, 0, 0)
+    np.testing.assert_allclose(found[0, :4], expected, atol=8)
+
+
+def test_the_detector_belongs_to_the_key_of_both_extractors():
+    for make in (face, people):
+        options = {detector: make(detector=detector).options for detector in ("hog", "hog_enlarged")}
+        assert options["hog"] != options["hog_enlarged"]
+        assert make().options == options["hog_enlarged"]
+    far = clip([(np.full((360, 640, 3), 96, np.uint8), None)])
+    assert (face(detector="hog")(far) == 0).all()
+
+
+def test_frames_without_a_face_are_counted_for_each_extractor_of_faces():
+    arrays = {
+        "scene": np.ones((4, 2)),
+        "people": np.array([[1.0, 0.3], [0.25, 0.2], [0.0, 0.0], [0.0, 0.0]]),
+        "xception_random": np.array([[0.0], [2.0], [3.0], [0.0]]),
+    }
+    names = {"scene": ("light", "hue"), "people": ("presence", "left_0"), "xception_random": ("x",)}
+    missing = {"people": ("d",)}  # a clip without a picture
+    table = FeatureTable(("a", "b", "c", "d"), arrays, names, True, missing)
+    assert frames_without_face(table).splitlines() == [
+        "people: no face in 58.3 % of the frames; 1 of 3 clips have none at all",
+        "xception_random: 2 of 4 clips have none at all",
+    ]
+    scene_only = FeatureTable(("a",), {"scene": np.ones((1, 2))}, {"scene": ("light", "hue")}, True)
+    assert frames_without_face(scene_only) == "no extractor of faces in this table"
 
 
 @pytest.mark.parametrize("call", [lambda: people(detector="cascade"), lambda: people(count=0),
