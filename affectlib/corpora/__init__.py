@@ -32,7 +32,8 @@ from affectlib.corpora.video_emotion import (
 __all__ = [
     "EKMAN6_CLASSES", "HEIV_CLASSES", "VIDEOEMOTION8_CLASSES", "AffectError", "Corpus", "CorpusFormatError",
     "CorpusNotFoundError", "Fold", "change_label", "counts", "frame_array", "lead_in_seconds", "leave_one_film_out",
-    "length_table", "load_afew_va", "load_cognimuse", "load_eimt16", "load_ekman6", "load_heiv", "load_liris_continuous", "load_liris_discrete",
+    "length_table", "load_afew_va", "load_cognimuse", "load_eimt16", "load_ekman6", "load_heiv",
+    "load_liris_continuous", "load_liris_discrete",
     "load_mediaeval15", "load_mediaeval18", "load_videoemotion8", "mood_label", "mood_windows", "official_split",
     "segment_means", "segments", "split_columns", "subject_folds", "warn_if_partial", "windows", "with_mood",
 ]
