@@ -181,7 +181,7 @@ def film_seconds(path) -> float:
 def _probe(path) -> tuple[Media, bool]:
     """What a file holds, and whether a frame of it can be decoded."""
     with _open(path) as container:
-        video, audio = _streams(container)
+        video, audio = _streams(path, container)
         if video is None and audio is None:
             raise FileFormatError(path, "expected picture or sound, it has neither")
         frame_rate = width = height = frame = None
@@ -224,7 +224,7 @@ def _declared_seconds(container) -> float | None:
 def _measured_seconds(path) -> float:
     """Duration by the time stamps of all packets; nothing is decoded."""
     with _open(path) as container:
-        streams = [stream for stream in _streams(container) if stream is not None]
+        streams = [stream for stream in _streams(path, container) if stream is not None]
         origin = (container.start_time or 0) / av.time_base
         ends: dict[str, float] = {}
         for packet in _packets(path, container, streams):
@@ -272,7 +272,7 @@ def stream(path, times=(), *, pairs=False, side=None, sound=True) -> Iterator:
     if any(later < earlier for (earlier, _), (later, _) in pairwise(wanted_times)):
         raise ValueError("times must increase")
     with _open(path) as container:
-        video, audio = _streams(container)
+        video, audio = _streams(path, container)
         if wanted_times and video is None:
             raise FileFormatError(path, "expected frames, it has no picture")
         streams = [stream for stream in (video, audio) if stream is not None]
@@ -524,17 +524,21 @@ def _named_errors(path):
     """Errors of the decoder become errors that name the file."""
     try:
         yield
-    except (av.error.FFmpegError, UnicodeError) as error:
+    except (av.error.FFmpegError, UnicodeError, IndexError) as error:
+        # IndexError: a damaged transport stream may number its streams beyond those it has.
         raise FileFormatError(path, f"expected a complete media file, decoding stopped ({error})") from error
 
 
-def _streams(container):
+def _streams(path, container):
     """The film and the sound of a file, each None where there is none."""
     kinds = av.stream.Disposition
     video = next((stream for stream in container.streams.video if not stream.disposition & kinds.attached_pic), None)
     tracks = container.streams.audio
     first = next(iter(tracks), None)
     audio = next((stream for stream in tracks if stream.disposition & kinds.default), first)
+    for stream in (video, audio):
+        if stream is not None and stream.codec_context is None:
+            raise FileFormatError(path, f"expected {stream.type} of a codec that FFmpeg knows, found another")
     if video is not None:
         video.codec_context.thread_count = 1  # films run in parallel, not the frames of one
     return video, audio
