@@ -38,6 +38,8 @@ GUESSED = frozenset(  # formats without a duration of their own: FFmpeg estimate
     ]
 )
 LISTS = frozenset(["concat", "dash", "hls", "sdp"])  # formats that lead to other files
+# IndexError: a damaged transport stream may number its streams beyond those it has.
+DECODER_ERRORS = (av.error.FFmpegError, UnicodeError, IndexError)
 UNKNOWN_BYTES = 0x7FFFF000  # a wav that says it has more was written to a pipe
 FILM_ENDINGS = (  # of the containers that FFmpeg reads and films come in
     ".3gp", ".asf", ".avi", ".divx", ".dv", ".f4v", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg",
@@ -519,14 +521,17 @@ def _open(path):
     return container
 
 
+def _stopped(path, error: Exception) -> FileFormatError:
+    return FileFormatError(path, f"expected a complete media file, decoding stopped ({error})")
+
+
 @contextmanager
 def _named_errors(path):
     """Errors of the decoder become errors that name the file."""
     try:
         yield
-    except (av.error.FFmpegError, UnicodeError, IndexError) as error:
-        # IndexError: a damaged transport stream may number its streams beyond those it has.
-        raise FileFormatError(path, f"expected a complete media file, decoding stopped ({error})") from error
+    except DECODER_ERRORS as error:
+        raise _stopped(path, error) from error
 
 
 def _streams(path, container):
@@ -565,8 +570,10 @@ def _frames(path, container, streams, wanted, origin, ends):
     """Decoded frames of the wanted streams; of the others only where they end, so that a cut file is noticed."""
     for packet in _packets(path, container, streams):
         if packet.stream in wanted:
-            with _named_errors(path):
+            try:  # not _named_errors: entering it for each of many thousand packets takes time
                 frames = packet.decode()
+            except DECODER_ERRORS as error:
+                raise _stopped(path, error) from error
             for frame in frames:
                 yield packet.stream, frame
         elif packet.pts is not None:
