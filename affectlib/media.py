@@ -38,6 +38,8 @@ GUESSED = frozenset(  # formats without a duration of their own: FFmpeg estimate
     ]
 )
 LISTS = frozenset(["concat", "dash", "hls", "sdp"])  # formats that lead to other files
+# IndexError: a damaged transport stream may number its streams beyond those it has.
+DECODER_ERRORS = (av.error.FFmpegError, UnicodeError, IndexError)
 UNKNOWN_BYTES = 0x7FFFF000  # a wav that says it has more was written to a pipe
 FILM_ENDINGS = (  # of the containers that FFmpeg reads and films come in
     ".3gp", ".asf", ".avi", ".divx", ".dv", ".f4v", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg",
@@ -181,7 +183,7 @@ def film_seconds(path) -> float:
 def _probe(path) -> tuple[Media, bool]:
     """What a file holds, and whether a frame of it can be decoded."""
     with _open(path) as container:
-        video, audio = _streams(container)
+        video, audio = _streams(path, container)
         if video is None and audio is None:
             raise FileFormatError(path, "expected picture or sound, it has neither")
         frame_rate = width = height = frame = None
@@ -224,7 +226,7 @@ def _declared_seconds(container) -> float | None:
 def _measured_seconds(path) -> float:
     """Duration by the time stamps of all packets; nothing is decoded."""
     with _open(path) as container:
-        streams = [stream for stream in _streams(container) if stream is not None]
+        streams = [stream for stream in _streams(path, container) if stream is not None]
         origin = (container.start_time or 0) / av.time_base
         ends: dict[str, float] = {}
         for packet in _packets(path, container, streams):
@@ -272,7 +274,7 @@ def stream(path, times=(), *, pairs=False, side=None, sound=True) -> Iterator:
     if any(later < earlier for (earlier, _), (later, _) in pairwise(wanted_times)):
         raise ValueError("times must increase")
     with _open(path) as container:
-        video, audio = _streams(container)
+        video, audio = _streams(path, container)
         if wanted_times and video is None:
             raise FileFormatError(path, "expected frames, it has no picture")
         streams = [stream for stream in (video, audio) if stream is not None]
@@ -519,22 +521,29 @@ def _open(path):
     return container
 
 
+def _stopped(path, error: Exception) -> FileFormatError:
+    return FileFormatError(path, f"expected a complete media file, decoding stopped ({error})")
+
+
 @contextmanager
 def _named_errors(path):
     """Errors of the decoder become errors that name the file."""
     try:
         yield
-    except (av.error.FFmpegError, UnicodeError) as error:
-        raise FileFormatError(path, f"expected a complete media file, decoding stopped ({error})") from error
+    except DECODER_ERRORS as error:
+        raise _stopped(path, error) from error
 
 
-def _streams(container):
+def _streams(path, container):
     """The film and the sound of a file, each None where there is none."""
     kinds = av.stream.Disposition
     video = next((stream for stream in container.streams.video if not stream.disposition & kinds.attached_pic), None)
     tracks = container.streams.audio
     first = next(iter(tracks), None)
     audio = next((stream for stream in tracks if stream.disposition & kinds.default), first)
+    for stream in (video, audio):
+        if stream is not None and stream.codec_context is None:
+            raise FileFormatError(path, f"expected {stream.type} of a codec that FFmpeg knows, found another")
     if video is not None:
         video.codec_context.thread_count = 1  # films run in parallel, not the frames of one
     return video, audio
@@ -561,8 +570,10 @@ def _frames(path, container, streams, wanted, origin, ends):
     """Decoded frames of the wanted streams; of the others only where they end, so that a cut file is noticed."""
     for packet in _packets(path, container, streams):
         if packet.stream in wanted:
-            with _named_errors(path):
+            try:  # not _named_errors: entering it for each of many thousand packets takes time
                 frames = packet.decode()
+            except DECODER_ERRORS as error:
+                raise _stopped(path, error) from error
             for frame in frames:
                 yield packet.stream, frame
         elif packet.pts is not None:

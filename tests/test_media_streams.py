@@ -358,6 +358,43 @@ def test_rubbish_and_missing_files_are_named_whatever_they_are_called(tmp_path, 
                 look(path)
 
 
+def test_a_codec_that_nobody_knows_is_refused(tmp_path):
+    path = write(tmp_path / "a.mp4", [grey(9)] * 10)
+    path.write_bytes(path.read_bytes().replace(b"avc1", b"zzzz"))
+    for look in (media.probe, media.film_seconds, media.read):
+        with pytest.raises(FileFormatError, match=r"a\.mp4: expected video of a codec that FFmpeg knows"):
+            look(path)
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.ts", "a.webm", "a.wav"])
+def test_damaged_files_are_read_or_named_never_a_raw_error(tmp_path, name):
+    codecs = {"video": "libvpx", "audio": "libopus", "rate": 48000} if name == "a.webm" else {}
+    images = [] if name == "a.wav" else [grey(9)] * 25
+    codecs |= {"audio": "pcm_s16le"} if name == "a.wav" else {}
+    path = write(tmp_path / name, images, sounds=[(tone(1, codecs.get("rate", 16000)), DEFAULT)], **codecs)
+    whole = path.read_bytes()
+    rng = np.random.default_rng(0)
+    refused = 0
+    for attempt in range(60):
+        content = bytearray(whole)
+        if attempt % 3 == 0:
+            content = content[:rng.integers(1, len(content))]
+        elif attempt % 3 == 1:
+            for place in rng.integers(len(content), size=40):
+                content[place] = rng.integers(256)
+        else:
+            begin = rng.integers(min(len(content), 1500))
+            content[begin:begin + 30] = rng.bytes(rng.integers(1, 60))
+        path.write_bytes(content)
+        for look in (media.probe, media.film_seconds, lambda path: list(media.stream(path, [0.0, 0.5]))):
+            try:
+                look(path)
+            except AffectError as error:
+                assert name in str(error)
+                refused += 1
+    assert refused > 10
+
+
 # ---------------------------------------------------------------- real clips
 
 @needs_clips
