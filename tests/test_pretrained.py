@@ -132,6 +132,20 @@ def test_the_bands_of_vggish_lie_where_librosas_do():
         audio.vggish_examples(np.zeros((2, 5)), RATE)
 
 
+def test_vggish_offers_both_ways_to_make_its_steps():
+    def values(quantise):
+        extractor = pretrained.vggish(postprocessed=True, quantise=quantise, weights="random")
+        return extractor, pretrained.sounds([sound(1.0)], **dict(extractor.options))
+
+    rounded, by_rounding = values("round")
+    truncated, by_truncating = values("truncate")
+    assert rounded.options != truncated.options
+    assert pretrained.vggish(postprocessed=True, weights="random").options == rounded.options
+    assert set(np.unique(by_rounding - by_truncating)) == {0.0, 1.0}
+    with pytest.raises(ValueError, match="'round' or 'truncate', not 'floor'"):
+        pretrained.vggish(postprocessed=True, quantise="floor", weights="random")
+
+
 def test_vggish_flattens_as_tensorflow_and_postprocesses_as_audioset():
     network, x = random("VGGish"), noise(2, 96, 64)
     maps = network.features(x[:, None])  # (2, 512, 6, 4)

