@@ -23,7 +23,7 @@ Detectors that were not taken:
   frames, in an environment of its own, its short-range model found no more small faces than "hog" and took birds
   of a cartoon for faces. Its full-range model found a few more faces than "hog_enlarged", at five times its speed.
 - YuNet: OpenCV has the code, but none of the wheels that were looked at carries the model.
-- dlib's network: its model comes only in a source archive of 2017 of 100 MB.
+- dlib's network, not measured: the package that brings its model (face-recognition-models 0.3.0) is of 2017.
 - Haar cascades, in OpenCV's wheel: more false finds, and slower.
 - MTCNN: the best recall, small and turned faces included. Its files need ``make weights``, and results must not
   depend on which files a machine has, so it is taken where it is asked for: ``face(detector="mtcnn")``.

@@ -1,12 +1,19 @@
 """Faces by networks: where they are found, and what the detector's weights mean for what is stored."""
 
+import warnings
+from pathlib import Path
+
+import matplotlib
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
+from affectlib import media
 from affectlib.features import detectors, pretrained, weights
 from affectlib.features.weights import WeightsNotFoundError
+from affectlib.paths import GOLDEN
 
 
 @pytest.fixture(autouse=True)
@@ -56,6 +63,61 @@ def test_mtcnn_places_squares_and_has_the_released_parameters():
     assert detector.detect(np.zeros((8, 8, 3), np.uint8)).shape == (0, 5)
     with pytest.raises(WeightsNotFoundError, match=r"pnet\.pt[\s\S]*rnet\.pt[\s\S]*onet\.pt"):
         detectors.MTCNN()
+
+
+def test_mtcnn_takes_an_array_that_may_not_be_written_to():
+    image = np.zeros((40, 60, 3), np.uint8)
+    image.flags.writeable = False  # as np.asarray gives it of a PIL image
+    detector = detectors.MTCNN(weights="random")
+    detector.nets = [Cones()] * 3
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert detector.detect(image).shape == (0, 5)
+        assert detector.detect(image[:, ::-1]).shape == (0, 5)
+
+
+MTCNN_FILES = [GOLDEN / "weights" / f"{net}.pt" for net in ("pnet", "rnet", "onet")]
+CLIPS = GOLDEN / "clips"
+needs_mtcnn = pytest.mark.skipif(
+    not all(path.is_file() for path in MTCNN_FILES),
+    reason=f"no released weights of MTCNN (AFFECTLIB_GOLDEN) at {MTCNN_FILES[0].parent}",
+)
+# Left, top, right, bottom, score, by MTCNN(keep_all=True) of facenet-pytorch 2.6.0 on one thread.
+# The photo comes with matplotlib; frames of the clips are read at two per second, 640 pixels wide.
+REFERENCE = {
+    "grace_hopper.jpg": (174.4022, 119.5554, 355.6483, 340.4570, 0.999824),
+    ("face_noface.mov", 0): (218.0327, 80.9876, 372.1218, 293.0814, 0.999986),
+    ("face_noface.mov", 4): (212.6334, 77.3404, 366.5998, 286.5807, 1.000000),
+    ("face_noface.mov", 8): None,
+    ("bikes.mp4", 3): (391.7043, 10.1661, 443.2412, 81.0218, 0.979437),
+    ("bikes.mp4", 9): (412.0263, 33.5166, 434.8902, 60.9790, 0.993729),
+    ("bikes.mp4", 10): (417.3596, 20.8449, 441.1746, 49.2263, 0.993976),
+    ("bikes.mp4", 13): None,
+}
+
+
+@needs_mtcnn
+@pytest.mark.parametrize("place", REFERENCE, ids=str)
+def test_boxes_of_mtcnn_are_those_of_the_reference(place, monkeypatch):
+    monkeypatch.setenv("AFFECTLIB_WEIGHTS", str(MTCNN_FILES[0].parent))
+    if isinstance(place, str):
+        photo = Path(matplotlib.get_data_path(), "sample_data", place)
+        image = np.asarray(Image.open(photo).convert("RGB"))
+    else:
+        name, number = place
+        if not (CLIPS / name).is_file():
+            pytest.skip(f"no real clip (AFFECTLIB_GOLDEN) at {CLIPS / name}")
+        clip = media.read(CLIPS / name, rate=2.0, side=640, sound=False)
+        image = clip.pictures[number].image
+    found = detectors.MTCNN().detect(image)
+    if REFERENCE[place] is None:
+        assert len(found) == 0
+        return
+    assert len(found) == 1
+    left, top, width, height, score = found[0]
+    *box, wanted_score = REFERENCE[place]
+    assert [left, top, left + width, top + height] == pytest.approx(box, abs=2e-3)
+    assert score == pytest.approx(wanted_score, abs=1e-5)
 
 
 def test_the_last_stage_of_mtcnn_keeps_one_of_nested_boxes():

@@ -4,9 +4,13 @@ import hashlib
 import os
 import pickle
 import re
+import subprocess
 import threading
+import zipfile
+from dataclasses import replace
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +20,7 @@ from affectlib.corpora.base import AffectError, CorpusFormatError
 from affectlib.features import networks, weights
 from affectlib.features.detectors import _pnet
 from affectlib.features.weights import WEIGHTS, WeightsNotFoundError, download, find, folders, load
+from affectlib.paths import GOLDEN
 
 
 @pytest.fixture(autouse=True)
@@ -48,7 +53,8 @@ def test_table_agrees_with_torchvision_and_invents_nothing():
     for w in WEIGHTS:
         assert w.licence and w.where and re.fullmatch("[0-9a-f]*", w.sha256)
         said = re.search(r"-([0-9a-f]{8})\.", w.file)  # torch's rule: a name ends with the first digits
-        assert w.sha256.startswith(said[1]) if said else not w.sha256
+        assert not said or w.sha256.startswith(said[1])
+        assert len(w.sha256) == 64 or said or not w.sha256
         assert w.url is None or w.url.endswith("/" + w.file)
 
 
@@ -68,7 +74,9 @@ def test_files_are_found_in_the_own_folder_first_then_in_torchs(folder):
 
 
 @pytest.mark.parametrize("legacy", [False, True])
-def test_what_was_saved_is_loaded(folder, state, legacy):
+def test_what_was_saved_is_loaded(folder, state, legacy, monkeypatch):
+    without_checksum = replace(weights._TABLE["mtcnn_pnet"], sha256="")
+    monkeypatch.setitem(weights._TABLE, "mtcnn_pnet", without_checksum)
     path = save(folder / "own" / "pnet.pt", state, _use_new_zipfile_serialization=not legacy)
     for given in (None, path):
         net = load("mtcnn_pnet", _pnet, weights=given)
@@ -163,14 +171,182 @@ def test_a_wrong_checksum_is_refused(folder):
     load("vggish_pca", networks.VGGishPostprocessor, weights=path)  # a file of one's own has none to keep to
 
 
-def test_arrays_of_numpy_are_read_as_tensors(folder):
-    arrays = {"pca_eigen_vectors": np.eye(128) * 2, "pca_means": np.zeros((128, 1), np.float32)}
-    net = load("vggish_pca", networks.VGGishPostprocessor, weights=save(folder / "pca.pth", arrays))
-    assert net.pca_eigen_vectors.dtype == torch.float32
-    assert torch.equal(net.pca_eigen_vectors, 2 * torch.eye(128))
+def official_pca():
+    """Parameters in the form of the released file: arrays of numpy in double precision, the means as a row."""
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(0, 0.3, (128, 128))
+    return {"pca_eigen_vectors": vectors, "pca_means": rng.normal(0.5, 0.2, 128)}
+
+
+def published_recipe(embeddings, parameters, quantise):
+    """The published post-processing, one example after another, in double precision."""
+    matrix = np.asarray(parameters["pca_eigen_vectors"], float)
+    means = np.asarray(parameters["pca_means"], float).reshape(-1)
+    rows = []
+    for embedding in embeddings:
+        components = matrix @ (embedding - means)
+        clipped = np.clip(components, -2.0, 2.0)
+        steps = (clipped + 2.0) * (255.0 / 4.0)
+        rows.append(np.round(steps) if quantise == "round" else np.floor(steps))
+    return np.array(rows)
+
+
+def assert_steps_agree(found, expected):
+    """Single precision puts a value that lies on the edge of a step on its other side, seldom and by one step."""
+    apart = np.abs(found - expected)
+    assert apart.max() <= 1
+    assert (apart > 0).mean() < 1e-3
+    assert found.min() >= 0 and found.max() <= 255
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+@pytest.mark.parametrize("quantise", ["round", "truncate"])
+def test_the_postprocessor_follows_the_published_recipe(folder, quantise, legacy):
+    parameters = official_pca()
+    path = save(folder / "pca.pth", parameters, _use_new_zipfile_serialization=not legacy)
+    make = partial(networks.VGGishPostprocessor, quantise=quantise)
+    net = load("vggish_pca", make, weights=path)
+    assert net.pca_eigen_vectors.dtype == net.pca_means.dtype == torch.float32
+    embeddings = np.random.default_rng(1).uniform(0, 1, (500, 128)).astype(np.float32)
+    found = net.embed(torch.from_numpy(embeddings)).numpy()
+    assert_steps_agree(found, published_recipe(embeddings, parameters, quantise))
+    assert (found == 0).any() and (found == 255).any()  # some are clipped
+
+
+def test_truncated_steps_are_half_a_step_lower_than_rounded_ones():
+    embeddings = torch.rand(500, 128, generator=torch.Generator().manual_seed(0))
+    rounded, truncated = (
+        networks.VGGishPostprocessor(quantise=quantise).embed(embeddings)
+        for quantise in ("round", "truncate")
+    )
+    lower = rounded - truncated
+    assert set(lower.unique().tolist()) == {0.0, 1.0}
+    assert lower.mean().item() == pytest.approx(0.5, abs=0.02)
+    with pytest.raises(ValueError, match="'round' or 'truncate', not 'ceil'"):
+        networks.VGGishPostprocessor(quantise="ceil")
+
+
+def test_principal_components_of_another_shape_are_refused(folder):
+    path = save(folder / "pca.pth", official_pca() | {"pca_means": np.zeros(64)})
+    message = r"pca\.pth: expected pca_means of shape \(128,\), found \(64,\)"
+    with pytest.raises(CorpusFormatError, match=message):
+        load("vggish_pca", networks.VGGishPostprocessor, weights=path)
 
 
 CONTENT = np.random.default_rng(0).bytes(3_000_000)
+PCA = GOLDEN / "weights" / "vggish_pca_params-970ea276.pth"
+
+
+@pytest.mark.skipif(not PCA.is_file(), reason=f"no released parameters (AFFECTLIB_GOLDEN) at {PCA}")
+@pytest.mark.parametrize("quantise", ["round", "truncate"])
+def test_the_released_principal_components_load_and_follow_the_recipe(quantise, monkeypatch):
+    monkeypatch.setenv("AFFECTLIB_WEIGHTS", str(PCA.parent))
+    net = load("vggish_pca", partial(networks.VGGishPostprocessor, quantise=quantise))
+    parameters = weights._read(PCA)
+    assert {name: tuple(value.shape) for name, value in parameters.items()} == {
+        "pca_eigen_vectors": (128, 128),
+        "pca_means": (128,),
+    }
+    embeddings = np.random.default_rng(1).uniform(0, 1, (500, 128)).astype(np.float32)
+    found = net.embed(torch.from_numpy(embeddings)).numpy()
+    assert_steps_agree(found, published_recipe(embeddings, parameters, quantise))
+
+
+def test_flownets_reads_its_contracting_part_out_of_a_released_file(folder):
+    own = load("flownet", networks.FlowNetS, weights="random").state_dict()
+    beside = {
+        "deconv5.0.weight": torch.zeros(1024, 512, 4, 4),
+        "predict_flow6.weight": torch.zeros(2, 1024, 3, 3),
+        "predict_flow6.bias": torch.zeros(2),  # in some versions of the code, not in others
+        "upsampled_flow6_to_5.weight": torch.zeros(2, 2, 4, 4),
+    }
+    release = {"arch": "flownets", "state_dict": dict(own) | beside, "div_flow": 20}
+    net = load("flownet", networks.FlowNetS, weights=save(folder / "flow.pth", release))
+    assert torch.equal(net.state_dict()["conv6_1.0.weight"], own["conv6_1.0.weight"])
+    release["state_dict"].pop("conv1.0.bias")  # as in the release with batch norm
+    with pytest.raises(CorpusFormatError, match=r"flow\.pth: .*conv1\.0\.bias \(64,\) is missing"):
+        load("flownet", networks.FlowNetS, weights=save(folder / "flow.pth", release))
+
+
+def test_i3d_is_read_from_a_file_of_2017_without_counters_of_batches(folder):
+    own = load("i3d", networks.I3D, weights="random").state_dict()
+    counters = [name for name in own if name.endswith("num_batches_tracked")]
+    assert len(counters) == 57  # one per convolution but the last, which has no batch norm
+    old = {name: value for name, value in own.items() if name not in counters}
+    net = load("i3d", networks.I3D, weights=save(folder / "rgb.pt", old, _use_new_zipfile_serialization=False))
+    assert torch.equal(net.state_dict()["Mixed_5c.b2b.bn.running_var"], own["Mixed_5c.b2b.bn.running_var"])
+    old.pop("logits.conv3d.bias")
+    with pytest.raises(CorpusFormatError, match=r"rgb\.pt: .*logits\.conv3d\.bias \(400,\) is missing"):
+        load("i3d", networks.I3D, weights=save(folder / "rgb.pt", old))
+
+
+def put_wheel(monkeypatch, files, *, fails=""):
+    """Lets pip give a wheel that holds these files; returns what it is called with."""
+    calls = []
+
+    def run(command, **options):
+        calls.append(command)
+        if not fails:
+            target = Path(command[command.index("--dest") + 1], "facenet_pytorch-2.6.0-py3-none-any.whl")
+            with zipfile.ZipFile(target, "w") as archive:
+                for name, content in files.items():
+                    archive.writestr(name, content)
+        return subprocess.CompletedProcess(command, int(bool(fails)), "", fails)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    return calls
+
+
+@pytest.fixture
+def in_wheel(monkeypatch):
+    entry = weights.Weights(
+        "toy",
+        "toy.pt",
+        "https://example.org/toy.pt",
+        "none",
+        hashlib.sha256(CONTENT).hexdigest(),
+        wheel=("facenet-pytorch==2.6.0", "facenet_pytorch/data/toy.pt"),
+    )
+    monkeypatch.setitem(weights._TABLE, "toy", entry)
+
+
+def test_a_file_is_taken_out_of_a_wheel_and_checked(folder, in_wheel, monkeypatch):
+    calls = put_wheel(monkeypatch, {"facenet_pytorch/data/toy.pt": CONTENT})
+    path = weights.from_wheel("toy")
+    assert path == folder / "own" / "toy.pt" and path.read_bytes() == CONTENT
+    assert [p.name for p in path.parent.iterdir()] == ["toy.pt"]
+    assert calls[0][-1] == "facenet-pytorch==2.6.0" and "--no-deps" in calls[0]
+    with pytest.raises(WeightsNotFoundError, match=r"rgb_imagenet\.pt .*is in no wheel"):
+        weights.from_wheel("i3d")
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"facenet_pytorch/data/toy.pt": b"another"}, "toy.pt: expected a SHA-256"),
+        ({"facenet_pytorch/data/other.pt": CONTENT}, "expected a wheel with the file facenet_pytorch/data/toy"),
+    ],
+)
+def test_a_wheel_with_something_else_is_refused(folder, in_wheel, monkeypatch, files, message):
+    put_wheel(monkeypatch, files)
+    with pytest.raises(CorpusFormatError, match=message):
+        weights.from_wheel("toy")
+    assert list((folder / "own").iterdir()) == []
+
+
+def test_the_wheel_is_tried_where_the_address_does_not_answer(in_wheel, monkeypatch, capsys):
+    def no_answer(name):
+        raise OSError("no route to example.org")
+
+    monkeypatch.setattr(weights, "download", no_answer)
+    put_wheel(monkeypatch, {"facenet_pytorch/data/toy.pt": CONTENT})
+    assert weights.main(["toy"]) == 0
+    assert "no route to example.org; trying the wheel of facenet-pytorch==2.6.0" in capsys.readouterr().out
+    weights.find("toy")[0].unlink()
+    put_wheel(monkeypatch, {}, fails="log\nERROR: No matching distribution found")
+    assert weights.main(["toy"]) == 1
+    said = capsys.readouterr().out
+    assert "pip did not get facenet-pytorch==2.6.0: ERROR: No matching distribution found" in said
 
 
 class Server(BaseHTTPRequestHandler):

@@ -101,7 +101,7 @@ class MTCNN:
         """
         from torchvision.ops import nms
 
-        x = torch.from_numpy(np.ascontiguousarray(image)).to(self.device)
+        x = _pixels(image).to(self.device)  # (height, width, 3)
         x = x.permute(2, 0, 1)[None].float()  # (1, 3, height, width)
         boxes = self._propose(x)  # (boxes, 5): left, top, right, bottom, score
         for net, side, threshold in zip(self.nets[1:], (24, 48), THRESHOLDS[1:], strict=True):
@@ -134,6 +134,11 @@ class MTCNN:
         rows = torch.cat(found)
         rows = rows[nms(rows[:, :4], rows[:, 4], 0.7)]
         return _moved(rows[:, :5], rows[:, 5:], 0)
+
+
+def _pixels(image):
+    """A frame as a tensor; it is copied, since torch warns of arrays that may not be written to."""
+    return torch.from_numpy(np.array(image, order="C"))
 
 
 def _moved(boxes, shift, extra):
@@ -198,7 +203,7 @@ class faster_rcnn:
     @torch.inference_mode()
     def detect(self, image):
         """Finds faces; as :meth:`MTCNN.detect`."""
-        x = torch.from_numpy(np.ascontiguousarray(image)).to(self.device)
+        x = _pixels(image).to(self.device)  # (height, width, 3)
         found = self.net([x.permute(2, 0, 1).float() / 255])[0]
         boxes, scores = found["boxes"].cpu().numpy().astype(float), found["scores"].cpu().numpy()
         return np.column_stack([boxes[:, :2], boxes[:, 2:] - boxes[:, :2], scores])

