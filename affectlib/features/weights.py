@@ -167,6 +167,19 @@ def load(name, make, *, weights=None):
     """
     import torch
 
+    # Released weights are in single precision, whatever precision a notebook trains in.
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        return _load(name, make, weights)
+    finally:
+        torch.set_default_dtype(before)
+
+
+def _load(name, make, weights):
+    """As :func:`load`, in torch's default precision."""
+    import torch
+
     if weights == "random":
         with torch.random.fork_rng(devices=()):
             torch.manual_seed(0)

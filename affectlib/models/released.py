@@ -218,6 +218,6 @@ def _sample(path):
         raise CorpusFormatError(path, "expected the sample features beside the checkpoints, found none")
     try:
         with h5py.File(path) as file:
-            return torch.tensor(file[next(iter(file))][()], dtype=torch.float32)
+            return torch.tensor(file[next(iter(file))][()], dtype=torch.get_default_dtype())
     except (OSError, StopIteration, TypeError) as error:
         raise CorpusFormatError(path, f"expected an HDF5 file with one table of features: {error!r}") from None
