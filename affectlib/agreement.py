@@ -247,7 +247,6 @@ def measure(slugs: list[str], *, jobs: int) -> int:
     Returns:
         exit status: 0, or 1 where a run failed
     """
-    figures = paths.ROOT / "figures"
     places = {first: paths.CACHE / "spread" / str(first) for first in SEEDS_FROM}
     for first, place in places.items():
         for slug in slugs:
@@ -256,17 +255,28 @@ def measure(slugs: list[str], *, jobs: int) -> int:
             environment = os.environ | {"AFFECTLIB_FIGURES": str(place)}
             if subprocess.run(command, env=environment, check=False).returncode:
                 return 1
+    collect(slugs)
+    return 0
+
+
+def collect(slugs: list[str]) -> None:
+    """Stores the spread over the committed run and those that :func:`measure` has made so far.
+
+    Args:
+        slugs: of the notebooks, or ``["all"]``
+    """
+    figures = paths.ROOT / "figures"
     for file in sorted(figures.glob("*/metrics.json")):
         slug = file.parent.name
-        others = [place / slug / "metrics.json" for place in places.values()]
-        if (slugs != ["all"] and slug not in slugs) or not all(map(Path.exists, others)):
+        made = {first: paths.CACHE / "spread" / str(first) / slug / "metrics.json" for first in SEEDS_FROM}
+        others = {first: path for first, path in made.items() if path.exists()}
+        if (slugs != ["all"] and slug not in slugs) or not others:
             continue
-        runs = [json.loads(each.read_text(encoding="utf-8"))["metrics"] for each in (file, *others)]
-        content = {"first seeds": [0, *SEEDS_FROM], **spread(runs)}
+        runs = [json.loads(each.read_text(encoding="utf-8"))["metrics"] for each in (file, *others.values())]
+        content = {"first seeds": [0, *others], **spread(runs)}
         text = json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
         (figures / slug / "spread.json").write_text(text, encoding="utf-8")
         print(f"{slug}: spread of {len(content['numbers'])} numbers over {len(runs)} runs")
-    return 0
 
 
 def main(arguments: list[str] | None = None) -> int:
