@@ -31,7 +31,9 @@ from affectlib import paths
 SAME = 1e-5  # relative; numbers are stored with six digits
 NEARLY = 2e-3  # absolute: what double precision leaves of a difference in the inputs' seventh digit
 BAND = 4.0  # standard deviations that a number may lie away from the stored one
-OUTSIDE = 0.02  # share of the numbers that may lie farther away, as some of a thousand will by chance
+OUTSIDE = (
+    0.02  # share of the numbers that may lie farther away, as some of a thousand will by chance
+)
 SEEDS_FROM = (100, 200)  # first seed of each run that the spread is taken over
 OPPOSITES = {"holds", "does not"}
 
@@ -156,7 +158,9 @@ def read_spread(slug: str) -> dict:
     for other in sorted((paths.ROOT / "figures").glob("*/spread.json")):
         content = json.loads(other.read_text(encoding="utf-8"))
         # The name of the notebook before each path: none is taken for a path of this notebook.
-        numbers |= {f"{other.parent.name}: {path}": value for path, value in content["numbers"].items()}
+        numbers |= {
+            f"{other.parent.name}: {path}": value for path, value in content["numbers"].items()
+        }
     return {"numbers": numbers, "texts": {}}
 
 
@@ -185,11 +189,16 @@ def arithmetic() -> dict[str, str]:
     a, b = rng.standard_normal((64, 300)), rng.standard_normal((300, 77))
     found = {
         "numpy": [np.exp(a), np.log(np.abs(a)), np.sin(a), a @ b, (a**2).sum(0)],
-        "numpy, single": [np.exp(a.astype(np.float32)), a.astype(np.float32) @ b.astype(np.float32)],
+        "numpy, single": [
+            np.exp(a.astype(np.float32)),
+            a.astype(np.float32) @ b.astype(np.float32),
+        ],
         "scipy": [scipy.linalg.lstsq(a[:, :50], b[:64])[0]],
     }
     for name, precision in (("torch", torch.float64), ("torch, single", torch.float32)):
-        found[name] = _torch_digits(torch.tensor(a, dtype=precision), torch.tensor(b, dtype=precision))
+        found[name] = _torch_digits(
+            torch.tensor(a, dtype=precision), torch.tensor(b, dtype=precision)
+        )
 
     course = np.sin(np.arange(100) / 20)  # four seconds
     picture, sound = render(course, -course, ratios(None), np.random.default_rng(1), film_rng(0, 0))
@@ -277,11 +286,17 @@ def collect(slugs: list[str]) -> None:
     figures = paths.ROOT / "figures"
     for file in sorted(figures.glob("*/metrics.json")):
         slug = file.parent.name
-        made = {first: paths.CACHE / "spread" / str(first) / slug / "metrics.json" for first in SEEDS_FROM}
+        made = {
+            first: paths.CACHE / "spread" / str(first) / slug / "metrics.json"
+            for first in SEEDS_FROM
+        }
         others = {first: path for first, path in made.items() if path.exists()}
         if (slugs != ["all"] and slug not in slugs) or not others:
             continue
-        runs = [json.loads(each.read_text(encoding="utf-8"))["metrics"] for each in (file, *others.values())]
+        runs = [
+            json.loads(each.read_text(encoding="utf-8"))["metrics"]
+            for each in (file, *others.values())
+        ]
         content = {"first seeds": [0, *others], **spread(runs)}
         text = json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
         (figures / slug / "spread.json").write_text(text, encoding="utf-8")

@@ -123,10 +123,21 @@ def test_a_simulated_film_is_the_same_bytes_under_another_instruction_set():
     chosen = (*affectlib.AVX2_VARIABLES, *affectlib.AVX512_OFF, "AFFECTLIB_INSTRUCTIONS")
     clean = {name: value for name, value in os.environ.items() if name not in chosen}
     found = []
-    for settings in ({}, {"ATEN_CPU_CAPABILITY": "default", "OPENBLAS_CORETYPE": "Nehalem",
-                          "NPY_DISABLE_CPU_FEATURES": "X86_V3 X86_V4"}):
-        run = subprocess.run([sys.executable, "-c", DIGITS], env=clean | settings,
-                             capture_output=True, text=True, check=True)
+    for settings in (
+        {},
+        {
+            "ATEN_CPU_CAPABILITY": "default",
+            "OPENBLAS_CORETYPE": "Nehalem",
+            "NPY_DISABLE_CPU_FEATURES": "X86_V3 X86_V4",
+        },
+    ):
+        run = subprocess.run(
+            [sys.executable, "-c", DIGITS],
+            env=clean | settings,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
         found.append(json.loads(run.stdout))
     one, other = found
     assert one["simulated film"] == other["simulated film"]
