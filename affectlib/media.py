@@ -30,20 +30,59 @@ TOLERANCE = 1e-3  # in seconds: times are rounded to the tick of the container
 DRIFT = 0.05  # in seconds: a longer hole in the sound is filled with silence, so that it stays with the picture
 LONGEST_HOLE = 3600.0  # in seconds: a longer one is refused, it would fill the memory with silence
 RESTART = 0.5  # in seconds: by how much a time stamp may fall behind the one before it
-LATE_START = 0.1  # in seconds: a container that begins later counts its duration from 0 or from there
-GUESSED = frozenset(  # formats without a duration of their own: FFmpeg estimates it from the first bytes
-    [
-        "aac", "ac3", "amr", "dts", "eac3", "h264", "hevc", "loas", "m4v", "mjpeg", "mpeg", "mpegts", "mpegvideo",
-        "obu", "vc1",
-    ]
+LATE_START = (
+    0.1  # in seconds: a container that begins later counts its duration from 0 or from there
+)
+GUESSED = (
+    frozenset(  # formats without a duration of their own: FFmpeg estimates it from the first bytes
+        [
+            "aac",
+            "ac3",
+            "amr",
+            "dts",
+            "eac3",
+            "h264",
+            "hevc",
+            "loas",
+            "m4v",
+            "mjpeg",
+            "mpeg",
+            "mpegts",
+            "mpegvideo",
+            "obu",
+            "vc1",
+        ]
+    )
 )
 LISTS = frozenset(["concat", "dash", "hls", "sdp"])  # formats that lead to other files
 # IndexError: a damaged transport stream may number its streams beyond those it has.
 DECODER_ERRORS = (av.error.FFmpegError, UnicodeError, IndexError)
 UNKNOWN_BYTES = 0x7FFFF000  # a wav that says it has more was written to a pipe
 FILM_ENDINGS = (  # of the containers that FFmpeg reads and films come in
-    ".3gp", ".asf", ".avi", ".divx", ".dv", ".f4v", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg",
-    ".mpg", ".mts", ".mxf", ".ogm", ".ogv", ".rm", ".rmvb", ".ts", ".vob", ".webm", ".wmv",
+    ".3gp",
+    ".asf",
+    ".avi",
+    ".divx",
+    ".dv",
+    ".f4v",
+    ".flv",
+    ".m2ts",
+    ".m4v",
+    ".mkv",
+    ".mov",
+    ".mp4",
+    ".mpeg",
+    ".mpg",
+    ".mts",
+    ".mxf",
+    ".ogm",
+    ".ogv",
+    ".rm",
+    ".rmvb",
+    ".ts",
+    ".vob",
+    ".webm",
+    ".wmv",
 )
 
 
@@ -333,7 +372,9 @@ class _Pictures:
         while self.times and self.times[0][0] < max([*ends.values(), self.last[0] + TOLERANCE]):
             yield from self._next(None, {}, float("nan"))
         if self.times:
-            expected = f"expected a frame at {self.times[0][0]:g} s, it ends at {max(ends.values()):.2f} s"
+            expected = (
+                f"expected a frame at {self.times[0][0]:g} s, it ends at {max(ends.values()):.2f} s"
+            )
             raise FileFormatError(self.path, expected)
 
     def _next(self, following, following_images: dict, gap: float) -> Iterator[Picture]:
@@ -385,11 +426,15 @@ class _Sounds:
             self.kind = kind
         if _is_float_file(frame) and not np.isfinite(frame.to_ndarray()).all():
             where = "" if at is None else f" at {at:.2f} s"
-            raise FileFormatError(self.path, f"expected sound made of numbers, found nan or inf{where}")
+            raise FileFormatError(
+                self.path, f"expected sound made of numbers, found nan or inf{where}"
+            )
         hole = 0 if at is None else round(at * SAMPLING_RATE) - self.heard
         if hole > LONGEST_HOLE * SAMPLING_RATE:
             hours = hole / SAMPLING_RATE / 3600
-            raise FileFormatError(self.path, f"expected sound that goes on, found a hole of {hours:.1f} hours")
+            raise FileFormatError(
+                self.path, f"expected sound that goes on, found a hole of {hours:.1f} hours"
+            )
         if hole > DRIFT * SAMPLING_RATE:
             yield self._block(np.zeros(hole, np.float32))
         for block in self.resampler.resample(frame):
@@ -467,7 +512,9 @@ def read(path, *, rate=None, pairs=False, side=None, sound=True) -> Clip:
         sound: give the sound
     """
     rates = () if rate is None else (rate,)
-    return next(clips(path, [0.0], [probe(path).seconds], rates=rates, pairs=pairs, side=side, sound=sound))
+    return next(
+        clips(path, [0.0], [probe(path).seconds], rates=rates, pairs=pairs, side=side, sound=sound)
+    )
 
 
 @dataclass
@@ -490,7 +537,7 @@ class _Cut:
             return
         first, end = (round(t * SAMPLING_RATE) - event.first for t in (self.start, self.end))
         if first < len(event.samples) and end > 0:
-            self.blocks.append(event.samples[max(first, 0):end])
+            self.blocks.append(event.samples[max(first, 0) : end])
 
     def clip(self):
         sound = np.concatenate(self.blocks) if self.blocks else None
@@ -507,13 +554,17 @@ def _open(path):
     with open(path, "rb") as file:
         kind = file.read(4)
         declared = int.from_bytes(file.read(4), "little")
-    if kind == b"RIFF" and size + 1 < declared + 8 < UNKNOWN_BYTES:  # wav and avi say in bytes how long they are
+    if (
+        kind == b"RIFF" and size + 1 < declared + 8 < UNKNOWN_BYTES
+    ):  # wav and avi say in bytes how long they are
         raise FileFormatError(path, f"expected {declared + 8} bytes, there are {size}: cut short?")
     try:
         # "file:", because FFmpeg would take a name such as "concat:x.mp4" for a command.
         container = av.open(f"file:{path}")
     except (av.error.FFmpegError, UnicodeError) as error:
-        raise FileFormatError(path, f"expected a complete media file, it cannot be opened ({error})") from error
+        raise FileFormatError(
+            path, f"expected a complete media file, it cannot be opened ({error})"
+        ) from error
     if container.format.name in LISTS:
         kind = container.format.name
         container.close()
@@ -537,13 +588,22 @@ def _named_errors(path):
 def _streams(path, container):
     """The film and the sound of a file, each None where there is none."""
     kinds = av.stream.Disposition
-    video = next((stream for stream in container.streams.video if not stream.disposition & kinds.attached_pic), None)
+    video = next(
+        (
+            stream
+            for stream in container.streams.video
+            if not stream.disposition & kinds.attached_pic
+        ),
+        None,
+    )
     tracks = container.streams.audio
     first = next(iter(tracks), None)
     audio = next((stream for stream in tracks if stream.disposition & kinds.default), first)
     for stream in (video, audio):
         if stream is not None and stream.codec_context is None:
-            raise FileFormatError(path, f"expected {stream.type} of a codec that FFmpeg knows, found another")
+            raise FileFormatError(
+                path, f"expected {stream.type} of a codec that FFmpeg knows, found another"
+            )
     if video is not None:
         video.codec_context.thread_count = 1  # films run in parallel, not the frames of one
     return video, audio
@@ -561,7 +621,9 @@ def _packets(path, container, streams):
                 before = latest.get(index, stamp)
                 if stamp < before - allowed[index]:
                     found = f"{float(stamp * packet.time_base):.2f} s after {float(before * packet.time_base):.2f} s"
-                    raise FileFormatError(path, f"expected time stamps that go on, found {found}: files joined?")
+                    raise FileFormatError(
+                        path, f"expected time stamps that go on, found {found}: files joined?"
+                    )
                 latest[index] = stamp
             yield packet
 
@@ -599,7 +661,9 @@ def _complete(path, container, streams, ends):
         pairs.append((declared, max(ends.values(), default=0.0)))
     for declared, end in pairs:
         if declared is not None and end < declared - min(1.0, max(0.15, 0.1 * declared)):
-            raise FileFormatError(path, f"expected {declared:.2f} s, it ends at {end:.2f} s: cut short?")
+            raise FileFormatError(
+                path, f"expected {declared:.2f} s, it ends at {end:.2f} s: cut short?"
+            )
 
 
 def _float(block):
@@ -619,7 +683,9 @@ def _orientation(path, frame) -> tuple[bool, bool, bool]:
     if data is None:
         return False, False, False
     # A point (x, y) of the frame is shown at (a x + c y, b x + d y); numbers with 16 bits after the point.
-    a, b, _, c, d = (value / 65536 for value in np.frombuffer(bytes(data), dtype=np.int32)[:5].tolist())
+    a, b, _, c, d = (
+        value / 65536 for value in np.frombuffer(bytes(data), dtype=np.int32)[:5].tolist()
+    )
     small = 0.01 * max(abs(a), abs(b), abs(c), abs(d))
     if abs(b) <= small and abs(c) <= small and a and d:
         return False, a < 0, d < 0
@@ -634,7 +700,9 @@ def _orientation(path, frame) -> tuple[bool, bool, bool]:
 def _rgb(path, frame, side):
     scale = min(1.0, side / max(frame.width, frame.height)) if side else 1.0
     width, height = max(1, round(frame.width * scale)), max(1, round(frame.height * scale))
-    image = frame.to_ndarray(format="rgb24", width=width, height=height, interpolation=Interpolation.AREA)
+    image = frame.to_ndarray(
+        format="rgb24", width=width, height=height, interpolation=Interpolation.AREA
+    )
     exchanged, mirrored, upside_down = _orientation(path, frame)
     if not (exchanged or mirrored or upside_down):
         return image

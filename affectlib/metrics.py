@@ -79,7 +79,13 @@ def balanced_accuracy(truth, prediction, *, by=None):
         >>> balanced_accuracy([0, 0, 0, 1], [0, 0, 0, 0])
         0.5
     """
-    return _measure(lambda t, p: np.mean([np.mean(p[t == c] == c) for c in np.unique(t)]), truth, prediction, by, None)
+    return _measure(
+        lambda t, p: np.mean([np.mean(p[t == c] == c) for c in np.unique(t)]),
+        truth,
+        prediction,
+        by,
+        None,
+    )
 
 
 def macro_f1(truth, prediction, *, by=None):
@@ -93,7 +99,10 @@ def macro_f1(truth, prediction, *, by=None):
 
 
 def _measure(metric, truth, prediction, by, dtype):
-    truth, prediction = np.asarray(truth, dtype=dtype).ravel(), np.asarray(prediction, dtype=dtype).ravel()
+    truth, prediction = (
+        np.asarray(truth, dtype=dtype).ravel(),
+        np.asarray(prediction, dtype=dtype).ravel(),
+    )
     if len(truth) != len(prediction):
         raise ValueError(f"truth has {len(truth)} rows, prediction has {len(prediction)}")
     if by is None:
@@ -122,5 +131,11 @@ def _ccc(truth, prediction):
 
 def _macro_f1(truth, prediction):
     classes = np.unique(np.concatenate([truth, prediction]))
-    return np.mean([2 * np.sum((truth == c) & (prediction == c)) / (np.sum(truth == c) + np.sum(prediction == c))
-                    for c in classes])
+    return np.mean(
+        [
+            2
+            * np.sum((truth == c) & (prediction == c))
+            / (np.sum(truth == c) + np.sum(prediction == c))
+            for c in classes
+        ]
+    )

@@ -16,9 +16,19 @@ from affectlib import paths
 PALETTE = tuple(color_sequences["petroff8"])
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 DASHES = ("-", "--", "-.", ":")
-STYLE = {"figure.dpi": 100, "savefig.dpi": 150, "figure.facecolor": "white", "axes.spines.top": False,
-         "axes.spines.right": False, "axes.prop_cycle": plt.cycler(color=PALETTE), "legend.frameon": False,
-         "figure.constrained_layout.use": True, "font.size": 9, "axes.titlesize": 10, "axes.labelsize": 9}
+STYLE = {
+    "figure.dpi": 100,
+    "savefig.dpi": 150,
+    "figure.facecolor": "white",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.prop_cycle": plt.cycler(color=PALETTE),
+    "legend.frameon": False,
+    "figure.constrained_layout.use": True,
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.labelsize": 9,
+}
 plt.rcParams.update(STYLE)
 
 
@@ -41,15 +51,21 @@ def project(points, *, method="tsne", seed=0):
         from sklearn.manifold import TSNE
 
         perplexity = min(30.0, (len(points) - 1) / 3)
-        return TSNE(perplexity=perplexity, max_iter=500, init="pca", random_state=seed).fit_transform(points)
+        return TSNE(
+            perplexity=perplexity, max_iter=500, init="pca", random_state=seed
+        ).fit_transform(points)
     if method == "umap":
         import warnings
 
         from umap import UMAP
 
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # umap warns that a seed means one thread: that is wanted here
-            return UMAP(n_neighbors=min(15, len(points) - 1), random_state=seed, n_jobs=1).fit_transform(points)
+            warnings.simplefilter(
+                "ignore"
+            )  # umap warns that a seed means one thread: that is wanted here
+            return UMAP(
+                n_neighbors=min(15, len(points) - 1), random_state=seed, n_jobs=1
+            ).fit_transform(points)
     raise ValueError(f"method is {method!r}, expected 'tsne' or 'umap'")
 
 
@@ -74,13 +90,23 @@ def plot_embedding(points, colour, *, label=None, limits=None, palette=PALETTE, 
     ax, colour = _axes(ax), np.asarray(colour)
     if np.issubdtype(colour.dtype, np.number):
         low, high = limits or (None, None)
-        drawn = ax.scatter(*points.T, c=colour, cmap="cividis", s=12, vmin=low, vmax=high, linewidths=0)
+        drawn = ax.scatter(
+            *points.T, c=colour, cmap="cividis", s=12, vmin=low, vmax=high, linewidths=0
+        )
         ax.figure.colorbar(drawn, ax=ax, label=label)
     else:
         for i, name in enumerate(dict.fromkeys(sorted(colour))):
-            ax.scatter(*points[colour == name].T, s=14, color=palette[i % len(palette)],
-                       marker=MARKERS[(i + i // 8) % 8], label=str(name), linewidths=0)
-        ax.legend(title=label, loc="center left", bbox_to_anchor=(1, 0.5), fontsize=7, markerscale=1.3)
+            ax.scatter(
+                *points[colour == name].T,
+                s=14,
+                color=palette[i % len(palette)],
+                marker=MARKERS[(i + i // 8) % 8],
+                label=str(name),
+                linewidths=0,
+            )
+        ax.legend(
+            title=label, loc="center left", bbox_to_anchor=(1, 0.5), fontsize=7, markerscale=1.3
+        )
     ax.set(xticks=[], yticks=[], xlabel="first coordinate", ylabel="second coordinate")
     return ax
 
@@ -103,9 +129,25 @@ def plot_confusion(truth, prediction, labels, *, ax=None):
     ax = _axes(ax)
     counts = confusion_matrix(truth, prediction, labels=list(labels))
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    text = np.array([[f"{n}\n{p:.0%}" for n, p in zip(*rows, strict=True)] for rows in zip(counts, share, strict=True)])
-    seaborn.heatmap(share, annot=text, fmt="", cmap="cividis", vmin=0, vmax=1, square=True, ax=ax,
-                    xticklabels=labels, yticklabels=labels, cbar_kws={"label": "share of the true class"})
+    text = np.array(
+        [
+            [f"{n}\n{p:.0%}" for n, p in zip(*rows, strict=True)]
+            for rows in zip(counts, share, strict=True)
+        ]
+    )
+    seaborn.heatmap(
+        share,
+        annot=text,
+        fmt="",
+        cmap="cividis",
+        vmin=0,
+        vmax=1,
+        square=True,
+        ax=ax,
+        xticklabels=labels,
+        yticklabels=labels,
+        cbar_kws={"label": "share of the true class"},
+    )
     ax.set(xlabel="predicted", ylabel="true")
     return ax
 
@@ -132,9 +174,24 @@ def plot_curves(time, truth, predictions, *, label, step=False, ylim=None, ax=No
     for i, (name, curve) in enumerate(predictions.items()):
         if isinstance(curve, tuple):
             curve, low, high = curve
-            ax.fill_between(time, low, high, step="post" if step else None, color=PALETTE[i], alpha=0.2, linewidth=0)
-        ax.plot(time, curve, DASHES[i % 4], color=PALETTE[i], linewidth=1.3, label=name,
-                drawstyle="steps-post" if step else "default")
+            ax.fill_between(
+                time,
+                low,
+                high,
+                step="post" if step else None,
+                color=PALETTE[i],
+                alpha=0.2,
+                linewidth=0,
+            )
+        ax.plot(
+            time,
+            curve,
+            DASHES[i % 4],
+            color=PALETTE[i],
+            linewidth=1.3,
+            label=name,
+            drawstyle="steps-post" if step else "default",
+        )
     ax.set(xlabel=f"time in {unit}", ylabel=label, ylim=ylim)
     return ax
 
@@ -158,9 +215,19 @@ def plot_attention(weights, names, *, rows=None, ylabel="attending", limits=None
     ax = _axes(ax)
     weights = np.asarray(weights)
     low, high = limits or (weights.min(), weights.max())
-    seaborn.heatmap(weights, annot=weights.size <= 60, fmt=".2f", cmap="cividis", vmin=low, vmax=high,
-                    xticklabels=names, yticklabels=names if rows is None else rows, ax=ax,
-                    cbar_kws={"label": "attention"}, annot_kws={"size": 7})
+    seaborn.heatmap(
+        weights,
+        annot=weights.size <= 60,
+        fmt=".2f",
+        cmap="cividis",
+        vmin=low,
+        vmax=high,
+        xticklabels=names,
+        yticklabels=names if rows is None else rows,
+        ax=ax,
+        cbar_kws={"label": "attention"},
+        annot_kws={"size": 7},
+    )
     ax.set(xlabel="attended to", ylabel=ylabel)
     ax.tick_params(axis="x", rotation=30)
     ax.tick_params(axis="y", rotation=0)
@@ -182,7 +249,7 @@ def plot_frames(frames, titles, *, ax=None):
     gap = max(2, width // 50)
     strip = np.full((frames[0].shape[0], len(frames) * (width + gap) - gap, 3), 255, np.uint8)
     for i, (frame, title) in enumerate(zip(frames, titles, strict=True)):
-        strip[:, i * (width + gap):i * (width + gap) + width] = frame
+        strip[:, i * (width + gap) : i * (width + gap) + width] = frame
         ax.text(i * (width + gap) + width / 2, -gap, title, ha="center", va="bottom", fontsize=7)
     ax.imshow(strip)
     ax.set_axis_off()
@@ -200,9 +267,21 @@ def plot_history(histories, *, ax=None):
     for i, (name, history) in enumerate(histories.items()):
         table = history.epochs
         ax.plot(table["epoch"], table["train_loss"], "--", color=PALETTE[i % 8], linewidth=0.9)
-        ax.plot(table["epoch"], table["validation_loss"], color=PALETTE[i % 8], linewidth=1.3, label=name)
+        ax.plot(
+            table["epoch"],
+            table["validation_loss"],
+            color=PALETTE[i % 8],
+            linewidth=1.3,
+            label=name,
+        )
         best = table[table["epoch"] == history.best_epoch]
-        ax.plot(best["epoch"], best["validation_loss"], MARKERS[i % 8], color=PALETTE[i % 8], markersize=5)
+        ax.plot(
+            best["epoch"],
+            best["validation_loss"],
+            MARKERS[i % 8],
+            color=PALETTE[i % 8],
+            markersize=5,
+        )
     ax.set(xlabel="epoch", ylabel="loss (dashed: training)")
     ax.xaxis.get_major_locator().set_params(integer=True)
     ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
@@ -222,19 +301,46 @@ def plot_bars(bars, *, hertz, ax=None):
     """
     from matplotlib.colors import LinearSegmentedColormap
 
-    ax, cmap = _axes(ax), LinearSegmentedColormap.from_list("bars", ["#5e3c99", "#c8c8c8", "#e66101"])
+    ax, cmap = (
+        _axes(ax),
+        LinearSegmentedColormap.from_list("bars", ["#5e3c99", "#c8c8c8", "#e66101"]),
+    )
     for row, (values, limit) in enumerate(bars.values()):
         extent = (0, len(values) / hertz, -row - 0.4, -row + 0.4)
-        behind = ax.add_patch(plt.Rectangle((0, -row - 0.4), extent[1], 0.8, facecolor="white", edgecolor="grey",
-                                            hatch="////", linewidth=0.5, zorder=-1))
-        drawn = ax.imshow(np.asarray(values, float)[None] / limit, cmap=cmap, vmin=-1, vmax=1, aspect="auto",
-                          interpolation="nearest", extent=extent)
+        behind = ax.add_patch(
+            plt.Rectangle(
+                (0, -row - 0.4),
+                extent[1],
+                0.8,
+                facecolor="white",
+                edgecolor="grey",
+                hatch="////",
+                linewidth=0.5,
+                zorder=-1,
+            )
+        )
+        drawn = ax.imshow(
+            np.asarray(values, float)[None] / limit,
+            cmap=cmap,
+            vmin=-1,
+            vmax=1,
+            aspect="auto",
+            interpolation="nearest",
+            extent=extent,
+        )
     names = [f"{name} (±{limit:g})" for name, (_, limit) in bars.items()]
-    ax.set(xlabel="time in seconds", yticks=-np.arange(len(bars)), yticklabels=names, ylim=(-len(bars) + 0.5, 0.5))
+    ax.set(
+        xlabel="time in seconds",
+        yticks=-np.arange(len(bars)),
+        yticklabels=names,
+        ylim=(-len(bars) + 0.5, 0.5),
+    )
     bar = ax.figure.colorbar(drawn, ax=ax, ticks=[-1, 0, 1], pad=0.02)
     bar.ax.set_yticklabels(["negative, falling", "neutral, steady", "positive, rising"])
     if any(np.isnan(values).any() for values, _ in bars.values()):
-        ax.legend([behind], ["undefined"], loc="upper left", bbox_to_anchor=(-0.02, -0.16), frameon=False)
+        ax.legend(
+            [behind], ["undefined"], loc="upper left", bbox_to_anchor=(-0.02, -0.16), frameon=False
+        )
     return ax
 
 
@@ -258,7 +364,9 @@ def plot_gradcam(frames, maps, *, ax=None):
     return ax
 
 
-def plot_intervals(table, *, label, reference=None, reference_name="predict the training mean", ax=None):
+def plot_intervals(
+    table, *, label, reference=None, reference_name="predict the training mean", ax=None
+):
     """Means with their intervals, one row each: a forest plot.
 
     Args:

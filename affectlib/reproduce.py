@@ -26,8 +26,10 @@ from affectlib import AVX2_VARIABLES, AVX512_OFF, paths
 from affectlib.corpora.base import AffectError
 
 NOTEBOOKS = paths.ROOT / "notebooks"
-EXTRA_KEYS = ("metadata.papermill cell.metadata.papermill cell.metadata.execution "
-              "metadata.language_info.version metadata.widgets metadata.affectlib")
+EXTRA_KEYS = (
+    "metadata.papermill cell.metadata.papermill cell.metadata.execution "
+    "metadata.language_info.version metadata.widgets metadata.affectlib"
+)
 
 
 class ParameterError(AffectError, ValueError):
@@ -52,7 +54,9 @@ class Job:
 
 def find_notebooks():
     """Slug to file of every notebook, in reading order."""
-    return {path.stem.split("_", 1)[1]: path for path in sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))}
+    return {
+        path.stem.split("_", 1)[1]: path for path in sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
+    }
 
 
 def cells(notebook, tag=None):
@@ -74,7 +78,9 @@ def default_parameters(notebook):
     """
     tagged = cells(notebook, "parameters")
     if len(tagged) != 1:
-        raise ParameterError(f"{notebook}: expected one cell tagged parameters, found {len(tagged)}")
+        raise ParameterError(
+            f"{notebook}: expected one cell tagged parameters, found {len(tagged)}"
+        )
     defaults = {}
     for node in ast.parse("".join(tagged[0]["source"])).body:
         if isinstance(node, ast.Assign | ast.AnnAssign):
@@ -95,12 +101,16 @@ def checked_parameters(notebook, given):
     defaults = default_parameters(notebook)
     for name, value in given.items():
         if name not in defaults:
-            raise ParameterError(f"{Path(notebook).name}: no parameter {name!r}; it has {', '.join(defaults)}")
+            raise ParameterError(
+                f"{Path(notebook).name}: no parameter {name!r}; it has {', '.join(defaults)}"
+            )
         default = defaults[name]
         same = type(value) is type(default) or (type(default) is float and type(value) is int)
         if default is not None and not same:
-            raise ParameterError(f"{Path(notebook).name}: {name}={value!r} is {type(value).__name__}, "
-                                 f"the default {default!r} is {type(default).__name__}")
+            raise ParameterError(
+                f"{Path(notebook).name}: {name}={value!r} is {type(value).__name__}, "
+                f"the default {default!r} is {type(default).__name__}"
+            )
     return {name: value for name, value in given.items() if value != defaults[name]}
 
 
@@ -119,14 +129,20 @@ def profile_parameters(notebook, slug, profile, corpus, first_seed=0):
 
 # ---------------------------------------------------------------- content key
 
+
 @functools.cache  # a module is reached by many notebooks, and each is planned twice
 def _syntax(source):
     """Syntax tree of some code as text, docstrings and places left out."""
     tree = ast.parse(source)
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
-        if (isinstance(body, list) and body and isinstance(body[0], ast.Expr)
-                and isinstance(body[0].value, ast.Constant) and isinstance(body[0].value.value, str)):
+        if (
+            isinstance(body, list)
+            and body
+            and isinstance(body[0], ast.Expr)
+            and isinstance(body[0].value, ast.Constant)
+            and isinstance(body[0].value.value, str)
+        ):
             node.body = body[1:]
     return ast.dump(tree)
 
@@ -135,15 +151,24 @@ def _syntax(source):
 def _imports(source):
     """What some code imports of affectlib, anywhere in it: (module, name), name None for a whole module."""
     nodes = [*ast.walk(ast.parse(source))]
-    found = [(alias.name, None) for node in nodes if isinstance(node, ast.Import) for alias in node.names]
-    found += [(node.module or "", one.name) for node in nodes if isinstance(node, ast.ImportFrom) for one in node.names]
+    found = [
+        (alias.name, None) for node in nodes if isinstance(node, ast.Import) for alias in node.names
+    ]
+    found += [
+        (node.module or "", one.name)
+        for node in nodes
+        if isinstance(node, ast.ImportFrom)
+        for one in node.names
+    ]
     return [pair for pair in found if pair[0].startswith("affectlib")]
 
 
 def _file(module):
     """The file of a dotted module name, None where it is no module of affectlib."""
     stem = paths.ROOT.joinpath(*module.split("."))
-    return next((file for file in (stem.with_suffix(".py"), stem / "__init__.py") if file.exists()), None)
+    return next(
+        (file for file in (stem.with_suffix(".py"), stem / "__init__.py") if file.exists()), None
+    )
 
 
 def module_files(sources):
@@ -184,14 +209,23 @@ def _manifest(folder):
 
 def _listing(folder):
     """Names and sizes, None for a folder, of what stands directly in each folder of a folder."""
-    return [[str(f.relative_to(folder)), f.stat().st_size if f.is_file() else None] for f in sorted(folder.glob("*/*"))]
+    return [
+        [str(f.relative_to(folder)), f.stat().st_size if f.is_file() else None]
+        for f in sorted(folder.glob("*/*"))
+    ]
 
 
 def reads(notebook, slug):
     """Slugs of the other notebooks whose results a notebook reads, by ``results.recorded`` or ``read_metrics``."""
-    asked = {node.args[0].value for source in code_cells(notebook) for node in ast.walk(ast.parse(source))
-             if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in ("recorded", "read_metrics")
-             and node.args and isinstance(node.args[0], ast.Constant)}
+    asked = {
+        node.args[0].value
+        for source in code_cells(notebook)
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func).split(".")[-1] in ("recorded", "read_metrics")
+        and node.args
+        and isinstance(node.args[0], ast.Constant)
+    }
     return sorted(asked - {slug})
 
 
@@ -200,7 +234,11 @@ def _golden_folders(code, slug):
     if "GOLDEN" not in code:
         return []
     present = sorted(path.name for path in paths.GOLDEN.glob("*") if path.is_dir())
-    named = [name for name in present if name == slug or re.search(rf"[\"'/]{re.escape(name)}[\"'/]", code)]
+    named = [
+        name
+        for name in present
+        if name == slug or re.search(rf"[\"'/]{re.escape(name)}[\"'/]", code)
+    ]
     return [paths.GOLDEN / name for name in named]
 
 
@@ -208,15 +246,25 @@ def content_key(notebook, slug, parameters):
     """Hash of everything the outputs of a notebook depend on."""
     sources = code_cells(notebook)
     code = "\n".join(sources)
-    files = [*(paths.ROOT / "affectlib" / "published" / slug).glob("*.csv"), paths.ROOT / "requirements.lock"]
+    files = [
+        *(paths.ROOT / "affectlib" / "published" / slug).glob("*.csv"),
+        paths.ROOT / "requirements.lock",
+    ]
     folders = _golden_folders(code, slug)
     if parameters.get("corpus") == "real":
         folders += [paths.DATA / name for name in sorted(set(re.findall(r"\bload_(\w+)\(", code)))]
-    parts = [sys.version_info[:3], parameters, [_syntax(source) for source in sources],
-             [[str(f.relative_to(paths.ROOT)), _syntax(text)] for f, text in module_files(sources).items()],
-             [[f.name, hashlib.sha256(f.read_bytes()).hexdigest()] for f in sorted(files)],
-             [_manifest(folder) for folder in folders if folder.is_dir()],
-             {name: results_hash(name) for name in reads(notebook, slug)}]
+    parts = [
+        sys.version_info[:3],
+        parameters,
+        [_syntax(source) for source in sources],
+        [
+            [str(f.relative_to(paths.ROOT)), _syntax(text)]
+            for f, text in module_files(sources).items()
+        ],
+        [[f.name, hashlib.sha256(f.read_bytes()).hexdigest()] for f in sorted(files)],
+        [_manifest(folder) for folder in folders if folder.is_dir()],
+        {name: results_hash(name) for name in reads(notebook, slug)},
+    ]
     if "paths.DATA" in code and not re.search(r"^corpus\b", code, flags=re.M):
         parts.append(_listing(paths.DATA))  # it looks at every corpus that may be there
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
@@ -230,7 +278,9 @@ def results_hash(slug):
 
 def executed(output):
     """Content key and hash of the results in the metadata of an executed notebook, empty where there is none."""
-    known = json.loads(output.read_text())["metadata"].get("affectlib", {}) if output.exists() else {}
+    known = (
+        json.loads(output.read_text())["metadata"].get("affectlib", {}) if output.exists() else {}
+    )
     return {name: value for name, value in known.items() if name != "seconds"}
 
 
@@ -258,6 +308,7 @@ def plan(slug, *, profile="demo", corpus="simulated", first_seed=0):
 
 # ---------------------------------------------------------------- execution
 
+
 def execute(job):
     """Runs one notebook in this process, one printed line per cell; the copy appears only when whole."""
     import papermill
@@ -270,27 +321,49 @@ def execute(job):
         @classmethod
         def execute_managed_notebook(cls, manager, kernel_name, **options):
             start, count = manager.cell_start, sum(c.cell_type == "code" for c in manager.nb.cells)
-            number = {id(c): i for i, c in enumerate((c for c in manager.nb.cells if c.cell_type == "code"), 1)}
+            number = {
+                id(c): i
+                for i, c in enumerate((c for c in manager.nb.cells if c.cell_type == "code"), 1)
+            }
 
             def cell_start(cell, cell_index=None, **rest):
                 if id(cell) in number:
-                    print(f"{job.slug:<14} cell {number[id(cell)]:>2} of {count}  "
-                          f"{time.perf_counter() - begun:5.0f} s  {headings.get(cell.get('id'), '')}", flush=True)
+                    print(
+                        f"{job.slug:<14} cell {number[id(cell)]:>2} of {count}  "
+                        f"{time.perf_counter() - begun:5.0f} s  {headings.get(cell.get('id'), '')}",
+                        flush=True,
+                    )
                 return start(cell, cell_index, **rest)
 
             manager.cell_start = cell_start
-            with TemporaryDirectory() as folder:  # a socket file: kernels that start at once may pick the same ports
-                sockets = Config({"KernelManager": {"transport": "ipc", "ip": str(Path(folder) / "kernel")}})
-                return super().execute_managed_notebook(manager, kernel_name, config=sockets, **options)
+            with (
+                TemporaryDirectory() as folder
+            ):  # a socket file: kernels that start at once may pick the same ports
+                sockets = Config(
+                    {"KernelManager": {"transport": "ipc", "ip": str(Path(folder) / "kernel")}}
+                )
+                return super().execute_managed_notebook(
+                    manager, kernel_name, config=sockets, **options
+                )
 
     papermill_engines.register("affectlib", Progress)
     job.output.parent.mkdir(parents=True, exist_ok=True)
     partial = job.output.with_suffix(".partial.ipynb")
-    papermill.execute_notebook(str(job.notebook), str(partial), job.parameters, engine_name="affectlib",
-                               progress_bar=False, cwd=str(NOTEBOOKS), kernel_name="python3")
+    papermill.execute_notebook(
+        str(job.notebook),
+        str(partial),
+        job.parameters,
+        engine_name="affectlib",
+        progress_bar=False,
+        cwd=str(NOTEBOOKS),
+        kernel_name="python3",
+    )
     content = json.loads(partial.read_text())
-    content["metadata"]["affectlib"] = {"key": job.key, "results": results_hash(job.slug),
-                                        "seconds": round(time.perf_counter() - begun, 1)}
+    content["metadata"]["affectlib"] = {
+        "key": job.key,
+        "results": results_hash(job.slug),
+        "seconds": round(time.perf_counter() - begun, 1),
+    }
     partial.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     os.replace(partial, job.output)
 
@@ -314,14 +387,28 @@ def store(job):
     """
     content = json.loads(job.output.read_text())
     for cell in content["cells"]:
-        cell["outputs"] = [o for o in cell.get("outputs", [])
-                           if "application/vnd.jupyter.widget-view+json" not in o.get("data", {})
-                           and "timing" not in cell["metadata"].get("tags", [])]
+        cell["outputs"] = [
+            o
+            for o in cell.get("outputs", [])
+            if "application/vnd.jupyter.widget-view+json" not in o.get("data", {})
+            and "timing" not in cell["metadata"].get("tags", [])
+        ]
         if cell["cell_type"] != "code":
             del cell["outputs"]
     job.notebook.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-    subprocess.run([sys.executable, "-m", "nbstripout", "--keep-output", "--keep-count",
-                    "--extra-keys", EXTRA_KEYS, str(job.notebook)], check=True)
+    subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "nbstripout",
+            "--keep-output",
+            "--keep-count",
+            "--extra-keys",
+            EXTRA_KEYS,
+            str(job.notebook),
+        ],
+        check=True,
+    )
 
 
 def _execute(job):
@@ -331,15 +418,30 @@ def _execute(job):
     try:
         execute(job)
     except PapermillExecutionError as error:
-        print(f"error: {job.notebook.name}, cell {error.exec_count}: {error.ename}: {error.evalue}", file=sys.stderr)
+        print(
+            f"error: {job.notebook.name}, cell {error.exec_count}: {error.ename}: {error.evalue}",
+            file=sys.stderr,
+        )
         return 1
     return 0
 
 
 def _run(job, options):
     """Starts a child for one notebook; True where it succeeded."""
-    command = [sys.executable, "-m", "affectlib.reproduce", "--paper", job.slug, "--profile", options.profile,
-               "--corpus", options.corpus, "--first-seed", str(options.first_seed), "--execute"]
+    command = [
+        sys.executable,
+        "-m",
+        "affectlib.reproduce",
+        "--paper",
+        job.slug,
+        "--profile",
+        options.profile,
+        "--corpus",
+        options.corpus,
+        "--first-seed",
+        str(options.first_seed),
+        "--execute",
+    ]
     environment = dict(os.environ)
     if options.profile != "demo":
         # Only the demo's digits are compared between processors; what takes hours runs as fast as it can.
@@ -371,27 +473,43 @@ def _table(jobs, ran):
     rows = [("notebook", "time", "headline")]
     for job in jobs:
         seconds = json.loads(job.output.read_text())["metadata"]["affectlib"]["seconds"]
-        rows.append((job.notebook.stem, f"{seconds:.0f} s" if job.slug in ran else "unchanged", headline(job.slug)))
+        rows.append(
+            (
+                job.notebook.stem,
+                f"{seconds:.0f} s" if job.slug in ran else "unchanged",
+                headline(job.slug),
+            )
+        )
     widths = [max(len(row[i]) for row in rows) for i in range(2)]
     return "\n".join(f"{a:<{widths[0]}}  {b:>{widths[1]}}  {c}" for a, b, c in rows)
 
 
 def main(arguments=None):
     """Command line of ``python -m affectlib.reproduce``; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m affectlib.reproduce", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m affectlib.reproduce", description=__doc__.splitlines()[0]
+    )
     parser.add_argument("--paper", default="all", help="slug of one notebook, or all")
     parser.add_argument("--profile", default="demo", choices=("demo", "full"))
     parser.add_argument("--corpus", default="simulated", choices=("simulated", "real"))
     parser.add_argument("--jobs", type=int, default=2, help="notebooks run at once")
-    parser.add_argument("--first-seed", type=int, default=0, help="first of the seeds that are trained under")
-    parser.add_argument("--store", action="store_true", help="put the executed demo notebooks into the checkout")
+    parser.add_argument(
+        "--first-seed", type=int, default=0, help="first of the seeds that are trained under"
+    )
+    parser.add_argument(
+        "--store", action="store_true", help="put the executed demo notebooks into the checkout"
+    )
     parser.add_argument("--execute", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     begun = time.perf_counter()
-    planned = functools.partial(plan, profile=options.profile, corpus=options.corpus,
-                                first_seed=options.first_seed)
+    planned = functools.partial(
+        plan, profile=options.profile, corpus=options.corpus, first_seed=options.first_seed
+    )
     try:
-        jobs = [planned(slug) for slug in (find_notebooks() if options.paper == "all" else [options.paper])]
+        jobs = [
+            planned(slug)
+            for slug in (find_notebooks() if options.paper == "all" else [options.paper])
+        ]
         order = list(waves(jobs))
     except ParameterError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -408,8 +526,10 @@ def main(arguments=None):
         failed += [job for job, fine in zip(waiting, worked, strict=True) if not fine]
     if failed:
         for job in failed:
-            print(f"failed: {job.notebook.name}; what it did so far: {job.output.with_suffix('.partial.ipynb')}",
-                  file=sys.stderr)
+            print(
+                f"failed: {job.notebook.name}; what it did so far: {job.output.with_suffix('.partial.ipynb')}",
+                file=sys.stderr,
+            )
         return 1
     if options.store:
         from affectlib import agreement
@@ -421,8 +541,14 @@ def main(arguments=None):
         digests = json.dumps(agreement.arithmetic(), indent=1) + "\n"
         agreement.stored_arithmetic().write_text(digests, encoding="utf-8")
     print(_table(jobs, ran))
-    done = f"{len(ran)} of {len(jobs)} notebooks run" if ran else "nothing to do: every notebook is up to date"
-    print(f"{done}, {time.perf_counter() - begun:.1f} s; executed notebooks: {jobs[0].output.parent}")
+    done = (
+        f"{len(ran)} of {len(jobs)} notebooks run"
+        if ran
+        else "nothing to do: every notebook is up to date"
+    )
+    print(
+        f"{done}, {time.perf_counter() - begun:.1f} s; executed notebooks: {jobs[0].output.parent}"
+    )
     return 0
 
 

@@ -24,7 +24,17 @@ from affectlib import paths
 from affectlib.metrics import mse
 from affectlib.statistics import bootstrap_interval, interval, train_mean
 
-PACKAGES = ("numpy", "scipy", "pandas", "scikit-learn", "torch", "librosa", "opensmile", "av", "opencv-python-headless")
+PACKAGES = (
+    "numpy",
+    "scipy",
+    "pandas",
+    "scikit-learn",
+    "torch",
+    "librosa",
+    "opensmile",
+    "av",
+    "opencv-python-headless",
+)
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 _HERE = Path(__file__).resolve().parent
 
@@ -48,7 +58,9 @@ def published(slug, table):
         [0.124, 0.63, 0.178, 0.572]
     """
     name = table if isinstance(table, str) else f"table{table}"
-    return pd.read_csv(_HERE / "published" / slug / f"{name}.csv", dtype={"value": float, "spread": float})
+    return pd.read_csv(
+        _HERE / "published" / slug / f"{name}.csv", dtype={"value": float, "spread": float}
+    )
 
 
 def against_paper(slug, table, run, *, simulated, baselines=None):
@@ -81,7 +93,9 @@ def against_paper(slug, table, run, *, simulated, baselines=None):
     new = ours.merge(paper[["row", "column"]], on=["row", "column"], how="left", indicator=True)
     both = pd.concat([both, new[new.pop("_merge") == "left_only"]], ignore_index=True)
     without = np.where(both.pop("quoted").eq(True), "quoted", "not run")
-    measured = pd.MultiIndex.from_frame(both[["row", "column"]]).isin(pd.MultiIndex.from_frame(ours[["row", "column"]]))
+    measured = pd.MultiIndex.from_frame(both[["row", "column"]]).isin(
+        pd.MultiIndex.from_frame(ours[["row", "column"]])
+    )
     for name, values in (baselines or {}).items():
         both[name] = both["column"].map(values).astype(float)
     return both.assign(corpus=np.where(measured, "simulated" if simulated else "real", without))
@@ -98,8 +112,11 @@ def side_by_side(table, *, digits=3):
         DataFrame of strings such as ``0.124 | 0.131 [0.120, 0.142]``: the paper's number, then this run's, or why
         there is none
     """
+
     def number(value):
-        return "–" if math.isnan(value) else f"{round(value, digits) + 0.0:.{digits}f}"  # no minus before a zero
+        return (
+            "–" if math.isnan(value) else f"{round(value, digits) + 0.0:.{digits}f}"
+        )  # no minus before a zero
 
     def cell(row):
         if math.isnan(row.run) and row.corpus in ("quoted", "not run"):
@@ -109,7 +126,9 @@ def side_by_side(table, *, digits=3):
 
     text = table.assign(text=[cell(row) for row in table.itertuples()])
     order = list(dict.fromkeys(table["column"]))
-    wide = text.pivot(index="row", columns="column", values="text").loc[list(dict.fromkeys(table["row"])), order]
+    wide = text.pivot(index="row", columns="column", values="text").loc[
+        list(dict.fromkeys(table["row"])), order
+    ]
     kind = "simulated" if "simulated" in set(table["corpus"]) else "real"
     return wide.fillna("–").rename_axis(index=f"paper | this run ({kind})", columns=None)
 
@@ -124,11 +143,19 @@ def scores(runs, metrics):
     Returns:
         DataFrame with the columns row, column (for example ``arousal_mse``), mean, low, high
     """
-    rows = [(row, f"{target}_{metric.__name__}",
-             bootstrap_interval(metric, run.truth, run.prediction, groups=run.groups))
-            for (row, target), run in runs.items() for metric in metrics]
-    return pd.DataFrame([(row, column, i.mean, i.low, i.high) for row, column, i in rows],
-                        columns=["row", "column", "mean", "low", "high"])
+    rows = [
+        (
+            row,
+            f"{target}_{metric.__name__}",
+            bootstrap_interval(metric, run.truth, run.prediction, groups=run.groups),
+        )
+        for (row, target), run in runs.items()
+        for metric in metrics
+    ]
+    return pd.DataFrame(
+        [(row, column, i.mean, i.low, i.high) for row, column, i in rows],
+        columns=["row", "column", "mean", "low", "high"],
+    )
 
 
 def scores_by_group(runs, metrics):
@@ -145,8 +172,11 @@ def scores_by_group(runs, metrics):
         groups = np.asarray(run.groups)
         for group in dict.fromkeys(run.groups):
             own = groups == group
-            rows += [(row, f"{target}_{metric.__name__}", group, metric(run.truth[own], prediction[own]))
-                     for metric in metrics for prediction in np.atleast_2d(run.prediction)]
+            rows += [
+                (row, f"{target}_{metric.__name__}", group, metric(run.truth[own], prediction[own]))
+                for metric in metrics
+                for prediction in np.atleast_2d(run.prediction)
+            ]
     return pd.DataFrame(rows, columns=["row", "column", "group", "value"])
 
 
@@ -169,13 +199,20 @@ def official(per_film, rows=None):
     rows = list(dict.fromkeys(per_film["row"] if rows is None else rows))
     if lacking := [row for row in rows if row not in set(per_film["row"])]:
         raise ValueError(f"per_film lacks the rows {', '.join(lacking)}")
-    cells = [(row, column, interval(_all_or_none(cell["value"]), groups=cell["group"]))
-             for row in rows for column, cell in per_film[per_film["row"] == row].groupby("column", sort=False)]
-    table = pd.DataFrame([(row, column, i.mean, i.low, i.high, i.n) for row, column, i in cells],
-                         columns=["row", "column", "mean", "low", "high", "n"])
+    cells = [
+        (row, column, interval(_all_or_none(cell["value"]), groups=cell["group"]))
+        for row in rows
+        for column, cell in per_film[per_film["row"] == row].groupby("column", sort=False)
+    ]
+    table = pd.DataFrame(
+        [(row, column, i.mean, i.low, i.high, i.n) for row, column, i in cells],
+        columns=["row", "column", "mean", "low", "high", "n"],
+    )
     errors = table["column"].str.endswith("mse")
-    return table.assign(low=table["low"].clip(lower=np.where(errors, 0.0, -1.0)),
-                        high=table["high"].clip(upper=np.where(errors, np.inf, 1.0)))
+    return table.assign(
+        low=table["low"].clip(lower=np.where(errors, 0.0, -1.0)),
+        high=table["high"].clip(upper=np.where(errors, np.inf, 1.0)),
+    )
 
 
 def floor(clips, folds, targets, metrics=(mse,)):
@@ -196,9 +233,14 @@ def floor(clips, folds, targets, metrics=(mse,)):
     runs = {}
     for target in targets:
         values = clips[target].to_numpy()
-        said = [train_mean(values[np.r_[fold.train, fold.validation]], len(fold.test)) for fold in folds]
+        said = [
+            train_mean(values[np.r_[fold.train, fold.validation]], len(fold.test)) for fold in folds
+        ]
         runs["predict the training mean", target] = SimpleNamespace(
-            truth=values[tested], prediction=np.concatenate(said), groups=clips["group"].to_numpy()[tested])
+            truth=values[tested],
+            prediction=np.concatenate(said),
+            groups=clips["group"].to_numpy()[tested],
+        )
     return scores(runs, metrics)
 
 
@@ -228,13 +270,24 @@ def write_metrics(slug, metrics, *, corpus, parameters, seeds, headline=(), name
         "metrics": metrics,
         "headline": headline,
         "parameters": parameters,
-        "corpus": {"name": corpus.name, "simulated": corpus.simulated, "clips": len(corpus),
-                   "skipped": len(corpus.skipped), "citation": corpus.citation},
-        "run": {"seeds": seeds, "threads": int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count()),
-                "python": platform.python_version(), "versions": {package: version(package) for package in PACKAGES},
-                "commit": source_commit()},
+        "corpus": {
+            "name": corpus.name,
+            "simulated": corpus.simulated,
+            "clips": len(corpus),
+            "skipped": len(corpus.skipped),
+            "citation": corpus.citation,
+        },
+        "run": {
+            "seeds": seeds,
+            "threads": int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count()),
+            "python": platform.python_version(),
+            "versions": {package: version(package) for package in PACKAGES},
+            "commit": source_commit(),
+        },
     }
-    text = json.dumps(_plain(content), indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(
+        _plain(content), indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False
+    )
     return _write(paths.FIGURES / slug / f"{name}.json", text + "\n")
 
 
@@ -280,7 +333,9 @@ def write_table(slug, name, table, *, simulated):
     if "corpus" not in table.columns:
         table = table.copy()
         table.insert(0, "corpus", "simulated" if simulated else "real")
-    return _write(paths.FIGURES / slug / f"{name}.csv", table.to_csv(index=False, float_format="%.6g"))
+    return _write(
+        paths.FIGURES / slug / f"{name}.csv", table.to_csv(index=False, float_format="%.6g")
+    )
 
 
 def report():
@@ -295,7 +350,9 @@ def report():
         kind = "**simulated**" if run["corpus"]["simulated"] else "**real**"
         if features and not run["corpus"]["simulated"]:
             kind += f", {features}"
-        lines.append(f"| {run['slug']} | {run['corpus']['name']} | {kind} | {headline(run['slug'])} |")
+        lines.append(
+            f"| {run['slug']} | {run['corpus']['name']} | {kind} | {headline(run['slug'])} |"
+        )
     return "\n".join(lines)
 
 
@@ -322,7 +379,9 @@ def update_readme(path=None):
     """
     path = Path(path or paths.ROOT / "README.md")
     old = path.read_text(encoding="utf-8")
-    new, count = re.subn(f"{BEGIN}.*?{END}", lambda _: f"{BEGIN}\n{report()}\n{END}", old, flags=re.DOTALL)
+    new, count = re.subn(
+        f"{BEGIN}.*?{END}", lambda _: f"{BEGIN}\n{report()}\n{END}", old, flags=re.DOTALL
+    )
     if count != 1:
         raise ValueError(f"{path}: expected {BEGIN} and {END} once, found them {count} times")
     if new != old:
@@ -336,9 +395,15 @@ def source_commit():
     A commit of results does not change it, so that a run repeated on a clone writes the same bytes. None outside
     a git checkout.
     """
+
     def git(*words):
-        run = subprocess.run(["git", *words, "--", "affectlib", "requirements.lock"], cwd=paths.ROOT, check=True,
-                             capture_output=True, text=True)
+        run = subprocess.run(
+            ["git", *words, "--", "affectlib", "requirements.lock"],
+            cwd=paths.ROOT,
+            check=True,
+            capture_output=True,
+            text=True,
+        )
         return run.stdout.strip()
 
     try:
@@ -369,7 +434,9 @@ def _plain(value):
 def _cell(value):
     """A number or interval for a reader, empty for anything else."""
     if isinstance(value, dict) and {"mean", "low", "high"} <= set(value):
-        mean, low, high = ("–" if value[key] is None else f"{value[key]:.3f}" for key in ("mean", "low", "high"))
+        mean, low, high = (
+            "–" if value[key] is None else f"{value[key]:.3f}" for key in ("mean", "low", "high")
+        )
         return f"{mean} [{low}, {high}]"
     if value is None:
         return "–"

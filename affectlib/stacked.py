@@ -64,9 +64,14 @@ def pooled(results, *, given_past=False):
         part = result.given_past if given_past else result.predictions
         by_seed.setdefault(result.seed, []).append(part)
     first = next(iter(by_seed.values()))
-    return Predictions(tuple(i for part in first for i in part.ids), tuple(g for part in first for g in part.groups),
-                       np.concatenate([part.truth for part in first]),
-                       np.stack([np.concatenate([part.prediction for part in parts]) for parts in by_seed.values()]))
+    return Predictions(
+        tuple(i for part in first for i in part.ids),
+        tuple(g for part in first for g in part.groups),
+        np.concatenate([part.truth for part in first]),
+        np.stack(
+            [np.concatenate([part.prediction for part in parts]) for parts in by_seed.values()]
+        ),
+    )
 
 
 class _Given(nn.Module):
@@ -96,11 +101,16 @@ class _Stack:
         self.model.train()
         # Roughly scaled once by all samples, for the sake of rounding; then exactly, fold by fold, in the weights.
         rough = [moments(x) if standardise else (0.0, 1.0) for x in samples.inputs]
-        self.inputs = [(x - mean) / deviation for x, (mean, deviation) in zip(samples.inputs, rough, strict=True)]
+        self.inputs = [
+            (x - mean) / deviation
+            for x, (mean, deviation) in zip(samples.inputs, rough, strict=True)
+        ]
         rows = [samples.rows(chosen).unique() for chosen in trained]
         self.scales = []
         for x in self.inputs if standardise else ():
-            mean, deviation = map(torch.stack, zip(*(moments(x[r]) for r in rows), strict=True))  # (folds, size)
+            mean, deviation = map(
+                torch.stack, zip(*(moments(x[r]) for r in rows), strict=True)
+            )  # (folds, size)
             self.scales.append((mean.unsqueeze(1), 1 / deviation.unsqueeze(1)))
 
     def target(self, chosen):
@@ -120,7 +130,10 @@ class _Stack:
         S, F = self.seeds, self.folds
         projected = []
         for i, (x, layer) in enumerate(zip(self.inputs, self.linears, strict=True)):
-            weight, bias = layer.weight.unflatten(0, (S, F)), layer.bias.unflatten(0, (S, F))  # (S, F, width, size)
+            weight, bias = (
+                layer.weight.unflatten(0, (S, F)),
+                layer.bias.unflatten(0, (S, F)),
+            )  # (S, F, width, size)
             if self.scales:
                 mean, inverse = self.scales[i]  # (F, 1, size)
                 weight = weight * inverse
@@ -147,13 +160,17 @@ class _Stack:
             positions and weights ``(models, batch)``, padded with weight 0, predictions, embeddings
         """
         longest = max(map(len, chosen))
-        padded = torch.stack([torch.nn.functional.pad(c, (0, longest - len(c)), value=int(c[0])) for c in chosen])
+        padded = torch.stack(
+            [torch.nn.functional.pad(c, (0, longest - len(c)), value=int(c[0])) for c in chosen]
+        )
         weight = torch.stack([(torch.arange(longest) < len(c)).float() for c in chosen])
         self.model.eval()
         with torch.no_grad():
             tokens = self.project(padded, "fold")
             if given_past:
-                previous = self.target(padded)[..., :-1].repeat(self.seeds, 1, 1)  # (models, batch, length - 1)
+                previous = self.target(padded)[..., :-1].repeat(
+                    self.seeds, 1, 1
+                )  # (models, batch, length - 1)
                 embedding = self.model.embed(tokens, previous)
             else:
                 embedding = self.model.embed(tokens)
@@ -164,8 +181,22 @@ class _Stack:
         return padded.repeat(self.seeds, 1), weight.repeat(self.seeds, 1), said, embedding
 
 
-def fit_folds(build, samples, folds, *, seeds=(0,), epochs=500, batch_size=30, learning_rate=5e-4, patience=30,
-              weight_decay=0.0, loss=mse_pcc_loss, protocol="clean", standardise=True, progress=False):
+def fit_folds(
+    build,
+    samples,
+    folds,
+    *,
+    seeds=(0,),
+    epochs=500,
+    batch_size=30,
+    learning_rate=5e-4,
+    patience=30,
+    weight_decay=0.0,
+    loss=mse_pcc_loss,
+    protocol="clean",
+    standardise=True,
+    progress=False,
+):
     """Trains a model once per fold and seed, all at the same time, and predicts each fold's test samples.
 
     Args:
@@ -197,8 +228,10 @@ def fit_folds(build, samples, folds, *, seeds=(0,), epochs=500, batch_size=30, l
     if protocol not in ("clean", "paper"):
         raise ValueError(f"protocol is {protocol!r}, expected 'clean' or 'paper'")
     part = {"clean": "validation", "paper": "test"}[protocol]
-    positions = {name: [torch.as_tensor(np.asarray(getattr(fold, name)), dtype=torch.long) for fold in folds]
-                 for name in ("train", "validation", "test")}
+    positions = {
+        name: [torch.as_tensor(np.asarray(getattr(fold, name)), dtype=torch.long) for fold in folds]
+        for name in ("train", "validation", "test")
+    }
     for name in ("train", part, "test"):
         for fold, chosen in zip(folds, positions[name], strict=True):
             if not len(chosen):
@@ -209,8 +242,19 @@ def fit_folds(build, samples, folds, *, seeds=(0,), epochs=500, batch_size=30, l
     with torch.random.fork_rng():
         stack = _Stack(build, samples, positions["train"], seeds, standardise)
         torch.manual_seed(seeds[0])
-        curves, best_epochs = _train(stack, positions["train"], positions[part], seeds, epochs, batch_size,
-                                     learning_rate, patience, weight_decay, loss, progress)
+        curves, best_epochs = _train(
+            stack,
+            positions["train"],
+            positions[part],
+            seeds,
+            epochs,
+            batch_size,
+            learning_rate,
+            patience,
+            weight_decay,
+            loss,
+            progress,
+        )
     _, _, said, embedding = stack.evaluate(positions["test"])
     told = None
     if getattr(stack.model, "teacher_forced", False):
@@ -218,14 +262,25 @@ def fit_folds(build, samples, folds, *, seeds=(0,), epochs=500, batch_size=30, l
     results = []
     for i, (seed, fold) in enumerate((seed, fold) for seed in seeds for fold in folds):
         if not best_epochs[i]:
-            raise ValueError(f"fold {fold.name}, seed {seed}: the validation loss was never a number")
+            raise ValueError(
+                f"fold {fold.name}, seed {seed}: the validation loss was never a number"
+            )
         tested = positions["test"][i % len(folds)]
-        known = Predictions(tuple(samples.ids[j] for j in tested), tuple(samples.groups[j] for j in tested),
-                            stack.truth(stack.target(tested)).numpy(), said[i, : len(tested)].numpy(),
-                            embedding[i, : len(tested)].numpy())
+        known = Predictions(
+            tuple(samples.ids[j] for j in tested),
+            tuple(samples.groups[j] for j in tested),
+            stack.truth(stack.target(tested)).numpy(),
+            said[i, : len(tested)].numpy(),
+            embedding[i, : len(tested)].numpy(),
+        )
         ran = min(len(curves), best_epochs[i] + patience)
-        table = pd.DataFrame({"epoch": np.arange(1, ran + 1), "train_loss": curves[:ran, 0, i],
-                              "validation_loss": curves[:ran, 1, i]})
+        table = pd.DataFrame(
+            {
+                "epoch": np.arange(1, ran + 1),
+                "train_loss": curves[:ran, 0, i],
+                "validation_loss": curves[:ran, 1, i],
+            }
+        )
         given = None
         if told is not None:
             given = replace(known, prediction=told[i, : len(tested)].numpy(), embedding=None)
@@ -233,7 +288,19 @@ def fit_folds(build, samples, folds, *, seeds=(0,), epochs=500, batch_size=30, l
     return results
 
 
-def _train(stack, trained, validated, seeds, epochs, batch_size, learning_rate, patience, weight_decay, loss, progress):
+def _train(
+    stack,
+    trained,
+    validated,
+    seeds,
+    epochs,
+    batch_size,
+    learning_rate,
+    patience,
+    weight_decay,
+    loss,
+    progress,
+):
     """Leaves a stack with each model's best weights.
 
     Returns:
@@ -244,7 +311,9 @@ def _train(stack, trained, validated, seeds, epochs, batch_size, learning_rate, 
     seen = torch.cat(trained).unique()
     mask = torch.stack([torch.isin(seen, chosen).float() for chosen in trained])  # (folds, seen)
     common = max(1, round(batch_size * len(seen) / float(mask.sum(1).mean())))
-    optimiser = torch.optim.Adam(stack.parameters, learning_rate, weight_decay=weight_decay, fused=True)
+    optimiser = torch.optim.Adam(
+        stack.parameters, learning_rate, weight_decay=weight_decay, fused=True
+    )
     models = len(seeds) * len(trained)
     best, best_epoch = torch.full((models,), math.inf), torch.zeros(models, dtype=torch.long)
     kept, curves = [p.detach().clone() for p in stack.parameters], []
@@ -253,7 +322,9 @@ def _train(stack, trained, validated, seeds, epochs, batch_size, learning_rate, 
         orders = [batches(len(seen), common, seed=seed, epoch=epoch) for seed in seeds]
         for place in map(torch.stack, zip(*orders, strict=True)):  # (seeds, batch)
             weight = mask[:, place].transpose(0, 1).flatten(0, 1)  # (models, batch)
-            target = stack.target(seen[place].unsqueeze(1).expand(-1, stack.folds, -1).flatten(0, 1))
+            target = stack.target(
+                seen[place].unsqueeze(1).expand(-1, stack.folds, -1).flatten(0, 1)
+            )
             said = run(stack.model, stack.project(seen[place], "seed"), target)  # (models, batch)
             losses = loss(stack.truth(target), said, weight=weight)  # (models,)
             optimiser.zero_grad()
@@ -264,7 +335,10 @@ def _train(stack, trained, validated, seeds, epochs, batch_size, learning_rate, 
         value = loss(stack.truth(stack.target(chosen)), said, weight=weight)
         curves.append(torch.stack([total, value]).numpy())
         improved = (value < best) & (epoch - best_epoch <= patience)
-        best, best_epoch = torch.where(improved, value, best), torch.where(improved, epoch, best_epoch)
+        best, best_epoch = (
+            torch.where(improved, value, best),
+            torch.where(improved, epoch, best_epoch),
+        )
         for old, new in zip(kept, stack.parameters, strict=True):
             old.copy_(torch.where(improved.view(-1, *[1] * (new.dim() - 1)), new.detach(), old))
         if (epoch - best_epoch >= patience).all():

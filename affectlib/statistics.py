@@ -21,7 +21,9 @@ class Interval:
 
     def __format__(self, spec):
         """As ``0.124 [0.101, 0.147]``, each number in the given format."""
-        mean, low, high = (format(value, spec or ".3f") for value in (self.mean, self.low, self.high))
+        mean, low, high = (
+            format(value, spec or ".3f") for value in (self.mean, self.low, self.high)
+        )
         return f"{mean} [{low}, {high}]"
 
 
@@ -69,7 +71,9 @@ def interval(values, *, groups=None, level=0.95):
     from scipy.special import stdtrit
 
     half = stdtrit(n - 1, (1 + level) / 2) * values.std(ddof=1) / math.sqrt(n)
-    return Interval(float(values.mean()), float(values.mean() - half), float(values.mean() + half), n)
+    return Interval(
+        float(values.mean()), float(values.mean() - half), float(values.mean() + half), n
+    )
 
 
 def bootstrap_interval(metric, truth, prediction, *, groups, level=0.95, resamples=2000, seed=0):
@@ -110,12 +114,16 @@ def bootstrap_interval(metric, truth, prediction, *, groups, level=0.95, resampl
     counts = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=resamples)
     if metric in _FROM_SUMS:
         sums, value = _FROM_SUMS[metric]
-        values = np.mean([value(counts @ sums(truth, row, member, n)) for row in predictions], axis=0)
+        values = np.mean(
+            [value(counts @ sums(truth, row, member, n)) for row in predictions], axis=0
+        )
     else:
         rows_of = [np.flatnonzero(member == group) for group in range(n)]
         values = []
         for count in counts:
-            drawn = np.concatenate([np.tile(rows, times) for rows, times in zip(rows_of, count, strict=True)])
+            drawn = np.concatenate(
+                [np.tile(rows, times) for rows, times in zip(rows_of, count, strict=True)]
+            )
             values.append(np.mean([metric(truth[drawn], row[drawn]) for row in predictions]))
     low, high = np.nanquantile(values, [(1 - level) / 2, (1 + level) / 2])
     return Interval(point, float(low), float(high), n)
@@ -324,7 +332,9 @@ def _mse_from_sums(sums):
 def _pcc_from_sums(sums):
     _, tt, pp, tp = _moments(sums)
     flat = 1e-12 * max(tt.max(), pp.max())
-    return np.where((tt > flat) & (pp > flat), tp / np.sqrt(np.maximum(tt * pp, np.finfo(float).tiny)), np.nan)
+    return np.where(
+        (tt > flat) & (pp > flat), tp / np.sqrt(np.maximum(tt * pp, np.finfo(float).tiny)), np.nan
+    )
 
 
 def _ccc_from_sums(sums):
@@ -367,7 +377,11 @@ def _macro_f1_from_sums(sums):
     return _mean_share(2 * right, true + said)
 
 
-_FROM_SUMS = {metrics.mse: (_sums, _mse_from_sums), metrics.pcc: (_sums, _pcc_from_sums),
-              metrics.ccc: (_sums, _ccc_from_sums), metrics.accuracy: (_taken, _accuracy_from_sums),
-              metrics.balanced_accuracy: (_taken, _balanced_accuracy_from_sums),
-              metrics.macro_f1: (_taken, _macro_f1_from_sums)}
+_FROM_SUMS = {
+    metrics.mse: (_sums, _mse_from_sums),
+    metrics.pcc: (_sums, _pcc_from_sums),
+    metrics.ccc: (_sums, _ccc_from_sums),
+    metrics.accuracy: (_taken, _accuracy_from_sums),
+    metrics.balanced_accuracy: (_taken, _balanced_accuracy_from_sums),
+    metrics.macro_f1: (_taken, _macro_f1_from_sums),
+}

@@ -28,8 +28,18 @@ class SweepError(AffectError, RuntimeError):
     """Some points of a sweep failed: names them; the others are done."""
 
 
-def extract_corpus(name, extractors="descriptors", *, features="pretrained", precision="fp32", root=None, seconds=None,
-                   parts=None, client=None, jobs=2):
+def extract_corpus(
+    name,
+    extractors="descriptors",
+    *,
+    features="pretrained",
+    precision="fp32",
+    root=None,
+    seconds=None,
+    parts=None,
+    client=None,
+    jobs=2,
+):
     """Puts the features of a whole corpus, or of one film, into the store, where the notebooks find them.
 
     Args:
@@ -61,15 +71,25 @@ def extract_corpus(name, extractors="descriptors", *, features="pretrained", pre
     if Path(name).is_file():
         clips = film(name, seconds=seconds or usual)
     elif (load := getattr(corpora, f"load_{name}", None)) is None:
-        known = sorted(loader.removeprefix("load_") for loader in dir(corpora) if loader.startswith("load_"))
+        known = sorted(
+            loader.removeprefix("load_") for loader in dir(corpora) if loader.startswith("load_")
+        )
         raise ValueError(f"no corpus and no film {name!r}; there are {', '.join(known)}")
     else:
         clips = load(root or paths.DATA / name)
-        if clips.annotations.empty and seconds:  # features alone: the value of a whole clip need not be cut
-            clips = replace(clips, clips=clips.clips.drop(columns=["valence", "arousal"], errors="ignore"))
+        if (
+            clips.annotations.empty and seconds
+        ):  # features alone: the value of a whole clip need not be cut
+            clips = replace(
+                clips, clips=clips.clips.drop(columns=["valence", "arousal"], errors="ignore")
+            )
         if parts or seconds or not clips.annotations.empty:
-            clips = corpora.segments(clips, **({"parts": parts} if parts else {"seconds": seconds or usual}))
-    return extract(clips, chosen, store=Store(), client=client, jobs=jobs, missing="zeros", on_error="skip")
+            clips = corpora.segments(
+                clips, **({"parts": parts} if parts else {"seconds": seconds or usual})
+            )
+    return extract(
+        clips, chosen, store=Store(), client=client, jobs=jobs, missing="zeros", on_error="skip"
+    )
 
 
 def _extractors(text, features, precision):
@@ -80,13 +100,17 @@ def _extractors(text, features, precision):
     single, found = {e.name: (e,) for e in descriptors()}, {}
     for word in text.split(","):
         if word not in ("descriptors", *single, *NEEDS):
-            raise ValueError(f"no extractors {word!r}; there are descriptors, {', '.join([*single, *NEEDS])}")
+            raise ValueError(
+                f"no extractors {word!r}; there are descriptors, {', '.join([*single, *NEEDS])}"
+            )
         chosen = descriptors() if word == "descriptors" else single.get(word)
         found |= {e.name: e for e in chosen or extractors(features, word, precision=precision)}
     return tuple(found.values())
 
 
-def sweep(slug, grid=None, *, profile="demo", corpus="simulated", client=None, jobs=2, progress=True):
+def sweep(
+    slug, grid=None, *, profile="demo", corpus="simulated", client=None, jobs=2, progress=True
+):
     """Runs a notebook once for every combination of some parameters.
 
     Each point has a folder of its own, ``sweeps/<slug>/<key>`` in the cache: the executed notebook, metrics.json,
@@ -119,19 +143,32 @@ def sweep(slug, grid=None, *, profile="demo", corpus="simulated", client=None, j
         job = _job(slug, point, profile, corpus)
         jobs_of[job.key] = (point, job)
     waiting, failed = [job for _, job in jobs_of.values() if not job.output.is_file()], {}
-    with tqdm(total=len(jobs_of), initial=len(jobs_of) - len(waiting), unit="point", disable=not progress,
-              desc=f"sweep of {slug}") as bar:
+    with tqdm(
+        total=len(jobs_of),
+        initial=len(jobs_of) - len(waiting),
+        unit="point",
+        disable=not progress,
+        desc=f"sweep of {slug}",
+    ) as bar:
         for job, error in _spread(waiting, client, jobs):
             bar.update()
             if error:
                 failed[job.key] = error
-    rows = [{**point, "key": job.output.parent.name, **_headline(job)} for point, job in jobs_of.values()
-            if job.key not in failed]
+    rows = [
+        {**point, "key": job.output.parent.name, **_headline(job)}
+        for point, job in jobs_of.values()
+        if job.key not in failed
+    ]
     table = pd.DataFrame(rows)
-    write(paths.CACHE / "sweeps" / slug / "sweep.csv", table.to_csv(index=False, float_format="%.6g").encode())
+    write(
+        paths.CACHE / "sweeps" / slug / "sweep.csv",
+        table.to_csv(index=False, float_format="%.6g").encode(),
+    )
     if failed:
-        raise SweepError(f"{len(failed)} of {len(jobs_of)} points of {slug} failed:\n" + "\n".join(
-            f"  {jobs_of[key][0]}: {error}" for key, error in failed.items()))
+        raise SweepError(
+            f"{len(failed)} of {len(jobs_of)} points of {slug} failed:\n"
+            + "\n".join(f"  {jobs_of[key][0]}: {error}" for key, error in failed.items())
+        )
     return table
 
 
@@ -140,7 +177,9 @@ def _grid(text):
     try:
         return yaml.safe_load(text) if text.lstrip().startswith("{") else text
     except yaml.YAMLError as error:
-        raise reproduce.ParameterError(f"a grid names parameters, each with a list of values: {text!r}") from error
+        raise reproduce.ParameterError(
+            f"a grid names parameters, each with a list of values: {text!r}"
+        ) from error
 
 
 def _points(slug, grid):
@@ -150,8 +189,14 @@ def _points(slug, grid):
         if not file.is_file():
             raise reproduce.ParameterError(f"{slug}: no such grid {file}")
         grid = yaml.safe_load(file.read_text(encoding="utf-8"))
-    if not isinstance(grid, dict) or not grid or not all(isinstance(v, list) and v for v in grid.values()):
-        raise reproduce.ParameterError(f"a grid names parameters, each with a list of values: {grid!r}")
+    if (
+        not isinstance(grid, dict)
+        or not grid
+        or not all(isinstance(v, list) and v for v in grid.values())
+    ):
+        raise reproduce.ParameterError(
+            f"a grid names parameters, each with a list of values: {grid!r}"
+        )
     return [dict(zip(grid, values, strict=True)) for values in product(*grid.values())]
 
 
@@ -194,12 +239,26 @@ def run(job):
     Returns:
         None, or the last line of what went wrong
     """
-    fields = {"slug": job.slug, "notebook": str(job.notebook), "output": str(job.output),
-              "parameters": job.parameters, "key": job.key}
+    fields = {
+        "slug": job.slug,
+        "notebook": str(job.notebook),
+        "output": str(job.output),
+        "parameters": job.parameters,
+        "key": job.key,
+    }
     code = "import sys; from affectlib.sweep import _child; sys.exit(_child(sys.argv[1]))"
-    done = subprocess.run([sys.executable, "-c", code, json.dumps(fields)], check=False, capture_output=True, text=True,
-                          env=os.environ | {"AFFECTLIB_FIGURES": str(job.output.parent)})
-    return None if done.returncode == 0 else (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]
+    done = subprocess.run(
+        [sys.executable, "-c", code, json.dumps(fields)],
+        check=False,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"AFFECTLIB_FIGURES": str(job.output.parent)},
+    )
+    return (
+        None
+        if done.returncode == 0
+        else (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]
+    )
 
 
 def _child(text):
@@ -223,7 +282,10 @@ def _headline(job):
     for name in metrics["headline"]:
         value = metrics["metrics"][name]
         bounds = value if isinstance(value, dict) else {"mean": value}
-        numbers |= {name: bounds["mean"], **{f"{name}, {end}": bounds[end] for end in ("low", "high") if end in bounds}}
+        numbers |= {
+            name: bounds["mean"],
+            **{f"{name}, {end}": bounds[end] for end in ("low", "high") if end in bounds},
+        }
     return numbers
 
 
@@ -236,7 +298,12 @@ def main(arguments):
     what, *given = arguments
     options = {name: value for name, _, value in (word.partition("=") for word in given) if value}
     try:
-        for name, kind in (("seconds", float), ("parts", int), ("jobs", int), ("grid", _grid)):  # the rest is text
+        for name, kind in (
+            ("seconds", float),
+            ("parts", int),
+            ("jobs", int),
+            ("grid", _grid),
+        ):  # the rest is text
             if name in options:
                 options[name] = kind(options[name])
         result = {"extract": extract_corpus, "sweep": sweep}[what](**options)
@@ -251,11 +318,16 @@ def main(arguments):
     for message in skipped:
         print(f"skipped: {message}", file=sys.stderr)
     for name, clips in getattr(result, "missing", {}).items():
-        print(f"{name}: {len(clips)} clips lack what it needs, the first is {clips[0]}", file=sys.stderr)
+        print(
+            f"{name}: {len(clips)} clips lack what it needs, the first is {clips[0]}",
+            file=sys.stderr,
+        )
     return 1 if skipped else 0
 
 
 if __name__ == "__main__":
-    from affectlib import sweep as module  # not __main__, so that a worker elsewhere finds its functions by name
+    from affectlib import (
+        sweep as module,
+    )  # not __main__, so that a worker elsewhere finds its functions by name
 
     sys.exit(module.main(sys.argv[1:]))

@@ -51,16 +51,26 @@ class Samples:
     def __post_init__(self):
         n = len(self.target)
         lengths = {"ids": len(self.ids), "groups": len(self.groups), "windows": n}
-        lengths |= {"windows": len(self.windows)} if self.windows is not None else {
-            f"inputs[{i}]": len(x) for i, x in enumerate(self.inputs)}
+        lengths |= (
+            {"windows": len(self.windows)}
+            if self.windows is not None
+            else {f"inputs[{i}]": len(x) for i, x in enumerate(self.inputs)}
+        )
         for name, length in lengths.items():
             if length != n:
                 raise ValueError(f"{name} has {length} samples, target has {n}")
-        for name, values in [("target", self.target), *((f"inputs[{i}]", x) for i, x in enumerate(self.inputs))]:
+        for name, values in [
+            ("target", self.target),
+            *((f"inputs[{i}]", x) for i, x in enumerate(self.inputs)),
+        ]:
             finite = values.isfinite().flatten(1).all(1) if values.dim() > 1 else values.isfinite()
             if not finite.all():
                 row = int((~finite).nonzero()[0])
-                name += f" of {self.ids[row]}" if len(values) == n and self.windows is None else f", row {row}"
+                name += (
+                    f" of {self.ids[row]}"
+                    if len(values) == n and self.windows is None
+                    else f", row {row}"
+                )
                 raise ValueError(f"{name} is not finite")
 
     def __len__(self):
@@ -78,8 +88,13 @@ class Samples:
     def select(self, chosen):
         """The same samples with some only; ``chosen`` are positions."""
         chosen = torch.as_tensor(np.asarray(chosen), dtype=torch.long)
-        kept = replace(self, target=self.target[chosen], ids=tuple(self.ids[i] for i in chosen),
-                       groups=tuple(self.groups[i] for i in chosen), windows=torch.zeros(len(chosen), 0))
+        kept = replace(
+            self,
+            target=self.target[chosen],
+            ids=tuple(self.ids[i] for i in chosen),
+            groups=tuple(self.groups[i] for i in chosen),
+            windows=torch.zeros(len(chosen), 0),
+        )
         if self.windows is None:
             return replace(kept, inputs=tuple(x[chosen] for x in self.inputs), windows=None)
         return replace(kept, windows=self.windows[chosen])
@@ -147,8 +162,10 @@ def standardise(train, *others):
     """
     rows = train.rows(torch.arange(len(train))).unique()
     scales = [moments(x[rows]) for x in train.inputs]
-    return [replace(s, inputs=tuple((x - m) / d for x, (m, d) in zip(s.inputs, scales, strict=True)))
-            for s in (train, *others)]
+    return [
+        replace(s, inputs=tuple((x - m) / d for x, (m, d) in zip(s.inputs, scales, strict=True)))
+        for s in (train, *others)
+    ]
 
 
 def moments(x):
@@ -179,7 +196,9 @@ def sequences(data, length, *, sources=None, pad=True):
     """
     if length < 1:
         raise ValueError(f"length is {length}, at least 1 is needed")
-    sources = np.asarray([i.rpartition(":")[0] or i for i in data.ids] if sources is None else sources)
+    sources = np.asarray(
+        [i.rpartition(":")[0] or i for i in data.ids] if sources is None else sources
+    )
     change = np.r_[True, sources[1:] != sources[:-1]]
     if change.sum() != len(set(sources)):
         raise ValueError("the samples of one source do not stand together")
@@ -188,8 +207,13 @@ def sequences(data, length, *, sources=None, pad=True):
     windows = row[:, None] + np.arange(1 - length, 1)
     ends = row if pad else row[windows[:, 0] >= start]
     windows = torch.from_numpy(np.maximum(windows, start[:, None])[ends])
-    return Samples(data.inputs, data.target[windows], tuple(data.ids[i] for i in ends),
-                   tuple(data.groups[i] for i in ends), windows)
+    return Samples(
+        data.inputs,
+        data.target[windows],
+        tuple(data.ids[i] for i in ends),
+        tuple(data.groups[i] for i in ends),
+        windows,
+    )
 
 
 def batches(n, batch_size, *, seed, epoch):
@@ -219,7 +243,11 @@ def _lightning():
         def __init__(self, model, validation, *, loss, learning_rate, weight_decay, patience):
             super().__init__()
             self.model, self.validation, self.loss = model, validation, loss
-            self.learning_rate, self.weight_decay, self.patience = learning_rate, weight_decay, patience
+            self.learning_rate, self.weight_decay, self.patience = (
+                learning_rate,
+                weight_decay,
+                patience,
+            )
             self.rows, self.losses, self.state = [], [], None
             self.best, self.best_epoch = math.inf, 0
 
@@ -232,7 +260,10 @@ def _lightning():
         def on_train_epoch_end(self):
             self.model.eval()
             with torch.no_grad():
-                inputs = [x.to(self.device) for x in self.validation.take(torch.arange(len(self.validation)))]
+                inputs = [
+                    x.to(self.device)
+                    for x in self.validation.take(torch.arange(len(self.validation)))
+                ]
                 truth = last(self.validation.target).to(self.device)
                 value = float(self.loss(truth, run(self.model, inputs)))
             self.model.train()
@@ -249,10 +280,16 @@ def _lightning():
             return {"rows": self.rows, "best_epoch": self.best_epoch, "state": self.state}
 
         def set_extra_state(self, state):
-            self.rows, self.best_epoch, self.state = state["rows"], state["best_epoch"], state["state"]
+            self.rows, self.best_epoch, self.state = (
+                state["rows"],
+                state["best_epoch"],
+                state["state"],
+            )
 
         def configure_optimizers(self):
-            return torch.optim.Adam(self.parameters(), self.learning_rate, weight_decay=self.weight_decay)
+            return torch.optim.Adam(
+                self.parameters(), self.learning_rate, weight_decay=self.weight_decay
+            )
 
     return pl, Lit
 
@@ -274,14 +311,30 @@ class _Loader:
     def __iter__(self):
         self.epoch += 1
         shared = torch.distributed.is_available() and torch.distributed.is_initialized()
-        rank, count = (torch.distributed.get_rank(), torch.distributed.get_world_size()) if shared else (0, 1)
+        rank, count = (
+            (torch.distributed.get_rank(), torch.distributed.get_world_size()) if shared else (0, 1)
+        )
         for chosen in batches(len(self.data), self.batch_size, seed=self.seed, epoch=self.epoch):
             chosen = chosen[rank::count]
             yield self.data.take(chosen), self.data.target[chosen]
 
 
-def fit(model, train, validation, *, loss=mse_pcc_loss, epochs=500, batch_size=30, learning_rate=5e-4,
-        patience=30, weight_decay=0.0, seed=0, progress=False, devices=1, strategy="auto"):
+def fit(
+    model,
+    train,
+    validation,
+    *,
+    loss=mse_pcc_loss,
+    epochs=500,
+    batch_size=30,
+    learning_rate=5e-4,
+    patience=30,
+    weight_decay=0.0,
+    seed=0,
+    progress=False,
+    devices=1,
+    strategy="auto",
+):
     """Trains a model in place and leaves it with the weights that validated best.
 
     Args:
@@ -307,24 +360,45 @@ def fit(model, train, validation, *, loss=mse_pcc_loss, epochs=500, batch_size=3
         attend_affect IV-B for the defaults
     """
     if not len(train) or not len(validation):
-        raise ValueError(f"{len(train)} samples to train on, {len(validation)} to validate: both are needed")
+        raise ValueError(
+            f"{len(train)} samples to train on, {len(validation)} to validate: both are needed"
+        )
     pl, Lit = _lightning()
-    module = Lit(model, validation, loss=loss, learning_rate=learning_rate, weight_decay=weight_decay,
-                 patience=patience)
+    module = Lit(
+        model,
+        validation,
+        loss=loss,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        patience=patience,
+    )
     model.train()
     before = torch.are_deterministic_algorithms_enabled()
     with torch.random.fork_rng(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*LeafSpec")  # Lightning's own use of torch
         torch.manual_seed(seed)
-        trainer = pl.Trainer(max_epochs=epochs, devices=devices, strategy=strategy, logger=False, deterministic=True,
-                             enable_checkpointing=False, enable_model_summary=False, enable_progress_bar=progress)
+        trainer = pl.Trainer(
+            max_epochs=epochs,
+            devices=devices,
+            strategy=strategy,
+            logger=False,
+            deterministic=True,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            enable_progress_bar=progress,
+        )
         trainer.fit(module, _Loader(train, batch_size, seed))
     torch.use_deterministic_algorithms(before)
     if module.state is None:
-        raise ValueError("the validation loss was never a number: look at the samples and the learning rate")
+        raise ValueError(
+            "the validation loss was never a number: look at the samples and the learning rate"
+        )
     model.load_state_dict(module.state)
     model.eval().cpu()
-    return History(pd.DataFrame(module.rows, columns=["epoch", "train_loss", "validation_loss"]), module.best_epoch)
+    return History(
+        pd.DataFrame(module.rows, columns=["epoch", "train_loss", "validation_loss"]),
+        module.best_epoch,
+    )
 
 
 def predict(model, data, *, batch_size=512):
@@ -345,4 +419,6 @@ def predict(model, data, *, batch_size=512):
     said, embedded = torch.cat(said), torch.cat(embedded)
     if getattr(model, "teacher_forced", False):
         said, embedded = said[:, -1], embedded[:, -1]
-    return Predictions(data.ids, data.groups, last(data.target).numpy(), said.numpy(), embedded.numpy())
+    return Predictions(
+        data.ids, data.groups, last(data.target).numpy(), said.numpy(), embedded.numpy()
+    )

@@ -1,7 +1,7 @@
 """AFEW-VA: where the time of an epoch of the 1-CNN goes, against the usual ways to load windows.
 
-    python benchmarks/afew_va.py                 ratios, on simulated clips enlarged to AFEW's 720 x 576
-    python benchmarks/afew_va.py --full 10       600 clips, decoded once, 10 epochs of every model of Table 1 on 5 folds
+python benchmarks/afew_va.py                 ratios, on simulated clips enlarged to AFEW's 720 x 576
+python benchmarks/afew_va.py --full 10       600 clips, decoded once, 10 epochs of every model of Table 1 on 5 folds
 """
 
 import affectlib  # noqa: F401, I001  one thread, before torch is loaded
@@ -34,8 +34,12 @@ class Pngs(Dataset):
 
     def __init__(self, corpus, windows):
         folders = corpus.clips.set_index("clip")["path"]
-        self.files = [f"{folders[clip]}/{frame:05d}.png" for clip, frame in zip(
-            corpus.annotations["clip"], corpus.annotations["frame"], strict=True)]
+        self.files = [
+            f"{folders[clip]}/{frame:05d}.png"
+            for clip, frame in zip(
+                corpus.annotations["clip"], corpus.annotations["frame"], strict=True
+            )
+        ]
         self.windows = windows
 
     def __len__(self):
@@ -43,8 +47,10 @@ class Pngs(Dataset):
 
     def __getitem__(self, i):
         start = int(self.windows.start[i])
-        pictures = [cv2.resize(cv2.imread(file), (32, 32), interpolation=cv2.INTER_AREA)[..., ::-1]
-                    for file in self.files[start:start + self.windows.k]]
+        pictures = [
+            cv2.resize(cv2.imread(file), (32, 32), interpolation=cv2.INTER_AREA)[..., ::-1]
+            for file in self.files[start : start + self.windows.k]
+        ]
         return torch.from_numpy(np.stack(pictures)), self.windows.targets["mood"][i]
 
 
@@ -59,7 +65,7 @@ class Items(Dataset):
 
     def __getitem__(self, i):
         start = int(self.windows.start[i])
-        return self.windows.frames[start:start + self.windows.k], self.windows.targets["mood"][i]
+        return self.windows.frames[start : start + self.windows.k], self.windows.targets["mood"][i]
 
 
 def gathered(windows):
@@ -94,7 +100,10 @@ def at_real_size(corpus, folder):
             large = cv2.resize(cv2.imread(str(file)), (720, 576), interpolation=cv2.INTER_CUBIC)
             large = np.clip(large + rng.integers(-4, 5, large.shape), 0, 255).astype(np.uint8)
             cv2.imwrite(str(folder / file.parent.name / file.name), large)
-    return replace(corpus, clips=corpus.clips.assign(path=[str(folder / Path(p).name) for p in corpus.clips["path"]]))
+    return replace(
+        corpus,
+        clips=corpus.clips.assign(path=[str(folder / Path(p).name) for p in corpus.clips["path"]]),
+    )
 
 
 def fitted(windows, seeds, epochs=3, folds=1, jobs=1):
@@ -102,8 +111,14 @@ def fitted(windows, seeds, epochs=3, folds=1, jobs=1):
     clips = np.arange(windows.clip.max() + 1)
     fold = Fold("all", clips[2:], clips[:1], clips[1:2])
     begun = time.perf_counter()
-    fit_folds(lambda fold, seed: {"1-CNN": Task(MoodCNN())}, windows, [fold] * folds, seeds=range(seeds),
-              epochs=epochs, jobs=jobs)
+    fit_folds(
+        lambda fold, seed: {"1-CNN": Task(MoodCNN())},
+        windows,
+        [fold] * folds,
+        seeds=range(seeds),
+        epochs=epochs,
+        jobs=jobs,
+    )
     return (time.perf_counter() - begun) / epochs / seeds / folds / len(windows.of(fold.train))
 
 
@@ -114,29 +129,52 @@ def ratios(clips=24):
         corpus = at_real_size(small, Path(folder))
         for turn, jobs in enumerate((1, 2, 2, 1)):  # in turns, so that a busy minute falls on both
             clock = time.perf_counter()
-            frames = np.array(frame_array(corpus, crop="frame", store=Path(folder) / f"store{turn}", jobs=jobs))
+            frames = np.array(
+                frame_array(corpus, crop="frame", store=Path(folder) / f"store{turn}", jobs=jobs)
+            )
             first[jobs].append(time.perf_counter() - clock)
         windows = Windows.cut(corpus, frames, 5)
-        few = torch.utils.data.Subset(Pngs(corpus, windows), range(0, len(windows), max(1, len(windows) // 256)))
+        few = torch.utils.data.Subset(
+            Pngs(corpus, windows), range(0, len(windows), max(1, len(windows) // 256))
+        )
         png, _ = epoch(DataLoader(few, BATCH))
     epoch(gathered(windows))
-    rounds = [(epoch(DataLoader(Items(windows), BATCH, shuffle=True))[0], epoch(gathered(windows)),
-               fitted(windows, 1), fitted(windows, 4)) for _ in range(3)]
-    item, (plain, outside), one, ours = map(min, zip(*rounds, strict=True))  # four: as in Table 1, side by side
-    print(f"{len(windows)} windows of {tuple(windows.take([0]).shape[1:])}, batches of {BATCH}, one thread unless said")
+    rounds = [
+        (
+            epoch(DataLoader(Items(windows), BATCH, shuffle=True))[0],
+            epoch(gathered(windows)),
+            fitted(windows, 1),
+            fitted(windows, 4),
+        )
+        for _ in range(3)
+    ]
+    item, (plain, outside), one, ours = map(
+        min, zip(*rounds, strict=True)
+    )  # four: as in Table 1, side by side
+    print(
+        f"{len(windows)} windows of {tuple(windows.take([0]).shape[1:])}, batches of {BATCH}, one thread unless said"
+    )
     print(f"{'epoch of the 1-CNN':<46} {'ms/window':>9} {'ratio':>6}")
-    for name, value in (("five pngs of 720 x 576 opened per item", png), ("in memory, item by item", item),
-                        ("one gather", plain), ("fit_folds, one model", one),
-                        ("fit_folds, four models side by side, each", ours),
-                        ("fit_folds, sixty models side by side, each", fitted(windows, 60, epochs=1)),
-                        ("fit_folds, four side by side, two threads", fitted(windows, 4, folds=4, jobs=2))):
+    for name, value in (
+        ("five pngs of 720 x 576 opened per item", png),
+        ("in memory, item by item", item),
+        ("one gather", plain),
+        ("fit_folds, one model", one),
+        ("fit_folds, four models side by side, each", ours),
+        ("fit_folds, sixty models side by side, each", fitted(windows, 60, epochs=1)),
+        ("fit_folds, four side by side, two threads", fitted(windows, 4, folds=4, jobs=2)),
+    ):
         print(f"{name:<46} {1000 * value:9.3f} {value / ours:6.2f}")
-    print(f"one model against one model: fit_folds is {png / one:.0f} times as fast as five pngs opened per item, "
-          f"{item / one:.2f} times as fast as item by item, {plain / one:.2f} times as fast as one gather")
+    print(
+        f"one model against one model: fit_folds is {png / one:.0f} times as fast as five pngs opened per item, "
+        f"{item / one:.2f} times as fast as item by item, {plain / one:.2f} times as fast as one gather"
+    )
     print(f"share of an epoch with one gather outside forward, backward and step: {outside:.1%}")
     single, double = map(min, first.values())
-    print(f"first pass, {len(frames)} frames decoded once: one thread {single:.1f} s, two {double:.1f} s, "
-          f"ratio {single / double:.2f}")
+    print(
+        f"first pass, {len(frames)} frames decoded once: one thread {single:.1f} s, two {double:.1f} s, "
+        f"ratio {single / double:.2f}"
+    )
 
 
 def full(epochs):
@@ -154,16 +192,29 @@ def full(epochs):
     lap("decoded once")
     windows, folds = Windows.cut(corpus, frames, 5), subject_folds(corpus, 5)
     train = partial(fit_folds, windows=windows, folds=folds, epochs=epochs)
-    found = train(lambda fold, seed: {
-        "mood": Task(MoodCNN()), "change": Task(MoodCNN(), ("change",)),
-        "2-CNN": Task(TwoBranchCNN(), ("mood", "change")),
-        "shared": Task(TwoBranchCNN(shared="convolutions"), ("mood", "change"))})
+    found = train(
+        lambda fold, seed: {
+            "mood": Task(MoodCNN()),
+            "change": Task(MoodCNN(), ("change",)),
+            "2-CNN": Task(TwoBranchCNN(), ("mood", "change")),
+            "shared": Task(TwoBranchCNN(shared="convolutions"), ("mood", "change")),
+        }
+    )
     lap(f"{len(windows)} windows: four networks, {epochs} epochs, 5 folds")
     runs = {(run.name, run.fold.name): run.model for run in found}
-    found = train(lambda fold, seed: {"mlp": Task(FusionMLP(runs["mood", fold.name], runs["change", fold.name]))})
+    found = train(
+        lambda fold, seed: {
+            "mlp": Task(FusionMLP(runs["mood", fold.name], runs["change", fold.name]))
+        }
+    )
     lap("2-CNN+MLP")
     runs |= {(run.name, run.fold.name): run.model for run in found}
-    train(lambda fold, seed: {"alone": Task(MoodCNN()), "taught": Task(MoodCNN(), teacher=runs["mlp", fold.name])})
+    train(
+        lambda fold, seed: {
+            "alone": Task(MoodCNN()),
+            "taught": Task(MoodCNN(), teacher=runs["mlp", fold.name]),
+        }
+    )
     lap("students")
 
 

@@ -113,7 +113,9 @@ PHOTOS = {
     },
 }
 SHRUNK = (2, 3, 4)
-Frames = list[tuple[np.ndarray, list]]  # a frame, and left, top, width, height of its faces in pixels
+Frames = list[
+    tuple[np.ndarray, list]
+]  # a frame, and left, top, width, height of its faces in pixels
 
 
 def reduced(image: np.ndarray) -> np.ndarray:

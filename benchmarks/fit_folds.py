@@ -46,8 +46,10 @@ class HeadedAttention(nn.Module):
 
     def forward(self, *inputs):
         n = len(inputs[0])
-        q, k, v = (layer(x).view(n, -1, self.heads, self.d).transpose(1, 2)
-                   for layer, x in zip(self.linears[:3], inputs, strict=True))
+        q, k, v = (
+            layer(x).view(n, -1, self.heads, self.d).transpose(1, 2)
+            for layer, x in zip(self.linears[:3], inputs, strict=True)
+        )
         weights = self.dropout((q @ k.transpose(-2, -1) / math.sqrt(self.d)).softmax(-1))
         return self.linears[3]((weights @ v).transpose(1, 2).reshape(n, -1, self.heads * self.d))
 
@@ -80,7 +82,9 @@ class Plain(nn.Module):
         self.dropout, self.linear = nn.Dropout(dropout), nn.Linear(width, 1)
 
     def forward(self, tokens):
-        x = torch.cat([layer(x).unsqueeze(1) for layer, x in zip(self.reduce, tokens, strict=True)], 1)
+        x = torch.cat(
+            [layer(x).unsqueeze(1) for layer, x in zip(self.reduce, tokens, strict=True)], 1
+        )
         for layer in self.layers:
             x = layer(x)
         return self.linear(self.dropout(self.norm(x).mean(1))).squeeze(-1)
@@ -118,20 +122,37 @@ def main():
     torch.manual_seed(0)
     n = FILMS * SEGMENTS
     film = np.repeat(np.arange(FILMS), SEGMENTS)
-    data = Samples(tuple(torch.randn(n, size) for size in SIZES), torch.rand(n), tuple(map(str, range(n))), tuple(film))
-    folds = [SimpleNamespace(name=str(f), test=np.flatnonzero(film == f),
-                             validation=np.flatnonzero(film == (f + 1) % FILMS),
-                             train=np.flatnonzero((film != f) & (film != (f + 1) % FILMS))) for f in range(FILMS)]
-    print(f"{FILMS} films of {SEGMENTS} segments, batches of {BATCH}, one thread: seconds per fold and epoch")
+    data = Samples(
+        tuple(torch.randn(n, size) for size in SIZES),
+        torch.rand(n),
+        tuple(map(str, range(n))),
+        tuple(film),
+    )
+    folds = [
+        SimpleNamespace(
+            name=str(f),
+            test=np.flatnonzero(film == f),
+            validation=np.flatnonzero(film == (f + 1) % FILMS),
+            train=np.flatnonzero((film != f) & (film != (f + 1) % FILMS)),
+        )
+        for f in range(FILMS)
+    ]
+    print(
+        f"{FILMS} films of {SEGMENTS} segments, batches of {BATCH}, one thread: seconds per fold and epoch"
+    )
     print(f"{'what':44s} {'seconds':>8s} {'ratio':>6s}")
     loop = timed(lambda: loop_over_folds(data, folds[:6], 2)) / 12
     print(f"{'loop over folds, plain model and Adam':44s} {loop:8.4f} {1:6.1f}")
     for seeds in ((0,), (0, 1, 2)):
+
         def train(epochs, seeds=seeds):
             fit_folds(FeatureAAN, data, folds, seeds=seeds, epochs=epochs, batch_size=BATCH)
+
         preparation = timed(lambda: train(1))
         stacked = (timed(lambda: train(4)) - preparation) / 3 / FILMS / len(seeds)
-        print(f"{f'fit_folds, {FILMS} folds x {len(seeds)} seeds':44s} {stacked:8.4f} {loop / stacked:6.1f}")
+        print(
+            f"{f'fit_folds, {FILMS} folds x {len(seeds)} seeds':44s} {stacked:8.4f} {loop / stacked:6.1f}"
+        )
 
 
 if __name__ == "__main__":

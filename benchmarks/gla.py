@@ -16,7 +16,13 @@ from torch import nn
 
 from affectlib.models.gla import GLA, SIZES, last_states
 
-LENGTH, BATCH, HIDDEN, FILM, TIMES = 60, 512, 128, 1951, 3  # FILM: seconds in a film of MediaEval 2018
+LENGTH, BATCH, HIDDEN, FILM, TIMES = (
+    60,
+    512,
+    128,
+    1951,
+    3,
+)  # FILM: seconds in a film of MediaEval 2018
 
 
 def best(function):
@@ -31,26 +37,38 @@ def best(function):
 
 def main():
     torch.set_num_threads(1)
-    print(f"{BATCH} windows of {LENGTH} s, {HIDDEN} units, forwards and backwards, one thread: windows per second")
-    print(f"{'features':<26} {'windows in a stretch':>20} {'nn.GRU':>8} {'shared':>8} {'ratio':>6} {'difference':>11}")
+    print(
+        f"{BATCH} windows of {LENGTH} s, {HIDDEN} units, forwards and backwards, one thread: windows per second"
+    )
+    print(
+        f"{'features':<26} {'windows in a stretch':>20} {'nn.GRU':>8} {'shared':>8} {'ratio':>6} {'difference':>11}"
+    )
     for names in (("image",), ("image", "audio"), ("image", "audio", "face")):
         torch.manual_seed(0)
         rnns = GLA(sizes=[SIZES[name] for name in names], hidden=HIDDEN).recurrent
         films = [torch.randn(FILM, SIZES[name]) for name in names]
-        rows = {run: torch.randint(0, FILM - LENGTH - run, (BATCH // run, 1)) + torch.arange(LENGTH - 1 + run)
-                for run in (16, 64, 128)}
+        rows = {
+            run: torch.randint(0, FILM - LENGTH - run, (BATCH // run, 1))
+            + torch.arange(LENGTH - 1 + run)
+            for run in (16, 64, 128)
+        }
         for run, own in rows.items():
             loop, a = best(partial(item_by_item, rnns, films, own, run))
             shared, b = best(partial(together, rnns, films, own))
-            print(f"{' + '.join(names):<26} {run:>20} {BATCH / loop:8.0f} {BATCH / shared:8.0f} {loop / shared:6.1f} "
-                  f"{float((a - b).abs().max()):11.1e}", flush=True)
+            print(
+                f"{' + '.join(names):<26} {run:>20} {BATCH / loop:8.0f} {BATCH / shared:8.0f} {loop / shared:6.1f} "
+                f"{float((a - b).abs().max()):11.1e}",
+                flush=True,
+            )
 
 
 def item_by_item(rnns, films, rows, run):
     """Each window sliced and stacked."""
     begins = [int(first) + j for first in rows[:, 0] for j in range(run)]
-    states = [rnn(torch.stack([film[begin:begin + LENGTH] for begin in begins]))[1][0]
-              for rnn, film in zip(rnns, films, strict=True)]
+    states = [
+        rnn(torch.stack([film[begin : begin + LENGTH] for begin in begins]))[1][0]
+        for rnn, film in zip(rnns, films, strict=True)
+    ]
     return stepped(rnns, torch.cat(states, -1))
 
 

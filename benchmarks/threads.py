@@ -34,7 +34,9 @@ def both(code, threads):
     environment = os.environ | dict.fromkeys(THREAD_VARIABLES, str(threads))
     lines = "\n".join(line[8:] for line in code.splitlines())
     begun = time.perf_counter()
-    for process in [subprocess.Popen([sys.executable, "-c", lines], env=environment) for _ in range(2)]:
+    for process in [
+        subprocess.Popen([sys.executable, "-c", lines], env=environment) for _ in range(2)
+    ]:
         process.wait()
     return time.perf_counter() - begun
 

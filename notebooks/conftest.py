@@ -10,7 +10,9 @@ NEEDS = {"08_real_labels.ipynb": ("liris_accede", "eimt16", "lists", "cognimuse"
 
 def pytest_collection_modifyitems(items):
     for item in items:
-        missing = [name for name in NEEDS.get(item.path.name, ()) if not (paths.GOLDEN / name).is_dir()]
+        missing = [
+            name for name in NEEDS.get(item.path.name, ()) if not (paths.GOLDEN / name).is_dir()
+        ]
         if missing:
             reason = f"{paths.GOLDEN} has no {', '.join(missing)}"
             item.add_marker(pytest.mark.skip(reason=reason))

@@ -26,7 +26,9 @@ from affectlib.corpora import (
 )
 from affectlib.simulate import make_afew_va
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*a part of the corpus")  # as small corpora of tests are
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*a part of the corpus"
+)  # as small corpora of tests are
 
 CLIPS = {"001": "Ann", "002": "Bob", "003": "Ann"}
 FRAMES = 6
@@ -49,7 +51,9 @@ def write(root, part=""):
             cv2.imwrite(str(folder / f"{i:05d}.png"), picture)
             points = [[20 + 19 * (n % 2), 14 + 19 * (n // 2 % 2)] for n in range(68)]
             frames[f"{i:05d}"] = {"landmarks": points, "arousal": 1, "valence": i - 2}
-        (folder / f"{clip}.json").write_text(json.dumps({"actor": actor, "video_id": clip, "frames": frames}))
+        (folder / f"{clip}.json").write_text(
+            json.dumps({"actor": actor, "video_id": clip, "frames": frames})
+        )
     return root
 
 
@@ -66,11 +70,22 @@ def root(tmp_path):
 
 def test_clips_and_frames_as_they_stand(root):
     corpus = load_afew_va(root)
-    assert corpus.clips["clip"].tolist() == list(CLIPS) and corpus.clips["group"].tolist() == list(CLIPS.values())
+    assert corpus.clips["clip"].tolist() == list(CLIPS) and corpus.clips["group"].tolist() == list(
+        CLIPS.values()
+    )
     rows = corpus.annotations[corpus.annotations["clip"] == "002"]
-    assert rows["frame"].tolist() == list(range(FRAMES)) and rows["valence"].tolist() == [-2, -1, 0, 1, 2, 3]
+    assert rows["frame"].tolist() == list(range(FRAMES)) and rows["valence"].tolist() == [
+        -2,
+        -1,
+        0,
+        1,
+        2,
+        3,
+    ]
     assert rows["time"].tolist() == [i / 25 for i in range(FRAMES)]
-    assert rows[["left", "top", "right", "bottom"]].to_numpy().tolist() == [[20, 14, 39, 33]] * FRAMES
+    assert (
+        rows[["left", "top", "right", "bottom"]].to_numpy().tolist() == [[20, 14, 39, 33]] * FRAMES
+    )
     assert not corpus.simulated and corpus.skipped == ()
 
 
@@ -92,7 +107,10 @@ def test_zip_parts_are_unpacked_once(tmp_path):
 
 def test_hidden_and_macos_folders_are_no_clips(root):
     made = write(root.parent / "made")
-    for part in (".01.4711.part", "__MACOSX/01"):  # what a killed run leaves, and what macOS adds to a zip
+    for part in (
+        ".01.4711.part",
+        "__MACOSX/01",
+    ):  # what a killed run leaves, and what macOS adds to a zip
         shutil.copytree(made, root / part)
     shutil.copytree(made / "001", root / "__MACOSX" / "004")
     shutil.make_archive(str(root / "__MACOSX" / "05"), "zip", made)
@@ -110,7 +128,9 @@ def test_parts_in_parts_are_unpacked(tmp_path):
     root.mkdir()
     shutil.make_archive(str(tmp_path / "outer" / "01"), "zip", made)
     shutil.make_archive(str(root / "all"), "zip", tmp_path / "outer")
-    assert load_afew_va(root).clips["path"].tolist() == [str(root / "all" / "01" / clip) for clip in CLIPS]
+    assert load_afew_va(root).clips["path"].tolist() == [
+        str(root / "all" / "01" / clip) for clip in CLIPS
+    ]
 
 
 def test_two_processes_may_unpack_one_part(tmp_path, monkeypatch):
@@ -139,22 +159,32 @@ def lock(path):
     path.write_bytes(content)
 
 
-@pytest.mark.parametrize("hurt", [lock, lambda path: path.write_bytes(path.read_bytes()[:99])], ids=["locked", "cut"])
+@pytest.mark.parametrize(
+    "hurt", [lock, lambda path: path.write_bytes(path.read_bytes()[:99])], ids=["locked", "cut"]
+)
 def test_a_part_at_fault_is_named_or_skipped(root, hurt):
     with zipfile.ZipFile(root / "02.zip", "w") as part:
         part.writestr("004/004.json", "{}" * 99)
     hurt(root / "02.zip")
-    with pytest.raises(CorpusFormatError, match=r"02\.zip: expected a whole zip without a password"):
+    with pytest.raises(
+        CorpusFormatError, match=r"02\.zip: expected a whole zip without a password"
+    ):
         load_afew_va(root)
     corpus = load_afew_va(root, on_error="skip")
-    assert len(corpus) == 3 and len(corpus.skipped) == 1 and corpus.skipped[0].startswith("02.zip: ")
+    assert (
+        len(corpus) == 3 and len(corpus.skipped) == 1 and corpus.skipped[0].startswith("02.zip: ")
+    )
     for clip in CLIPS:
         shutil.rmtree(root / clip)
-    with pytest.raises(CorpusFormatError, match="whole zip"):  # nothing left: the fault, not that nothing was found
+    with pytest.raises(
+        CorpusFormatError, match="whole zip"
+    ):  # nothing left: the fault, not that nothing was found
         load_afew_va(root, on_error="skip")
 
 
-@pytest.mark.parametrize("name", ["../escaped.txt", "/escaped.txt", "a/../../escaped.txt", "..\\escaped.txt"])
+@pytest.mark.parametrize(
+    "name", ["../escaped.txt", "/escaped.txt", "a/../../escaped.txt", "..\\escaped.txt"]
+)
 def test_zip_cannot_leave_its_folder(root, name):
     with zipfile.ZipFile(root / "02.zip", "w") as part:
         part.writestr("fine.txt", "x")
@@ -168,7 +198,7 @@ def test_zip_cannot_leave_its_folder(root, name):
 def test_cut_zip_is_named(root):
     shutil.make_archive(str(root / "02"), "zip", root / "001")
     whole = (root / "02.zip").read_bytes()
-    (root / "02.zip").write_bytes(whole[:len(whole) // 2])
+    (root / "02.zip").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(CorpusFormatError, match=r"02\.zip.*whole zip"):
         load_afew_va(root)
 
@@ -188,43 +218,103 @@ def rewrite(old, new):
     def change(root):
         path = root / "002/002.json"
         path.write_text(path.read_text().replace(old, new, 1))
+
     return change
 
 
 def valence(value):
-    return lambda root: edit(root / "002/002.json", lambda c: c["frames"]["00003"].update(valence=value))
+    return lambda root: edit(
+        root / "002/002.json", lambda c: c["frames"]["00003"].update(valence=value)
+    )
 
 
 DAMAGE = {
-    "truncated png": (lambda root: truncate(root / "002/00003.png"), "00003.png: expected a whole png"),
-    "empty png": (lambda root: (root / "002/00003.png").write_bytes(b""), "00003.png: expected a whole png"),
-    "missing frame": (lambda root: (root / "002/00003.png").unlink(), "00003.png: expected this frame"),
+    "truncated png": (
+        lambda root: truncate(root / "002/00003.png"),
+        "00003.png: expected a whole png",
+    ),
+    "empty png": (
+        lambda root: (root / "002/00003.png").write_bytes(b""),
+        "00003.png: expected a whole png",
+    ),
+    "missing frame": (
+        lambda root: (root / "002/00003.png").unlink(),
+        "00003.png: expected this frame",
+    ),
     "no json": (lambda root: (root / "002/002.json").unlink(), "002.json: expected this file"),
     "broken json": (lambda root: truncate(root / "002/002.json"), "002.json, row 1: expected JSON"),
-    "binary json": (lambda root: (root / "002/002.json").write_bytes(b"\xff\xfe\x81"), "002.json: expected text"),
-    "no actor": (lambda root: edit(root / "002/002.json", lambda c: c.pop("actor")), "002.json: expected actor"),
-    "no frames": (lambda root: edit(root / "002/002.json", lambda c: c.pop("frames")), "expected frames"),
-    "valence 11": (valence(11), "row frame 00003: expected valence as an integer in .-10, 10., found 11"),
+    "binary json": (
+        lambda root: (root / "002/002.json").write_bytes(b"\xff\xfe\x81"),
+        "002.json: expected text",
+    ),
+    "no actor": (
+        lambda root: edit(root / "002/002.json", lambda c: c.pop("actor")),
+        "002.json: expected actor",
+    ),
+    "no frames": (
+        lambda root: edit(root / "002/002.json", lambda c: c.pop("frames")),
+        "expected frames",
+    ),
+    "valence 11": (
+        valence(11),
+        "row frame 00003: expected valence as an integer in .-10, 10., found 11",
+    ),
     "valence between": (valence(1.5), "expected valence as an integer"),
     "valence nan": (valence(float("nan")), "expected valence as an integer"),
     "valence text": (valence("3"), "expected valence as an integer"),
-    "valence of 400 digits": (valence(10**400), "expected valence as an integer in .-10, 10., found 1000"),
-    "valence of 5000 digits": (rewrite('"valence": 1', '"valence": 1' + 5000 * "0"), "002.json: expected JSON"),
-    "brackets without end": (lambda root: (root / "002/002.json").write_text(100_000 * "["), "002.json: expected JSON"),
-    "actor twice": (rewrite('"actor"', '"actor": "Eve", "actor"'), "002.json: expected each key once, found 'actor'"),
-    "frame twice": (rewrite('"00004"', '"00003"'), "row frame 00003: expected each key once, found '00003'"),
-    "valence twice": (rewrite('"valence": 1', '"valence": 1, "valence": 2'),
-                      "row frame 00003: expected each key once, found 'valence'"),
-    "no video_id": (lambda root: edit(root / "002/002.json", lambda c: c.pop("video_id")), "expected video_id, a name"),
-    "video_id of another": (lambda root: edit(root / "002/002.json", lambda c: c.update(video_id=" 001")),
-                            "002.json: expected each video_id once, found '001' of clip 001 again"),
-    "landmark of 400 digits": (lambda root: edit(root / "002/002.json", lambda c: c["frames"]["00003"]["landmarks"]
-                                                 .__setitem__(0, [10**400, 1])), "row frame 00003: expected 68"),
-    "67 landmarks": (lambda root: edit(root / "002/002.json", lambda c: c["frames"]["00003"]["landmarks"].pop()),
-                     "row frame 00003: expected 68 landmarks"),
-    "frame name": (lambda root: edit(root / "002/002.json", lambda c: c["frames"].update(x=c["frames"]["00003"])),
-                   "row frame x: expected a frame by its five digits"),
-    "two of one id": (lambda root: shutil.copytree(root / "002", root / "09" / "002"), "expected each clip once"),
+    "valence of 400 digits": (
+        valence(10**400),
+        "expected valence as an integer in .-10, 10., found 1000",
+    ),
+    "valence of 5000 digits": (
+        rewrite('"valence": 1', '"valence": 1' + 5000 * "0"),
+        "002.json: expected JSON",
+    ),
+    "brackets without end": (
+        lambda root: (root / "002/002.json").write_text(100_000 * "["),
+        "002.json: expected JSON",
+    ),
+    "actor twice": (
+        rewrite('"actor"', '"actor": "Eve", "actor"'),
+        "002.json: expected each key once, found 'actor'",
+    ),
+    "frame twice": (
+        rewrite('"00004"', '"00003"'),
+        "row frame 00003: expected each key once, found '00003'",
+    ),
+    "valence twice": (
+        rewrite('"valence": 1', '"valence": 1, "valence": 2'),
+        "row frame 00003: expected each key once, found 'valence'",
+    ),
+    "no video_id": (
+        lambda root: edit(root / "002/002.json", lambda c: c.pop("video_id")),
+        "expected video_id, a name",
+    ),
+    "video_id of another": (
+        lambda root: edit(root / "002/002.json", lambda c: c.update(video_id=" 001")),
+        "002.json: expected each video_id once, found '001' of clip 001 again",
+    ),
+    "landmark of 400 digits": (
+        lambda root: edit(
+            root / "002/002.json",
+            lambda c: c["frames"]["00003"]["landmarks"].__setitem__(0, [10**400, 1]),
+        ),
+        "row frame 00003: expected 68",
+    ),
+    "67 landmarks": (
+        lambda root: edit(root / "002/002.json", lambda c: c["frames"]["00003"]["landmarks"].pop()),
+        "row frame 00003: expected 68 landmarks",
+    ),
+    "frame name": (
+        lambda root: edit(
+            root / "002/002.json", lambda c: c["frames"].update(x=c["frames"]["00003"])
+        ),
+        "row frame x: expected a frame by its five digits",
+    ),
+    "two of one id": (
+        lambda root: shutil.copytree(root / "002", root / "09" / "002"),
+        "expected each clip once",
+    ),
 }
 
 
@@ -253,14 +343,23 @@ def test_frames_that_cannot_be_decoded_are_found_when_asked_for(root):
     with pytest.raises(CorpusFormatError, match=r"00003\.png: expected a png that can be decoded"):
         load_afew_va(root, decode=True)
     corpus = load_afew_va(root, on_error="skip", decode=True)
-    assert corpus.skipped[0].startswith("002: ") and len(frame_array(corpus, store=root.parent / "store")) == 12
+    assert (
+        corpus.skipped[0].startswith("002: ")
+        and len(frame_array(corpus, store=root.parent / "store")) == 12
+    )
 
 
 def test_frames_follow_the_annotations(root):
     corpus = load_afew_va(root)
     pictures = frame_array(corpus, crop="frame", size=8, store=root.parent / "store", jobs=1)
-    assert pictures.shape == (18, 8, 8, 3) and pictures.dtype == np.uint8 and isinstance(pictures, np.memmap)
-    assert pictures[:, 0, 0].tolist() == [[50 * c, 10 * i, 0] for c in (1, 2, 3) for i in range(FRAMES)]  # RGB
+    assert (
+        pictures.shape == (18, 8, 8, 3)
+        and pictures.dtype == np.uint8
+        and isinstance(pictures, np.memmap)
+    )
+    assert pictures[:, 0, 0].tolist() == [
+        [50 * c, 10 * i, 0] for c in (1, 2, 3) for i in range(FRAMES)
+    ]  # RGB
 
 
 def test_face_is_the_square_around_the_landmarks_and_black_without(root):
@@ -283,8 +382,12 @@ def test_face_at_the_edge_repeats_the_edge(root):
 def test_frames_resume_and_notice_change(root, monkeypatch):
     corpus, store = load_afew_va(root), root.parent / "store"
     png = (root / "003/00000.png").read_bytes()
-    (root / "003/00000.png").write_bytes(png[:40] + b"\0\0\0\0" + png[44:])  # its end is whole: seen when decoded
-    with pytest.raises(CorpusFormatError, match=r"003.00000\.png: expected a png that can be decoded"):
+    (root / "003/00000.png").write_bytes(
+        png[:40] + b"\0\0\0\0" + png[44:]
+    )  # its end is whole: seen when decoded
+    with pytest.raises(
+        CorpusFormatError, match=r"003.00000\.png: expected a png that can be decoded"
+    ):
         frame_array(corpus, crop="frame", store=store, jobs=1)
     assert len(list(store.glob("afew_va-00[12]-*.npy"))) == 2 and not list(store.glob("*frame*"))
     (root / "003/00000.png").write_bytes(png)
@@ -293,9 +396,13 @@ def test_frames_resume_and_notice_change(root, monkeypatch):
     monkeypatch.setattr(cv2, "imread", lambda path: decoded.append(path) or real(path))
     first = frame_array(corpus, crop="frame", store=store, jobs=1)
     assert len(decoded) == FRAMES and len(list(store.iterdir())) == 1
-    assert (frame_array(corpus, crop="frame", store=store, jobs=1) == first).all() and len(decoded) == FRAMES
+    assert (frame_array(corpus, crop="frame", store=store, jobs=1) == first).all() and len(
+        decoded
+    ) == FRAMES
     os.utime(root / "001/00000.png", (1, 1))  # older than before: changed all the same
-    assert (frame_array(corpus, crop="frame", store=store, jobs=1) == first).all() and len(decoded) == 4 * FRAMES
+    assert (frame_array(corpus, crop="frame", store=store, jobs=1) == first).all() and len(
+        decoded
+    ) == 4 * FRAMES
 
 
 def test_another_process_may_be_done_with_the_same_frames(root, monkeypatch):
@@ -316,7 +423,9 @@ def test_another_process_may_be_done_with_the_same_frames(root, monkeypatch):
 
 def test_frames_in_processes_are_the_same(root):
     corpus = load_afew_va(root)
-    one, two = (frame_array(corpus, store=root.parent / f"store{jobs}", jobs=jobs) for jobs in (1, 2))
+    one, two = (
+        frame_array(corpus, store=root.parent / f"store{jobs}", jobs=jobs) for jobs in (1, 2)
+    )
     assert (one == two).all()
     with pytest.raises(ValueError, match="crop"):
         frame_array(corpus, crop="mouth")
@@ -342,14 +451,22 @@ def test_mood_is_the_longest_run_written_out():
         assert mood_label(values) == slow_mood(values)
 
 
-@pytest.mark.parametrize(("values", "rule", "mood"), [
-    ([5, 5, 0, 0, 5], "longest_run", 1),   # runs of two: 5 has more frames in all
-    ([0, 0, 5, 5], "longest_run", 0),      # nothing between them: the earlier
-    ([0, 0, 0, 5, 1, 5, 2, 5, 5], "longest_run", 0), ([0, 0, 0, 5, 1, 5, 2, 5, 5], "mode", 1),
-    ([0, 5, 5, 0], "mode", 0),
-    ([4, 5, 6, 0, 0], "longest_run", 0), ([4, 5, 6, 0, 0], "class_run", 1),
-    ([-3], "longest_run", 0), ([-4], "class_run", -1), ([3], "mode", 0), ([4], "mode", 1),
-])
+@pytest.mark.parametrize(
+    ("values", "rule", "mood"),
+    [
+        ([5, 5, 0, 0, 5], "longest_run", 1),  # runs of two: 5 has more frames in all
+        ([0, 0, 5, 5], "longest_run", 0),  # nothing between them: the earlier
+        ([0, 0, 0, 5, 1, 5, 2, 5, 5], "longest_run", 0),
+        ([0, 0, 0, 5, 1, 5, 2, 5, 5], "mode", 1),
+        ([0, 5, 5, 0], "mode", 0),
+        ([4, 5, 6, 0, 0], "longest_run", 0),
+        ([4, 5, 6, 0, 0], "class_run", 1),
+        ([-3], "longest_run", 0),
+        ([-4], "class_run", -1),
+        ([3], "mode", 0),
+        ([4], "mode", 1),
+    ],
+)
 def test_mood_rules(values, rule, mood):
     assert mood_label(values, rule=rule) == mood
 
@@ -363,15 +480,25 @@ def test_change_is_the_sign_of_the_difference():
 
 def test_windows_of_numbers_with_gaps():
     numbers = [0, 1, 2, 3, 7, 8, 9, 11]
-    expected = [i for i in range(6) if numbers[i:i + 3] == list(range(numbers[i], numbers[i] + 3))]
+    expected = [
+        i for i in range(6) if numbers[i : i + 3] == list(range(numbers[i], numbers[i] + 3))
+    ]
     assert windows(numbers, 3).tolist() == expected == [0, 1, 4]
     assert windows(10, 3).tolist() == list(range(8)) and windows(4, 5).tolist() == []
 
 
-@pytest.mark.parametrize("call", [
-    lambda: mood_label([]), lambda: mood_label([1, np.nan]), lambda: mood_label([1], rule="loudest"),
-    lambda: change_label([1, 2], 1), lambda: change_label([1, 2], 3), lambda: windows([3, 2], 2), lambda: windows(3, 0),
-])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: mood_label([]),
+        lambda: mood_label([1, np.nan]),
+        lambda: mood_label([1], rule="loudest"),
+        lambda: change_label([1, 2], 1),
+        lambda: change_label([1, 2], 3),
+        lambda: windows([3, 2], 2),
+        lambda: windows(3, 0),
+    ],
+)
 def test_labels_refuse_nonsense(call):
     with pytest.raises(ValueError):
         call()
@@ -387,7 +514,7 @@ def test_a_gap_breaks_a_window_and_shifts_none(root):
     assert first["clip"].tolist() == table["clip"].tolist()
     assert first["frame"].tolist() == [3, *range(4), *range(4)]
     for start in table["start"]:
-        rows = corpus.annotations.iloc[start:start + 3]
+        rows = corpus.annotations.iloc[start : start + 3]
         assert rows["clip"].nunique() == 1 and rows["frame"].diff()[1:].eq(1).all()
     assert table["change"].eq(1).all() and table["mood"].eq(0).all()
     assert len(mood_windows(corpus, 3, landmarks=True)) == len(table) - 1
@@ -407,7 +534,10 @@ def test_simulated_landmarks_lie_on_the_face(simulated):
     from affectlib.simulate.afew_va import SIZE, landmarks
     from affectlib.simulate.face import Actor, draw_face
 
-    actor, pose = Actor.draw(np.random.default_rng(0)), {"centre": (90, 72), "size": 80, "yaw": 0.1, "roll": 0.05}
+    actor, pose = (
+        Actor.draw(np.random.default_rng(0)),
+        {"centre": (90, 72), "size": 80, "yaw": 0.1, "roll": 0.05},
+    )
     picture = np.zeros((*SIZE[::-1], 3), np.uint8)
     draw_face(picture, actor, {12: 1.0, 25: 0.8}, **pose)
     points = landmarks(actor, {12: 1.0, 25: 0.8}, **pose)
@@ -425,14 +555,25 @@ def test_simulation_repeats_and_is_completed_to_the_same_bytes(tmp_path):
     (tmp_path / "b/004/00002.png").unlink()
     make_afew_va(tmp_path / "b", **options)
     files = sorted(path.relative_to(tmp_path / "a") for path in (tmp_path / "a").rglob("*.*"))
-    assert all((tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes() for name in files)
+    assert all(
+        (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+        for name in files
+    )
     with pytest.raises(ValueError, match="clips"):
         make_afew_va(tmp_path / "c", n_clips=1)
 
 
 def corpus_of(moods, actors):
-    clips = pd.DataFrame({"clip": [f"{i:03d}" for i in range(len(moods))], "path": "", "group": actors, "split": "",
-                          "seconds": 1.0, "mood": moods})
+    clips = pd.DataFrame(
+        {
+            "clip": [f"{i:03d}" for i in range(len(moods))],
+            "path": "",
+            "group": actors,
+            "split": "",
+            "seconds": 1.0,
+            "mood": moods,
+        }
+    )
     rows = pd.DataFrame({"clip": [], "time": [], "valence": [], "arousal": []})
     return Corpus("toy", clips, rows, (), (-10, 10), 25.0, "", "", True)
 
@@ -440,7 +581,10 @@ def corpus_of(moods, actors):
 @pytest.fixture(scope="module")
 def toy():
     rng = np.random.default_rng(0)
-    return corpus_of(rng.permutation(np.repeat([-1, 0, 1], [28, 80, 12])), [f"A{i}" for i in rng.integers(0, 48, 120)])
+    return corpus_of(
+        rng.permutation(np.repeat([-1, 0, 1], [28, 80, 12])),
+        [f"A{i}" for i in rng.integers(0, 48, 120)],
+    )
 
 
 def test_no_actor_in_two_folds_and_every_clip_tested_once(toy):
@@ -457,10 +601,15 @@ def test_no_actor_in_two_folds_and_every_clip_tested_once(toy):
 
 def test_folds_are_frozen_with_the_corpus(toy, tmp_path, monkeypatch):
     drawn = subject_folds(toy, folder=tmp_path)
-    monkeypatch.setattr("sklearn.model_selection.StratifiedGroupKFold", None)  # cannot draw any more
+    monkeypatch.setattr(
+        "sklearn.model_selection.StratifiedGroupKFold", None
+    )  # cannot draw any more
     again = subject_folds(toy, folder=tmp_path)
-    assert all((a.test == b.test).all() and (a.train == b.train).all() for a, b in zip(drawn, again, strict=True))
-    file, = tmp_path.iterdir()
+    assert all(
+        (a.test == b.test).all() and (a.train == b.train).all()
+        for a, b in zip(drawn, again, strict=True)
+    )
+    (file,) = tmp_path.iterdir()
     edit(file, lambda content: content.update(corpus="another"))
     with pytest.raises(ValueError, match="another corpus"):
         subject_folds(toy, folder=tmp_path)
@@ -474,7 +623,9 @@ def test_committed_folds_hold_every_actor_once():
     for content in (json.loads(file.read_text()) for file in files):
         actors = [actor for fold in content["folds"] for actor in fold]
         assert len(content["folds"]) == 5 and len(set(actors)) == len(actors) >= 40
-    assert all(file.name.split("_")[3] == json.loads(file.read_text())["corpus"][:8] for file in files)
+    assert all(
+        file.name.split("_")[3] == json.loads(file.read_text())["corpus"][:8] for file in files
+    )
 
 
 def test_folds_need_actors():

@@ -45,7 +45,11 @@ def root(tmp_path):
 def test_linked_folders_are_read(root):
     corpus = load_afew_va(root)
     assert corpus.clips["clip"].tolist() == ["001", "002", "051", "052"]
-    assert counts(corpus).set_index("what")["found"][["clips", "actors", "frames"]].tolist() == [4, 2, 24]
+    assert counts(corpus).set_index("what")["found"][["clips", "actors", "frames"]].tolist() == [
+        4,
+        2,
+        24,
+    ]
     assert frame_array(corpus, store=root.parent / "store", jobs=1).shape == (24, 32, 32, 3)
     (root / "03").symlink_to(root / "01")
     with pytest.raises(CorpusFormatError, match="expected each clip once, found 001 also under"):
@@ -77,7 +81,9 @@ def test_a_half_copied_corpus_is_said_to_be_one(root):
         load_afew_va(root)
     messages = [str(one.message) for one in caught]
     assert len(messages) == 1 and messages[0].endswith("a part of the corpus")
-    assert messages[0].startswith("afew_va: 600 clips are published, 4 found; 240 actors are published, 2 found")
+    assert messages[0].startswith(
+        "afew_va: 600 clips are published, 4 found; 240 actors are published, 2 found"
+    )
     assert caught[0].filename == __file__
 
 
@@ -101,7 +107,9 @@ def test_a_zip_that_holds_a_file_twice_is_refused(root):
         warnings.simplefilter("ignore")
         for text in ("{}", "{ }"):
             part.writestr("101/101.json", text)
-    with pytest.raises(CorpusFormatError, match=r"03\.zip: expected each file once, found '101/101\.json' again"):
+    with pytest.raises(
+        CorpusFormatError, match=r"03\.zip: expected each file once, found '101/101\.json' again"
+    ):
         load_afew_va(root)
     assert not (root / "03").exists()
 
@@ -110,7 +118,9 @@ def test_a_zip_that_holds_a_file_twice_is_refused(root):
 def test_landmarks_far_from_the_picture_are_refused(root, x):
     path = root / "01" / "001" / "001.json"
     path.write_text(path.read_text().replace("[20.5, 14.25]", f"[{x}, 14.25]", 1))
-    with pytest.raises(CorpusFormatError, match="expected landmarks in or near the picture of 60 x 48") as caught:
+    with pytest.raises(
+        CorpusFormatError, match="expected landmarks in or near the picture of 60 x 48"
+    ) as caught:
         load_afew_va(root)
     assert (caught.value.path, caught.value.row) == (path, "frame 00000")
 
@@ -119,7 +129,9 @@ def test_landmarks_far_from_the_picture_are_refused(root, x):
 def test_an_actor_that_cannot_be_printed_is_refused_harmlessly(root, actor):
     path = root / "01" / "001" / "001.json"
     path.write_text(path.read_text().replace('"actor": "Ann"', f'"actor": "{actor}"'))
-    with pytest.raises(CorpusFormatError, match="expected actor, a name that can be printed") as caught:
+    with pytest.raises(
+        CorpusFormatError, match="expected actor, a name that can be printed"
+    ) as caught:
         load_afew_va(root)
     assert str(caught.value).isprintable()
 
@@ -136,7 +148,9 @@ def test_a_small_png_that_says_it_is_huge_is_named(root, side):
     pieces = [(b"IHDR", header), (b"IDAT", zlib.compress(b"\0" * 9)), (b"IEND", b"")]
     content = b"\x89PNG\r\n\x1a\n"
     for kind, body in pieces:
-        content += struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        content += (
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        )
     path.write_bytes(content)
     with pytest.raises(CorpusFormatError, match=r"00000\.png: expected a png that can be decoded"):
         load_afew_va(root, decode=True)

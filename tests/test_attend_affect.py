@@ -37,7 +37,9 @@ MODELS = {
 }
 GOLD = GOLDEN / "attend_affect"
 RELEASED = {"video_audio": slice(0, 5), "only_video": slice(0, 3), "only_audio": slice(3, 5)}
-needs_gold = pytest.mark.skipif(not GOLD.is_dir(), reason=f"no released checkpoints (AFFECTLIB_GOLDEN) at {GOLD}")
+needs_gold = pytest.mark.skipif(
+    not GOLD.is_dir(), reason=f"no released checkpoints (AFFECTLIB_GOLDEN) at {GOLD}"
+)
 
 
 def tokens(model, batch=BATCH, seed=0):
@@ -134,21 +136,29 @@ def test_loss_is_equation_3_and_takes_a_weight():
     truth, prediction = torch.randn(2, 20), torch.randn(2, 20)
     kept = torch.rand(20) < 0.6
     for i in range(2):
-        assert mse_pcc_loss(truth, prediction)[i].item() == pytest.approx(slow_loss(truth[i], prediction[i]), rel=1e-5)
+        assert mse_pcc_loss(truth, prediction)[i].item() == pytest.approx(
+            slow_loss(truth[i], prediction[i]), rel=1e-5
+        )
     weighted = mse_pcc_loss(truth[0], prediction[0], weight=kept.float())
-    assert weighted.item() == pytest.approx(slow_loss(truth[0][kept], prediction[0][kept]), rel=1e-5)
+    assert weighted.item() == pytest.approx(
+        slow_loss(truth[0][kept], prediction[0][kept]), rel=1e-5
+    )
     with pytest.raises(ValueError, match=r"\(3,\).*\(3, 1\)"):
         mse_pcc_loss(torch.zeros(3), torch.zeros(3, 1))
 
 
-@pytest.mark.parametrize("truth, prediction", [((0.5, 0.5), (0.1, 0.9)), ((0.1, 0.9), (0.5, 0.5)), ((1.0,), (0.0,))])
+@pytest.mark.parametrize(
+    "truth, prediction", [((0.5, 0.5), (0.1, 0.9)), ((0.1, 0.9), (0.5, 0.5)), ((1.0,), (0.0,))]
+)
 def test_loss_of_a_constant_batch_is_its_error_plus_one(truth, prediction):
     truth, prediction = torch.tensor(truth), torch.tensor(prediction, requires_grad=True)
     loss = mse_pcc_loss(truth, prediction)
     loss.backward()
     error = (truth - prediction.detach()) ** 2
     assert loss.item() == pytest.approx(error.mean().item() + 1)
-    np.testing.assert_allclose(prediction.grad, 2 * (prediction.detach() - truth) / len(truth), atol=1e-6)
+    np.testing.assert_allclose(
+        prediction.grad, 2 * (prediction.detach() - truth) / len(truth), atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("size", [1.0, 1e-3, 0.0])
@@ -162,7 +172,9 @@ def test_layer_norm_divides_by_the_unbiased_deviation_plus_epsilon(size):
     (expected * weights).sum().backward()
     np.testing.assert_allclose(norm(x).detach(), expected.detach(), atol=2e-6)
     if size:
-        np.testing.assert_allclose(x.grad, slow.grad, rtol=5e-3, atol=1e-3 * slow.grad.abs().max().item())
+        np.testing.assert_allclose(
+            x.grad, slow.grad, rtol=5e-3, atol=1e-3 * slow.grad.abs().max().item()
+        )
     assert size != 1 or (norm(x) - torch.nn.functional.layer_norm(x, (8,))).abs().max() > 0.05
 
 
@@ -255,7 +267,9 @@ def test_released_models_give_the_released_values(name):
         with h5py.File(GOLD / f"{feature}_sample.h5") as file:
             features.append(torch.from_numpy(file["default"][:]))
     model = from_released(GOLD / f"MDB_arousal_COGNIMUSE_attention_model_Feature_AAN_{name}.pth")
-    assert not model.training and sum(p.numel() for p in model.parameters()) == expected["parameters"]
+    assert (
+        not model.training and sum(p.numel() for p in model.parameters()) == expected["parameters"]
+    )
     np.testing.assert_allclose(model(features).detach(), expected["prediction"], atol=1e-5)
 
 
@@ -286,32 +300,58 @@ def write(path, layout, planted):
             archive.writestr("archive/data.pkl", data)
             archive.writestr("archive/version", "3")
     elif layout == "legacy":
-        header = [pickle.dumps(part, protocol=2) for part in (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True})]
-        path.write_bytes(b"".join(header) + data + pickle.dumps(["0"], protocol=2) + struct.pack("<q", 0))
+        header = [
+            pickle.dumps(part, protocol=2)
+            for part in (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True})
+        ]
+        path.write_bytes(
+            b"".join(header) + data + pickle.dumps(["0"], protocol=2) + struct.pack("<q", 0)
+        )
     else:
         path.write_bytes(data)
 
 
 @pytest.mark.parametrize("layout", ["zip", "legacy", "first"])
-@pytest.mark.parametrize("function, argument, name", [
-    (os.system, "touch {}", "system"), (eval, "open({!r}, 'w')", "eval"), (os.mkdir, "{}", "mkdir"),
-    (torch.load, "{}", "load"), (getattr, "{}", "getattr")])
-def test_crafted_pickle_is_refused_by_name_and_runs_nothing(tmp_path, layout, function, argument, name):
+@pytest.mark.parametrize(
+    "function, argument, name",
+    [
+        (os.system, "touch {}", "system"),
+        (eval, "open({!r}, 'w')", "eval"),
+        (os.mkdir, "{}", "mkdir"),
+        (torch.load, "{}", "load"),
+        (getattr, "{}", "getattr"),
+    ],
+)
+def test_crafted_pickle_is_refused_by_name_and_runs_nothing(
+    tmp_path, layout, function, argument, name
+):
     path, trace = tmp_path / "model.pth", tmp_path / "trace"
     write(path, layout, {"state": [Planted(function, argument.format(str(trace)))]})
     with pytest.raises(RefusedPickleError, match=rf"model\.pth.*\.{name}\b") as caught:
         from_released(path)
-    assert isinstance(caught.value, AffectError) and isinstance(caught.value, pickle.UnpicklingError)
+    assert isinstance(caught.value, AffectError) and isinstance(
+        caught.value, pickle.UnpicklingError
+    )
     assert not trace.exists()
 
 
-@pytest.mark.parametrize("module, name, told", [
-    ("torch._utils", "_rebuild_tensor_v2", "_tensor"), ("torch._utils", "_rebuild_parameter", "<lambda>"),
-    ("model_x", "Encoder", "Encoder"), ("collections", "OrderedDict", "OrderedDict")])
+@pytest.mark.parametrize(
+    "module, name, told",
+    [
+        ("torch._utils", "_rebuild_tensor_v2", "_tensor"),
+        ("torch._utils", "_rebuild_parameter", "<lambda>"),
+        ("model_x", "Encoder", "Encoder"),
+        ("collections", "OrderedDict", "OrderedDict"),
+    ],
+)
 @pytest.mark.parametrize("slots", [True, False])
 def test_pickle_that_writes_to_an_allowed_name_is_refused(tmp_path, module, name, told, slots):
     state = b"}X\x0c\x00\x00\x00__defaults__)s"  # {"__defaults__": ()}, as attributes or as slots
-    data = f"\x80\x02c{module}\n{name}\n".encode("latin1") + (b"N" + state + b"\x86" if slots else state) + b"b."
+    data = (
+        f"\x80\x02c{module}\n{name}\n".encode("latin1")
+        + (b"N" + state + b"\x86" if slots else state)
+        + b"b."
+    )
     with zipfile.ZipFile(tmp_path / "state.pth", "w") as archive:
         archive.writestr("archive/data.pkl", data)
     before = _tensor.__defaults__, dict(vars(_tensor))
@@ -333,7 +373,9 @@ def test_compare_leaves_a_folder_without_arousal_models_alone_and_names_what_is_
         compare(tmp_path)
     (tmp_path / "MDB_arousal_AAN_smell.pth").write_bytes(b"")
     (tmp_path / "MDB_arousal_AAN_only_audio.pth").unlink()
-    with pytest.raises(CorpusFormatError, match=r"smell\.pth: expected a name that ends in video_audio"):
+    with pytest.raises(
+        CorpusFormatError, match=r"smell\.pth: expected a name that ends in video_audio"
+    ):
         compare(tmp_path)
 
 
@@ -342,7 +384,11 @@ def test_compare_finds_the_expected_values_and_names_missing_or_damaged_features
     for path in GOLD.glob("*"):
         (tmp_path / path.name).symlink_to(path)
     rows = compare(tmp_path)
-    assert [row[:2] for row in rows] == [("only_audio", 16_073), ("only_video", 35_169), ("video_audio", 48_937)]
+    assert [row[:2] for row in rows] == [
+        ("only_audio", 16_073),
+        ("only_video", 35_169),
+        ("video_audio", 48_937),
+    ]
     assert max(row[2] for row in rows) < 1e-5
     (tmp_path / "expected_arousal.json").unlink()
     assert [np.isnan(row[2]) for row in compare(tmp_path)] == [True] * 3

@@ -28,13 +28,17 @@ FACE, CONTEXT, CLASSES = 5, 4, 3
 small = {"middle": 8, "n_classes": CLASSES, "dropout": 0.0}
 MODELS = {
     "CAAN": lambda: CAAN(face=FACE, context=CONTEXT, features=32, **small),
-    "CAAN without attention": lambda: CAAN(face=FACE, context=CONTEXT, features=32, attention=False, **small),
+    "CAAN without attention": lambda: CAAN(
+        face=FACE, context=CONTEXT, features=32, attention=False, **small
+    ),
     "face attention": lambda: QualityAware(of="face", face=FACE, features=32, scores=2, **small),
     "context attention": lambda: QualityAware(of="context", context=CONTEXT, features=32, **small),
     "FAA": lambda: AverageAggregate(of="face", face=FACE, **small),
     "CAA": lambda: AverageAggregate(of="context", context=CONTEXT, **small),
     "FFAA": lambda: AverageAggregate(face=FACE, context=CONTEXT, **small),
-    "clusters": lambda: AttentionClusters(face=FACE, context=CONTEXT, clusters=3, dropout=0.0, n_classes=CLASSES),
+    "clusters": lambda: AttentionClusters(
+        face=FACE, context=CONTEXT, clusters=3, dropout=0.0, n_classes=CLASSES
+    ),
 }
 every_model = pytest.mark.parametrize("name", MODELS)
 
@@ -47,16 +51,26 @@ def seeded(build, seed=0):
 def ragged(lengths=(4, 1, 6), *, frames=6, seed=0):
     """Inputs of videos of some lengths, the rest padding of 0."""
     generator = torch.Generator().manual_seed(seed)
-    mask = (torch.arange(frames) < torch.tensor(lengths)[:, None]).float().unsqueeze(-1).repeat(1, 1, 2)
-    return [torch.randn(len(lengths), frames, size, generator=generator) * mask[..., :1]
-            for size in (FACE, CONTEXT)] + [mask]
+    mask = (
+        (torch.arange(frames) < torch.tensor(lengths)[:, None])
+        .float()
+        .unsqueeze(-1)
+        .repeat(1, 1, 2)
+    )
+    return [
+        torch.randn(len(lengths), frames, size, generator=generator) * mask[..., :1]
+        for size in (FACE, CONTEXT)
+    ] + [mask]
 
 
 @pytest.fixture(scope="module")
 def frames():
     """Thirty videos of 1 to 8 frames; class in the face of some frames and in the context of some; some faceless."""
     rng = np.random.default_rng(0)
-    of_face, of_context = 2 * rng.normal(size=(CLASSES, FACE)), 2 * rng.normal(size=(CLASSES, CONTEXT))
+    of_face, of_context = (
+        2 * rng.normal(size=(CLASSES, FACE)),
+        2 * rng.normal(size=(CLASSES, CONTEXT)),
+    )
     faces, contexts, classes, ids, seen = [], [], [], [], []
     for video in range(30):
         for frame in range(rng.integers(1, 9)):
@@ -78,6 +92,7 @@ def data(frames):
 
 # the formulas, written out
 
+
 def test_aggregate_is_the_weighted_mean_of_the_slow_loop():
     g, s = torch.randn(3, 5, 4), torch.rand(3, 5)
     s[1, 3:] = 0
@@ -86,7 +101,9 @@ def test_aggregate_is_the_weighted_mean_of_the_slow_loop():
             above = sum(float(g[video, i, k] * s[video, i]) for i in range(5))
             below = sum(float(s[video, i]) for i in range(5))
             assert aggregate(g, s)[video, k].item() == pytest.approx(above / below, abs=1e-5)
-    assert average_aggregate(g, s > 0)[1].numpy() == pytest.approx(g[1, :3].mean(0).numpy(), abs=1e-6)
+    assert average_aggregate(g, s > 0)[1].numpy() == pytest.approx(
+        g[1, :3].mean(0).numpy(), abs=1e-6
+    )
 
 
 def test_caan_is_its_formulas():
@@ -99,11 +116,18 @@ def test_caan_is_its_formulas():
             if mask[video, i, 0]:
                 face = (model.face[0].weight @ faces[video, i] + model.face[0].bias).clamp(min=0)
                 face = face * mask[video, i, 1]
-                context = (model.context[0].weight @ contexts[video, i] + model.context[0].bias).clamp(min=0)
-                g = model.fusion.feature.weight @ torch.cat([face, context]) + model.fusion.feature.bias
+                context = (
+                    model.context[0].weight @ contexts[video, i] + model.context[0].bias
+                ).clamp(min=0)
+                g = (
+                    model.fusion.feature.weight @ torch.cat([face, context])
+                    + model.fusion.feature.bias
+                )
                 h = g
                 for layer in (0, 2):
-                    h = (model.fusion.score[layer].weight @ h + model.fusion.score[layer].bias).clamp(min=0)
+                    h = (
+                        model.fusion.score[layer].weight @ h + model.fusion.score[layer].bias
+                    ).clamp(min=0)
                 z = model.fusion.score[4].weight @ h + model.fusion.score[4].bias
                 s = 1 / (1 + math.exp(-z.item()))
                 above, below = above + s * g, below + s
@@ -131,7 +155,10 @@ def test_average_aggregates_pool_before_their_two_layers():
     pooled = x[0][0, :4].mean(0)
     torch.testing.assert_close(faa.embed(x)[0], faa.dense(pooled))
     torch.testing.assert_close(faa(x)[0], faa.head(faa.dense(pooled)))
-    fused = [torch.cat([ffaa.branches["0"](x[0][0, i]), ffaa.branches["1"](x[1][0, i])]) for i in range(4)]
+    fused = [
+        torch.cat([ffaa.branches["0"](x[0][0, i]), ffaa.branches["1"](x[1][0, i])])
+        for i in range(4)
+    ]
     torch.testing.assert_close(ffaa.embed(x)[0], ffaa.dense(torch.stack(fused).mean(0)))
 
 
@@ -154,15 +181,21 @@ def test_attention_clusters_are_shifted_and_normalised():
 @pytest.mark.parametrize("layers", [1, 2, 3])
 def test_scores_have_so_many_dense_layers_and_end_in_one_cell(layers):
     dense = [layer for layer in dense_scores(16, layers) if isinstance(layer, nn.Linear)]
-    assert [layer.in_features for layer in dense] == [16, 8, 4][:layers] and dense[-1].out_features == 1
+    assert [layer.in_features for layer in dense] == [16, 8, 4][:layers] and dense[
+        -1
+    ].out_features == 1
     s = AttentionFusion(size=7, features=16, scores=layers)(torch.randn(2, 3, 7))[1]
     assert s.shape == (2, 3) and (s > 0).all() and (s < 1).all()
     maps = QualityAware(of="face", face=FACE, maps=16, scores=layers, middle=8, features=6)
-    assert [m.out_channels for m in maps.score.maps if isinstance(m, nn.Conv2d)] == [8, 4, 2][:layers]
+    assert [m.out_channels for m in maps.score.maps if isinstance(m, nn.Conv2d)] == [8, 4, 2][
+        :layers
+    ]
 
 
 def test_scores_from_maps_look_at_each_frame_alone():
-    model = seeded(lambda: QualityAware(of="face", face=FACE, maps=6, scores=2, middle=8, features=6))
+    model = seeded(
+        lambda: QualityAware(of="face", face=FACE, maps=6, scores=2, middle=8, features=6)
+    )
     x = [*ragged(), torch.randn(3, 6, 6, 7, 7)]
     _, s = model.frames(x)
     alone = model.score.cell(model.score.maps(x[3][2, 4][None]).mean((2, 3)))
@@ -173,11 +206,18 @@ def test_scores_from_maps_look_at_each_frame_alone():
 
 def test_maps_of_faces_come_before_those_of_contexts(frames):
     rows, seen = frames
-    maps = [torch.randn(len(rows), 6, 7, 7, generator=torch.Generator().manual_seed(k)) for k in range(2)]
+    maps = [
+        torch.randn(len(rows), 6, 7, 7, generator=torch.Generator().manual_seed(k))
+        for k in range(2)
+    ]
     data = videos(Samples((*rows.inputs, *maps), rows.target, rows.ids, rows.groups), seen)
     x = data.take(range(len(data)))
     for of, own, other in (("face", 3, 4), ("context", 4, 3)):
-        model = seeded(lambda of=of: QualityAware(of=of, face=FACE, context=CONTEXT, maps=6, middle=8, features=6))
+        model = seeded(
+            lambda of=of: QualityAware(
+                of=of, face=FACE, context=CONTEXT, maps=6, middle=8, features=6
+            )
+        )
         s = model.frames(x)[1]
         moved = [*x]
         moved[other] = moved[other] + 1
@@ -205,11 +245,16 @@ def test_emotion_loss_counts_every_frame_once_and_padding_never():
     said = Supervised(model)(x)
     rows = [(video, i) for video in range(3) for i in range(6) if x[2][video, i, 0]]
     softmax = [-said.frames[video, i].log_softmax(0)[truth[video]].item() for video, i in rows]
-    expected = sum(softmax) / len(rows) + 0.5 * triplet_loss(truth, model.embed(x), margin=0.4).item()
-    assert emotion_loss(truth, said, margin=0.4, triplet=0.5).item() == pytest.approx(expected, abs=1e-5)
+    expected = (
+        sum(softmax) / len(rows) + 0.5 * triplet_loss(truth, model.embed(x), margin=0.4).item()
+    )
+    assert emotion_loss(truth, said, margin=0.4, triplet=0.5).item() == pytest.approx(
+        expected, abs=1e-5
+    )
 
 
 # ragged videos
+
 
 @every_model
 def test_padding_changes_nothing(name):
@@ -220,7 +265,9 @@ def test_padding_changes_nothing(name):
     alone = model([part[1:2, :1] for part in x])
     torch.testing.assert_close(model(x)[1:2], alone, atol=1e-5, rtol=1e-5)
     if hasattr(model, "frames"):
-        losses = [emotion_loss(torch.tensor([0, 1, 0]), Supervised(model)(part)) for part in (x, longer)]
+        losses = [
+            emotion_loss(torch.tensor([0, 1, 0]), Supervised(model)(part)) for part in (x, longer)
+        ]
         torch.testing.assert_close(*losses)
 
 
@@ -237,7 +284,11 @@ def test_a_video_without_any_frame_is_refused(name):
 @pytest.mark.parametrize("name", ["CAAN", "face attention", "context attention"])
 def test_scores_that_underflow_count_alike(name):
     model, x = seeded(MODELS[name]), ragged()
-    last = [layer for layer in model.modules() if isinstance(layer, nn.Linear) and layer.out_features == 1][-1]
+    last = [
+        layer
+        for layer in model.modules()
+        if isinstance(layer, nn.Linear) and layer.out_features == 1
+    ][-1]
     nn.init.constant_(last.bias, -200.0)
     g, s = model.frames(x)
     assert s[0].tolist() == pytest.approx([1e-12] * 4 + [0] * 2) and model(x).isfinite().all()
@@ -264,9 +315,11 @@ def test_videos_keep_frames_with_a_face_or_all(frames, data):
         kept = [i for i in own if seen[i]] or own
         assert int(mask[video, :, 0].sum()) == len(kept)
         assert int(mask[video, :, 1].sum()) == seen[own].sum()
-        torch.testing.assert_close(contexts[video, :len(kept)], rows.inputs[1][kept])
-        torch.testing.assert_close(faces[video, :len(kept)], rows.inputs[0][kept] * float(seen[own].any()))
-        assert not contexts[video, len(kept):].any() and data.target[video] == video % CLASSES
+        torch.testing.assert_close(contexts[video, : len(kept)], rows.inputs[1][kept])
+        torch.testing.assert_close(
+            faces[video, : len(kept)], rows.inputs[0][kept] * float(seen[own].any())
+        )
+        assert not contexts[video, len(kept) :].any() and data.target[video] == video % CLASSES
     assert int(mask[4, :, 1].sum()) == 0 and int(mask[4, :, 0].sum()) > 0
 
 
@@ -280,6 +333,7 @@ def test_videos_refuse_what_does_not_fit(frames):
 
 
 # one contract for every model
+
 
 @every_model
 def test_every_parameter_learns(name):
@@ -297,7 +351,16 @@ def test_every_parameter_learns(name):
 def test_learns_and_repeats_under_a_seed(name, data):
     def trained():
         model = seeded(MODELS[name])
-        fit(Supervised(model), data, data, loss=emotion_loss, epochs=40, batch_size=15, learning_rate=0.02, seed=1)
+        fit(
+            Supervised(model),
+            data,
+            data,
+            loss=emotion_loss,
+            epochs=40,
+            batch_size=15,
+            learning_rate=0.02,
+            seed=1,
+        )
         return predict(model, data)
 
     first, second = trained(), trained()
@@ -316,15 +379,28 @@ def test_attention_falls_on_frames_that_tell_nothing():
     x = (face, torch.randn(60, 6, CONTEXT, generator=generator), torch.ones(60, 6, 2))
     names = tuple(map(str, range(60)))
     data, model = Samples(x, truth, names, names), seeded(MODELS["CAAN"])
-    fit(Supervised(model), data, data, loss=emotion_loss, epochs=60, batch_size=30, learning_rate=0.01)
+    fit(
+        Supervised(model),
+        data,
+        data,
+        loss=emotion_loss,
+        epochs=60,
+        batch_size=30,
+        learning_rate=0.01,
+    )
     s = model.frames(x)[1].detach()
     assert s[tells == 1].mean() > 1.1 * s[tells == 0].mean()
 
 
-@pytest.mark.parametrize(("build", "words"), [
-    (lambda: CAAN(scores=4), "1, 2 or 3"), (lambda: QualityAware(of="both"), "face, context, not 'both'"),
-    (lambda: AverageAggregate(of="voice"), "face, context, both, not 'voice'"),
-    (lambda: QualityAware(maps=8, scores=0), "1, 2 or 3")])
+@pytest.mark.parametrize(
+    ("build", "words"),
+    [
+        (lambda: CAAN(scores=4), "1, 2 or 3"),
+        (lambda: QualityAware(of="both"), "face, context, not 'both'"),
+        (lambda: AverageAggregate(of="voice"), "face, context, both, not 'voice'"),
+        (lambda: QualityAware(maps=8, scores=0), "1, 2 or 3"),
+    ],
+)
 def test_refuses_what_is_not_there(build, words):
     with pytest.raises(ValueError, match=words):
         build()
@@ -340,13 +416,20 @@ def test_sizes_are_the_papers():
 
 # the first stage
 
+
 class TinyVGG(nn.Module):
     """The layout of a VGG in small: convolutions, pooling, fc6."""
 
     def __init__(self):
         super().__init__()
-        self.features = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(4, 6, 3),
-                                      nn.ReLU(), nn.AdaptiveAvgPool2d(2))
+        self.features = nn.Sequential(
+            nn.Conv2d(3, 4, 3, padding=1),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(4, 6, 3),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(2),
+        )
         self.fc6 = nn.Linear(24, 10)
 
     def embed(self, x):
@@ -362,37 +445,57 @@ def test_tuning_changes_every_layer_of_a_backbone_and_learns_frames():
     data = Samples((pictures,), truth, names, names)
     network = seeded(TinyVGG)
     before = [p.clone() for p in network.parameters()]
-    tune = functools.partial(tune_backbone, fit=fit, size=10, n_classes=2, epochs=25, batch_size=20,
-                             learning_rate=0.01)
+    tune = functools.partial(
+        tune_backbone, fit=fit, size=10, n_classes=2, epochs=25, batch_size=20, learning_rate=0.01
+    )
     history = tune(network, data.select(range(60)), data.select(range(60, 80)))
-    assert all(not torch.equal(old, new) for old, new in zip(before, network.parameters(), strict=True))
+    assert all(
+        not torch.equal(old, new) for old, new in zip(before, network.parameters(), strict=True)
+    )
     assert history.epochs["validation_loss"].min() < 0.4
     again = seeded(TinyVGG)
     tune(again, data.select(range(60)), data.select(range(60, 80)))
-    assert all(torch.equal(a, b) for a, b in zip(network.parameters(), again.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(network.parameters(), again.parameters(), strict=True)
+    )
 
 
 # the published tables
 
+
 def test_published_confusion_gives_the_published_accuracy_and_the_size_of_the_test_set():
     shares = published("caan", 5).pivot(index="row", columns="column", values="value")
     assert shares.shape == (7, 7) and shares.sum(1).to_numpy() == pytest.approx(1, abs=2e-4)
-    counts = {row: next(n for n in range(20, 200) if all(abs(v * n - round(v * n)) < 0.0101 * n / 100 for v in values))
-              for row, values in zip(shares.index, shares.to_numpy(), strict=True)}
+    counts = {
+        row: next(
+            n
+            for n in range(20, 200)
+            if all(abs(v * n - round(v * n)) < 0.0101 * n / 100 for v in values)
+        )
+        for row, values in zip(shares.index, shares.to_numpy(), strict=True)
+    }
     assert sum(counts.values()) == 405
     right = sum(round(counts[name] * shares.loc[name, name]) for name in counts)
     assert right / 405 == pytest.approx(0.5185, abs=5e-5)
 
 
 def test_published_tables_agree_with_each_other_and_the_text():
-    two, three, four, six = (published("caan", n).set_index(["row", "column"])["value"] for n in (2, 3, 4, 6))
+    two, three, four, six = (
+        published("caan", n).set_index(["row", "column"])["value"] for n in (2, 3, 4, 6)
+    )
     best = {"Face": "1FC", "Context": "3FC", "Fusion": "3FC"}
     for row, layers in best.items():
         assert three[row, "attention_accuracy"] == two[layers, f"{row.lower()}_accuracy"]
     gains = [three[row, "attention_accuracy"] - three[row, "average_accuracy"] for row in best]
     assert gains == pytest.approx([0.0543, 0.0222, 0.0494])
-    assert four["CAAN", "heiv_accuracy"] - four["Attention clusters", "heiv_accuracy"] == pytest.approx(0.0222)
+    assert four["CAAN", "heiv_accuracy"] - four[
+        "Attention clusters", "heiv_accuracy"
+    ] == pytest.approx(0.0222)
     ours = six["CAAN", "ekman6_accuracy"] - six["Concept selection (Xu et al.)", "ekman6_accuracy"]
     assert ours == pytest.approx(0.0183)
     assert published("caan", 1)["value"].sum() == 1016  # the text says 1012
-    assert len(published("caan", 2)) == 9 and len(published("caan", 4)) == 7 and len(published("caan", 6)) == 10
+    assert (
+        len(published("caan", 2)) == 9
+        and len(published("caan", 4)) == 7
+        and len(published("caan", 6)) == 10
+    )

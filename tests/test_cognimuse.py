@@ -7,25 +7,48 @@ import numpy as np
 import pytest
 
 from affectlib import paths
-from affectlib.corpora import CorpusFormatError, CorpusNotFoundError, length_table, load_cognimuse, segments
+from affectlib.corpora import (
+    CorpusFormatError,
+    CorpusNotFoundError,
+    length_table,
+    load_cognimuse,
+    segments,
+)
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*a part of the corpus")  # as small corpora of tests are
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*a part of the corpus"
+)  # as small corpora of tests are
 
 SHORT_NAMES = {
-    "BMI": "BeautifulMind", "LOR": "LOTRReturn", "GLA": "Gladiator", "DEP": "TheDeparted", "CRA": "Crash",
-    "CHI": "Chicago", "FNE": "FindingNemo", "ABE": "AmericanBeauty", "MDB": "MDB", "NCO": "NoCountry",
-    "RAT": "Ratatouille", "SIL": "ShakespeareInLove",
+    "BMI": "BeautifulMind",
+    "LOR": "LOTRReturn",
+    "GLA": "Gladiator",
+    "DEP": "TheDeparted",
+    "CRA": "Crash",
+    "CHI": "Chicago",
+    "FNE": "FindingNemo",
+    "ABE": "AmericanBeauty",
+    "MDB": "MDB",
+    "NCO": "NoCountry",
+    "RAT": "Ratatouille",
+    "SIL": "ShakespeareInLove",
 }
 GOLDEN = paths.GOLDEN / "cognimuse"
-needs_golden = pytest.mark.skipif(not GOLDEN.is_dir(), reason="no real COGNIMUSE below AFFECTLIB_GOLDEN")
-needs_bikes = pytest.mark.skipif(not (paths.GOLDEN / "clips").is_dir(), reason="no real clips below AFFECTLIB_GOLDEN")
+needs_golden = pytest.mark.skipif(
+    not GOLDEN.is_dir(), reason="no real COGNIMUSE below AFFECTLIB_GOLDEN"
+)
+needs_bikes = pytest.mark.skipif(
+    not (paths.GOLDEN / "clips").is_dir(), reason="no real clips below AFFECTLIB_GOLDEN"
+)
 
 
 def write_film(path, seconds):
     """A film of 10 frames a second, of the container that the ending names."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as container:
-        codec = {".webm": "libvpx", ".avi": "mpeg4", ".mpg": "mpeg2video"}.get(path.suffix, "libx264")
+        codec = {".webm": "libvpx", ".avi": "mpeg4", ".mpg": "mpeg2video"}.get(
+            path.suffix, "libx264"
+        )
         stream = container.add_stream(codec, rate=25 if path.suffix == ".mpg" else 10)
         stream.width, stream.height, stream.pix_fmt = 32, 32, "yuv420p"
         rate = 25 if path.suffix == ".mpg" else 10
@@ -39,7 +62,9 @@ def write_film(path, seconds):
 def write_course(path, seconds, *, valence=0.1, arousal=-0.2, end="\n"):
     """An annotation in the official form: blanks, no header, a row every 0.04 s."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    rows = [f"{number * 0.04:g} {valence:.3f} {arousal:.3f}" for number in range(round(seconds * 25))]
+    rows = [
+        f"{number * 0.04:g} {valence:.3f} {arousal:.3f}" for number in range(round(seconds * 25))
+    ]
     path.write_bytes((end.join(rows) + end).encode())
     return path
 
@@ -60,7 +85,10 @@ def twelve(tmp_path):
             )
         for subject, iteration in ((1, 1), (1, 2), (2, 1)):
             write_course(
-                tmp_path / "Emotion Annotation" / "experienced" / f"subj{subject}_{iteration}_{name}.dat",
+                tmp_path
+                / "Emotion Annotation"
+                / "experienced"
+                / f"subj{subject}_{iteration}_{name}.dat",
                 2,
                 valence=subject / 10 + iteration / 100,
             )
@@ -72,24 +100,38 @@ def test_twelve_films_are_read_in_the_form_of_the_extension(twelve):
     corpus = load_cognimuse(twelve)
     assert corpus.clips["clip"].tolist() == list(SHORT_NAMES)
     assert corpus.clips["seconds"].between(1.9, 2.1).all()
-    assert all(SHORT_NAMES[clip] in path for clip, path in corpus.clips[["clip", "path"]].to_numpy())
+    assert all(
+        SHORT_NAMES[clip] in path for clip, path in corpus.clips[["clip", "path"]].to_numpy()
+    )
     assert len(corpus.annotations) == 12 * 50 and np.allclose(corpus.annotations["valence"], 0.1)
 
 
-@pytest.mark.parametrize(("annotation", "iteration", "valence"), [
-    ("intended", None, 0.1), ("intended", 1, 0.1), ("intended", 3, 0.3), ("intended", "mean", 0.2),
-    # subject 1 is 0.11 and 0.12, subject 2 is 0.21: each subject counts once
-    ("experienced", None, (0.115 + 0.21) / 2), ("experienced", "mean", (0.115 + 0.21) / 2),
-    ("experienced", 1, (0.11 + 0.21) / 2)])
+@pytest.mark.parametrize(
+    ("annotation", "iteration", "valence"),
+    [
+        ("intended", None, 0.1),
+        ("intended", 1, 0.1),
+        ("intended", 3, 0.3),
+        ("intended", "mean", 0.2),
+        # subject 1 is 0.11 and 0.12, subject 2 is 0.21: each subject counts once
+        ("experienced", None, (0.115 + 0.21) / 2),
+        ("experienced", "mean", (0.115 + 0.21) / 2),
+        ("experienced", 1, (0.11 + 0.21) / 2),
+    ],
+)
 def test_the_pass_that_is_asked_for_is_read(twelve, annotation, iteration, valence):
     corpus = load_cognimuse(twelve, annotation=annotation, iteration=iteration, films=False)
     assert np.allclose(corpus.annotations["valence"], valence)
 
 
 def test_a_pass_that_is_not_there_is_named(twelve):
-    with pytest.raises(CorpusFormatError, match=r"subj2_2_BeautifulMind\.dat: .*iterations there are: 1"):
+    with pytest.raises(
+        CorpusFormatError, match=r"subj2_2_BeautifulMind\.dat: .*iterations there are: 1"
+    ):
         load_cognimuse(twelve, annotation="experienced", iteration=2, films=False)
-    with pytest.raises(CorpusFormatError, match=r"intended_4_BeautifulMind\.dat: .*iterations there are: 1, 2, 3"):
+    with pytest.raises(
+        CorpusFormatError, match=r"intended_4_BeautifulMind\.dat: .*iterations there are: 1, 2, 3"
+    ):
         load_cognimuse(twelve, iteration=4, films=False)
     for wrong in ("first", 0, 1.5):
         with pytest.raises(ValueError, match="iteration is None, 'mean' or a number from 1"):
@@ -103,14 +145,20 @@ def test_without_films_a_clip_lasts_as_long_as_its_annotation(twelve):
     assert (corpus.clips["path"] == "").all() and np.allclose(corpus.clips["seconds"], 2.0)
     assert length_table(corpus)["film_seconds"].isna().all()
     assert len(segments(corpus, seconds=1.0)) == 24
-    with pytest.raises(CorpusFormatError, match=r"expected one film named BMI, BeautifulMind or A Beautiful Mind"):
+    with pytest.raises(
+        CorpusFormatError, match=r"expected one film named BMI, BeautifulMind or A Beautiful Mind"
+    ):
         load_cognimuse(twelve)
 
 
-@pytest.mark.parametrize("name", ["intended_1.dat", "intended_1_Casablanca.dat", "intended_x_Gladiator.dat"])
+@pytest.mark.parametrize(
+    "name", ["intended_1.dat", "intended_1_Casablanca.dat", "intended_x_Gladiator.dat"]
+)
 def test_an_annotation_of_no_film_is_refused_not_left_out(twelve, name):
     path = write_course(twelve / "Emotion Annotation" / "intended" / name, 2)
-    with pytest.raises(CorpusFormatError, match="expected the name of a film of COGNIMUSE") as caught:
+    with pytest.raises(
+        CorpusFormatError, match="expected the name of a film of COGNIMUSE"
+    ) as caught:
         load_cognimuse(twelve, films=False)
     assert caught.value.path == path
     skipped = load_cognimuse(twelve, films=False, on_error="skip")
@@ -122,7 +170,9 @@ def test_two_films_or_two_annotations_of_one_name_are_refused_copies_are_not(twe
     write_course(twelve / "GLA" / "emotion" / "intended_1.dat", 2, end="\r\n")
     assert len(load_cognimuse(twelve)) == 12
     write_course(twelve / "GLA" / "emotion" / "intended_1.dat", 2, valence=0.9)
-    with pytest.raises(CorpusFormatError, match="expected one such file, found another one at") as caught:
+    with pytest.raises(
+        CorpusFormatError, match="expected one such file, found another one at"
+    ) as caught:
         load_cognimuse(twelve)
     assert {"GLA", first.name} & set(caught.value.path.parts)
     (twelve / "GLA" / "emotion" / "intended_1.dat").unlink()
@@ -135,7 +185,9 @@ def test_a_film_or_a_folder_that_is_not_annotated_is_named(tmp_path):
     write_course(tmp_path / "BMI" / "emotion" / "intended_1.dat", 2)
     write_film(tmp_path / "BMI" / "BMI.mp4", 2)
     write_film(tmp_path / "films" / "Shakespeare in Love.mp4", 2)
-    with pytest.raises(CorpusFormatError, match=r"intended_1_ShakespeareInLove\.dat: expected this file"):
+    with pytest.raises(
+        CorpusFormatError, match=r"intended_1_ShakespeareInLove\.dat: expected this file"
+    ):
         load_cognimuse(tmp_path)
 
 
@@ -152,15 +204,26 @@ def test_hidden_films_are_no_films_and_linked_folders_are_read(tmp_path):
 
 def test_a_root_without_annotations_says_what_was_looked_for(tmp_path):
     write_film(tmp_path / "GLA.mp4", 1)
-    with pytest.raises(CorpusNotFoundError, match=r"not this corpus; looked for .*intended_1_<Movie>\.dat.*Ask for it"):
+    with pytest.raises(
+        CorpusNotFoundError,
+        match=r"not this corpus; looked for .*intended_1_<Movie>\.dat.*Ask for it",
+    ):
         load_cognimuse(tmp_path)
     with pytest.raises(CorpusNotFoundError, match=r"looked for .*subj1_1_<Movie>\.dat"):
         load_cognimuse(tmp_path, annotation="experienced")
 
 
-@pytest.mark.parametrize(("film", "annotated", "remark"), [
-    (48.0, 50.0, "4.2% faster"), (50.0, 48.0, "4.0% slower"), (20.0, 15.0, "annotated for 15.0 s of 20.0 s, the rest"),
-    (15.0, 20.0, "goes on after the film"), (20.0, 19.0, None), (20.0, 20.0, None)])
+@pytest.mark.parametrize(
+    ("film", "annotated", "remark"),
+    [
+        (48.0, 50.0, "4.2% faster"),
+        (50.0, 48.0, "4.0% slower"),
+        (20.0, 15.0, "annotated for 15.0 s of 20.0 s, the rest"),
+        (15.0, 20.0, "goes on after the film"),
+        (20.0, 19.0, None),
+        (20.0, 20.0, None),
+    ],
+)
 def test_film_and_annotation_are_compared_film_by_film(tmp_path, film, annotated, remark):
     write_course(tmp_path / "GLA" / "emotion" / "intended_1.dat", annotated)
     write_film(tmp_path / "GLA" / "GLA.mp4", film)
@@ -215,6 +278,8 @@ def test_real_annotations_with_a_film_that_is_too_short_are_told(tmp_path):
         (tmp_path / folder.name).mkdir()
         (tmp_path / folder.name / "emotion").symlink_to(folder / "emotion")
         (tmp_path / folder.name / "film.mp4").symlink_to(paths.GOLDEN / "clips" / "bikes.mp4")
-    with pytest.warns(UserWarning, match=r"BMI: annotated for 1877\.6 s of 10\.0 s: the annotation goes on"):
+    with pytest.warns(
+        UserWarning, match=r"BMI: annotated for 1877\.6 s of 10\.0 s: the annotation goes on"
+    ):
         corpus = load_cognimuse(tmp_path)
     assert len(corpus) == 4

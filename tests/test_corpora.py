@@ -15,7 +15,9 @@ from affectlib.corpora import (
     load_liris_discrete,
 )
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*a part of the corpus")  # as small corpora of tests are
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*a part of the corpus"
+)  # as small corpora of tests are
 
 HERTZ, SECONDS = 25, 1
 
@@ -30,19 +32,29 @@ def film(tmp_path_factory):
             if frames:
                 stream = container.add_stream("libx264", rate=12)
                 stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-                pictures = np.random.default_rng(0).integers(0, 255, (frames, 48, 64, 3), dtype=np.uint8)
-                coded = [stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")) for picture in pictures]
+                pictures = np.random.default_rng(0).integers(
+                    0, 255, (frames, 48, 64, 3), dtype=np.uint8
+                )
+                coded = [
+                    stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24"))
+                    for picture in pictures
+                ]
             else:
                 stream = container.add_stream("aac", rate=16000, layout="mono")
-                sound = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+                sound = av.AudioFrame.from_ndarray(
+                    np.zeros((1, 1024), np.float32), format="fltp", layout="mono"
+                )
                 sound.sample_rate = 16000
                 coded = [stream.encode(sound)]
             for packets in [*coded, stream.encode()]:
                 container.mux(packets)
         return (folder / name).read_bytes()
 
-    return {"whole": encode("whole.mp4"), "front": encode("front.mp4", movflags="faststart"),
-            "sound": encode("sound.mp4", frames=0)}
+    return {
+        "whole": encode("whole.mp4"),
+        "front": encode("front.mp4", movflags="faststart"),
+        "sound": encode("sound.mp4", frames=0),
+    }
 
 
 class Cognimuse:
@@ -57,7 +69,10 @@ class Cognimuse:
         for code in Cognimuse.clips:
             (root / code / "emotion").mkdir(parents=True)
             (root / code / f"{code}.mp4").write_bytes(film)
-            rows = [f"{i / HERTZ:.2f} {0.01 * i:.3f} {-0.94 + 0.02 * i:.3f}" for i in range(HERTZ * SECONDS)]
+            rows = [
+                f"{i / HERTZ:.2f} {0.01 * i:.3f} {-0.94 + 0.02 * i:.3f}"
+                for i in range(HERTZ * SECONDS)
+            ]
             (root / code / "emotion" / "intended_1.dat").write_text("\n".join(rows) + "\n")
 
 
@@ -76,12 +91,23 @@ class Liris:
         for name in names:
             (root / "data" / name).write_bytes(film)
         head = "id name valenceRank arousalRank valenceValue arousalValue valenceVariance arousalVariance"
-        rows = [head, *(f"{i} {name} {i} {i} {2 + i / 10} {3 - i / 10} 0.1 0.1" for i, name in enumerate(names))]
+        rows = [
+            head,
+            *(
+                f"{i} {name} {i} {i} {2 + i / 10} {3 - i / 10} 0.1 0.1"
+                for i, name in enumerate(names)
+            ),
+        ]
         (root / "annotations/ACCEDEranking.txt").write_text("\n".join(rows).replace(" ", "\t"))
         sets = ["id name set", *(f"{i} {name} {(1, 1, 2, 0)[i]}" for i, name in enumerate(names))]
-        (root / "annotations/ACCEDEsets.txt").write_bytes("\r\n".join(sets).replace(" ", "\t").encode())
-        media = [f"<media><id>{i}</id><name>{name}</name><license>CC</license><movie>Film_{i // 2}.mp4</movie>"
-                 f"<start>0</start><end>12</end></media>" for i, name in enumerate(names)]
+        (root / "annotations/ACCEDEsets.txt").write_bytes(
+            "\r\n".join(sets).replace(" ", "\t").encode()
+        )
+        media = [
+            f"<media><id>{i}</id><name>{name}</name><license>CC</license><movie>Film_{i // 2}.mp4</movie>"
+            f"<start>0</start><end>12</end></media>"
+            for i, name in enumerate(names)
+        ]
         (root / "ACCEDEdescription.xml").write_text(f"<library>{''.join(media)}</library>")
 
 
@@ -115,27 +141,83 @@ def cell(value):
 ROW = 3
 DAMAGE = {
     "annotation empty": ("annotation", None, lambda path, layout, film: path.write_bytes(b"")),
-    "annotation binary": ("annotation", None, lambda path, layout, film: path.write_bytes(b"\xff\xfe\x00\x81" * 9)),
-    "column missing": ("annotation", 1, lambda path, layout, film: path.write_text("\n".join(
-        row.rsplit(layout.delimiter, 1 if len(row.split(layout.delimiter)) < 8 else 3)[0]
-        for row in path.read_text().splitlines()))),
-    "row cut": ("annotation", ROW, lambda path, layout, film: edit(
-        path, ROW, lambda cells: cells[:-1], delimiter=layout.delimiter)),
-    "nan": ("annotation", ROW, lambda path, layout, film: edit(path, ROW, cell("nan"), delimiter=layout.delimiter)),
-    "text for a number": ("annotation", ROW, lambda path, layout, film: edit(
-        path, ROW, cell("high"), delimiter=layout.delimiter)),
-    "out of range": ("annotation", ROW, lambda path, layout, film: edit(
-        path, ROW, cell(layout.too_large), delimiter=layout.delimiter)),
-    "infinite": ("annotation", ROW, lambda path, layout, film: edit(
-        path, ROW, cell("inf"), delimiter=layout.delimiter)),
-    "row twice": ("annotation", ROW + 1, lambda path, layout, film: path.write_text("\n".join(
-        row for i, line in enumerate(path.read_text().splitlines(), 1) for row in [line] * (1 + (i == ROW))))),
+    "annotation binary": (
+        "annotation",
+        None,
+        lambda path, layout, film: path.write_bytes(b"\xff\xfe\x00\x81" * 9),
+    ),
+    "column missing": (
+        "annotation",
+        1,
+        lambda path, layout, film: path.write_text(
+            "\n".join(
+                row.rsplit(layout.delimiter, 1 if len(row.split(layout.delimiter)) < 8 else 3)[0]
+                for row in path.read_text().splitlines()
+            )
+        ),
+    ),
+    "row cut": (
+        "annotation",
+        ROW,
+        lambda path, layout, film: edit(
+            path, ROW, lambda cells: cells[:-1], delimiter=layout.delimiter
+        ),
+    ),
+    "nan": (
+        "annotation",
+        ROW,
+        lambda path, layout, film: edit(path, ROW, cell("nan"), delimiter=layout.delimiter),
+    ),
+    "text for a number": (
+        "annotation",
+        ROW,
+        lambda path, layout, film: edit(path, ROW, cell("high"), delimiter=layout.delimiter),
+    ),
+    "out of range": (
+        "annotation",
+        ROW,
+        lambda path, layout, film: edit(
+            path, ROW, cell(layout.too_large), delimiter=layout.delimiter
+        ),
+    ),
+    "infinite": (
+        "annotation",
+        ROW,
+        lambda path, layout, film: edit(path, ROW, cell("inf"), delimiter=layout.delimiter),
+    ),
+    "row twice": (
+        "annotation",
+        ROW + 1,
+        lambda path, layout, film: path.write_text(
+            "\n".join(
+                row
+                for i, line in enumerate(path.read_text().splitlines(), 1)
+                for row in [line] * (1 + (i == ROW))
+            )
+        ),
+    ),
     "film absent": ("film", None, lambda path, layout, film: path.unlink()),
     "film empty": ("film", None, lambda path, layout, film: path.write_bytes(b"")),
-    "film cut": ("film", None, lambda path, layout, film: path.write_bytes(film["whole"][:len(film["whole"]) // 2])),
-    "film cut, index in front": ("film", None, lambda path, layout, film: path.write_bytes(film["front"][:-3000])),
-    "film undecodable": ("film", None, lambda path, layout, film: path.write_bytes(b"no film at all " * 99)),
-    "film without frames": ("film", None, lambda path, layout, film: path.write_bytes(film["sound"])),
+    "film cut": (
+        "film",
+        None,
+        lambda path, layout, film: path.write_bytes(film["whole"][: len(film["whole"]) // 2]),
+    ),
+    "film cut, index in front": (
+        "film",
+        None,
+        lambda path, layout, film: path.write_bytes(film["front"][:-3000]),
+    ),
+    "film undecodable": (
+        "film",
+        None,
+        lambda path, layout, film: path.write_bytes(b"no film at all " * 99),
+    ),
+    "film without frames": (
+        "film",
+        None,
+        lambda path, layout, film: path.write_bytes(film["sound"]),
+    ),
 }
 
 
@@ -181,12 +263,16 @@ def test_damage_is_refused_by_file_and_row(layout, root, film, kind):
 def test_skip_drops_the_whole_clip_and_lists_it(layout, root, film, kind):
     target, row, damage = DAMAGE[kind]
     damage(root / getattr(layout, target), layout, film)
-    if target == "annotation" and layout.header and row in (None, 1):  # one file for all: nothing to go by
+    if (
+        target == "annotation" and layout.header and row in (None, 1)
+    ):  # one file for all: nothing to go by
         with pytest.raises(CorpusFormatError):
             layout.load(root, on_error="skip")
         return
     corpus = layout.load(root, on_error="skip")
-    assert tuple(corpus.clips["clip"]) == tuple(clip for clip in layout.clips if clip != layout.hurt)
+    assert tuple(corpus.clips["clip"]) == tuple(
+        clip for clip in layout.clips if clip != layout.hurt
+    )
     assert len(corpus.skipped) == 1 and corpus.skipped[0].startswith(layout.hurt)
     assert layout.hurt not in set(corpus.annotations["clip"])
 
@@ -194,7 +280,9 @@ def test_skip_drops_the_whole_clip_and_lists_it(layout, root, film, kind):
 @pytest.mark.parametrize("where", ["absent", "wrong"])
 def test_missing_corpus_says_where_to_ask(layout, tmp_path, where):
     (tmp_path / "wrong" / "holiday").mkdir(parents=True)
-    with pytest.raises(CorpusNotFoundError, match=r"looked for .*(intended_1\.dat|ranking\.txt).*Ask for it") as caught:
+    with pytest.raises(
+        CorpusNotFoundError, match=r"looked for .*(intended_1\.dat|ranking\.txt).*Ask for it"
+    ) as caught:
         layout.load(tmp_path / where)
     assert str(tmp_path / where) in str(caught.value)
     assert isinstance(caught.value, FileNotFoundError)
@@ -234,20 +322,35 @@ def test_cognimuse_annotations_and_film_means(cognimuse):
     assert corpus.hertz == 25 and corpus.value_range == (-1, 1)
 
 
-@pytest.mark.parametrize(("time", "why"), [("0.00", "backwards"), ("9.00", "a gap"), ("0.18", "a row left out")])
+@pytest.mark.parametrize(
+    ("time", "why"), [("0.00", "backwards"), ("9.00", "a gap"), ("0.18", "a row left out")]
+)
 def test_cognimuse_time_must_go_on(cognimuse, time, why):
-    edit(cognimuse / "GLA/emotion/intended_1.dat", 5, lambda cells: [time, *cells[1:]], delimiter=" ")
+    edit(
+        cognimuse / "GLA/emotion/intended_1.dat", 5, lambda cells: [time, *cells[1:]], delimiter=" "
+    )
     with pytest.raises(CorpusFormatError, match="expected time to increase") as caught:
         load_cognimuse(cognimuse)
     assert caught.value.row == 5, why
 
 
-@pytest.mark.parametrize(("rows", "row", "expected"), [
-    (lambda i: i, 2, "increase by 0.04 s from row to row, found 1 s after 0 s"),
-    (lambda i: i / HERTZ + 0.9 * (i > 9), 11, "increase by 0.04 s from row to row, found 1.3 s after 0.36 s"),
-    (lambda i: 600 + i / HERTZ, 1, "begin at 0 s, found 600 s"), (lambda i: 0, 2, "found 0 s after 0 s")])
+@pytest.mark.parametrize(
+    ("rows", "row", "expected"),
+    [
+        (lambda i: i, 2, "increase by 0.04 s from row to row, found 1 s after 0 s"),
+        (
+            lambda i: i / HERTZ + 0.9 * (i > 9),
+            11,
+            "increase by 0.04 s from row to row, found 1.3 s after 0.36 s",
+        ),
+        (lambda i: 600 + i / HERTZ, 1, "begin at 0 s, found 600 s"),
+        (lambda i: 0, 2, "found 0 s after 0 s"),
+    ],
+)
 def test_cognimuse_times_are_those_of_the_film_at_25_hertz(cognimuse, rows, row, expected):
-    (cognimuse / "GLA/emotion/intended_1.dat").write_text("".join(f"{rows(i):.2f} 0.1 0.2\n" for i in range(25)))
+    (cognimuse / "GLA/emotion/intended_1.dat").write_text(
+        "".join(f"{rows(i):.2f} 0.1 0.2\n" for i in range(25))
+    )
     with pytest.raises(CorpusFormatError, match=expected) as caught:
         load_cognimuse(cognimuse)
     assert caught.value.row == row
@@ -283,7 +386,9 @@ def test_cognimuse_experienced_is_the_mean_over_subjects(cognimuse):
         folder = cognimuse / code / "emotion" / "experienced"
         folder.mkdir()
         for subject, rows in ((1, 25), (2, 24)):
-            text = "\n".join(f"{i / HERTZ:.2f} {0.1 * subject} {-0.2 * subject}" for i in range(rows))
+            text = "\n".join(
+                f"{i / HERTZ:.2f} {0.1 * subject} {-0.2 * subject}" for i in range(rows)
+            )
             (folder / f"subj{subject}_1_{code}.dat").write_text(text)
     corpus = load_cognimuse(cognimuse, annotation="experienced")
     assert len(corpus.annotations) == 3 * 24
@@ -320,12 +425,29 @@ def test_eimt16_reads_a_given_test_file_with_or_without_header(eimt16, delimiter
     assert len(load_eimt16(eimt16, test_annotations=moved)) == 7
 
 
-@pytest.mark.parametrize(("file", "row", "change", "expected"), [
-    ("annotations/ACCEDEsets.txt", 3, lambda text: text.replace("00001.mp4\t1", "00001.mp4\t5"), "set 0, 1 or 2"),
-    ("annotations/ACCEDEsets.txt", None, lambda text: text.replace("1\tACCEDE00001.mp4\t1\n", ""),
-     "a row for ACCEDE00001"),
-    ("ACCEDEdescription.xml", None, lambda text: text.replace("ACCEDE00001", "ACCEDE09999"), "movie of ACCEDE00001"),
-])
+@pytest.mark.parametrize(
+    ("file", "row", "change", "expected"),
+    [
+        (
+            "annotations/ACCEDEsets.txt",
+            3,
+            lambda text: text.replace("00001.mp4\t1", "00001.mp4\t5"),
+            "set 0, 1 or 2",
+        ),
+        (
+            "annotations/ACCEDEsets.txt",
+            None,
+            lambda text: text.replace("1\tACCEDE00001.mp4\t1\n", ""),
+            "a row for ACCEDE00001",
+        ),
+        (
+            "ACCEDEdescription.xml",
+            None,
+            lambda text: text.replace("ACCEDE00001", "ACCEDE09999"),
+            "movie of ACCEDE00001",
+        ),
+    ],
+)
 def test_an_excerpt_needs_its_set_and_its_film(eimt16, file, row, change, expected):
     path = eimt16 / file
     path.write_text(change(path.read_text()))

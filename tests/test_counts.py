@@ -12,26 +12,44 @@ from affectlib.corpora import VIDEOEMOTION8_CLASSES, Corpus, counts, warn_if_par
 SIZES8 = (101, 101, 115, 167, 180, 101, 236, 100)
 
 
-def corpus_of(name, *, splits=None, n=0, labels=(), annotations=None, groups=None, simulated=False, **columns):
+def corpus_of(
+    name, *, splits=None, n=0, labels=(), annotations=None, groups=None, simulated=False, **columns
+):
     """A corpus in memory: ``splits`` says how many clips each official set has."""
     split = np.repeat([*splits], [*splits.values()]) if splits else np.repeat("", n)
     names = [f"clip {number}" for number in range(len(split))]
-    clips = pd.DataFrame({"clip": names, "path": "", "group": names if groups is None else groups, "split": split,
-                          "seconds": 1.0, **columns})
+    clips = pd.DataFrame(
+        {
+            "clip": names,
+            "path": "",
+            "group": names if groups is None else groups,
+            "split": split,
+            "seconds": 1.0,
+            **columns,
+        }
+    )
     if annotations is None:
-        annotations = pd.DataFrame({column: [] for column in ("clip", "time", "valence", "arousal")})
+        annotations = pd.DataFrame(
+            {column: [] for column in ("clip", "time", "valence", "arousal")}
+        )
     return Corpus(name, clips, annotations, labels, (-10, 10), None, "", "", simulated)
 
 
 def afew_va(lengths, actors):
     """AFEW-VA with clips of some lengths: the first are positive, the next negative, the rest neutral."""
     n = len(lengths)
-    rows = pd.DataFrame({"clip": np.repeat([f"clip {number}" for number in range(n)], lengths),
-                         "frame": np.concatenate([np.arange(length) for length in lengths])})
+    rows = pd.DataFrame(
+        {
+            "clip": np.repeat([f"clip {number}" for number in range(n)], lengths),
+            "frame": np.concatenate([np.arange(length) for length in lengths]),
+        }
+    )
     valence = np.zeros(n)
     valence[:59], valence[59:200] = 7, -7
     rows = rows.assign(time=rows["frame"] / 25, valence=np.repeat(valence, lengths), arousal=0.0)
-    return corpus_of("afew_va", n=n, groups=[f"actor {number % actors}" for number in range(n)], annotations=rows)
+    return corpus_of(
+        "afew_va", n=n, groups=[f"actor {number % actors}" for number in range(n)], annotations=rows
+    )
 
 
 def complete():
@@ -40,15 +58,24 @@ def complete():
     lengths[:51] += 1  # 30,051 frames
     emotions = np.repeat(VIDEOEMOTION8_CLASSES, SIZES8)
     split = np.repeat(["train", "test"], [736, 365])
-    eight = corpus_of("videoemotion8", n=1101, labels=VIDEOEMOTION8_CLASSES, emotion=emotions,
-                      **{f"split_{number:02d}": split for number in range(1, 11)})
+    eight = corpus_of(
+        "videoemotion8",
+        n=1101,
+        labels=VIDEOEMOTION8_CLASSES,
+        emotion=emotions,
+        **{f"split_{number:02d}": split for number in range(1, 11)},
+    )
     return [
-        afew_va(lengths, 240), eight,
-        corpus_of("heiv", splits={"train": 607, "test": 405}), corpus_of("ekman6", splits={"train": 819, "test": 818}),
-        corpus_of("cognimuse", n=12), corpus_of("eimt16", splits={"train": 9800, "test": 1200}),
+        afew_va(lengths, 240),
+        eight,
+        corpus_of("heiv", splits={"train": 607, "test": 405}),
+        corpus_of("ekman6", splits={"train": 819, "test": 818}),
+        corpus_of("cognimuse", n=12),
+        corpus_of("eimt16", splits={"train": 9800, "test": 1200}),
         corpus_of("liris_discrete", splits={"learning": 2450, "validation": 2450, "test": 4900}),
         corpus_of("mediaeval15", splits={"train": 6144, "test": 4756}),
-        corpus_of("mediaeval18", splits={"train": 54, "test": 12}), corpus_of("liris_continuous", n=30),
+        corpus_of("mediaeval18", splits={"train": 54, "test": 12}),
+        corpus_of("liris_continuous", n=30),
     ]
 
 
@@ -66,7 +93,9 @@ def test_a_complete_corpus_has_the_published_counts_and_is_not_spoken_of(corpus)
 def test_half_of_a_corpus_is_said_to_be_a_part(corpus):
     half = corpus.select(np.arange(0, len(corpus), 2))
     assert (counts(half)["found"] < counts(corpus)["found"]).any()
-    with pytest.warns(UserWarning, match=rf"{corpus.name}: .* are published, .* found.*: a part of the corpus$"):
+    with pytest.warns(
+        UserWarning, match=rf"{corpus.name}: .* are published, .* found.*: a part of the corpus$"
+    ):
         warn_if_partial(half, stacklevel=2)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -94,7 +123,9 @@ def test_windows_are_counted_as_mood_change_counts_them():
     kept = rng.uniform(size=len(corpus.annotations)) > 0.05  # frames are missing here and there
     rows = corpus.annotations[kept].sample(frac=1, random_state=0)
     corpus = replace(corpus, annotations=rows)
-    one_by_one = sum(len(windows(np.sort(frames.to_numpy()), 5)) for _, frames in rows.groupby("clip")["frame"])
+    one_by_one = sum(
+        len(windows(np.sort(frames.to_numpy()), 5)) for _, frames in rows.groupby("clip")["frame"]
+    )
     clips = corpus.clips["clip"].isin(rows["clip"])
     table = counts(corpus.select(clips.to_numpy())).set_index("what")["found"]
     assert table["windows of 5 frames"] == one_by_one > 0

@@ -38,18 +38,31 @@ class Cones(nn.Module):
 
     def forward(self, x):
         light = (x.mean(1, keepdim=True) * 128 + 127.5) / 255  # (batch, 1, height, width)
-        windows = nn.functional.unfold(light, 12 if x.shape[2] not in (24, 48) else x.shape[2], stride=2)
+        windows = nn.functional.unfold(
+            light, 12 if x.shape[2] not in (24, 48) else x.shape[2], stride=2
+        )
         side = round(windows.shape[1] ** 0.5)
         off = (windows - cone(side).reshape(1, -1, 1)).square().mean(1)  # (batch, places)
         score = torch.exp(-20 * off)
-        score = score.reshape(len(x), *((n - 12) // 2 + 1 for n in x.shape[2:])) if side == 12 else score[:, 0]
+        score = (
+            score.reshape(len(x), *((n - 12) // 2 + 1 for n in x.shape[2:]))
+            if side == 12
+            else score[:, 0]
+        )
         return score, torch.zeros(len(x), 4, *score.shape[1:])
 
 
 def test_mtcnn_places_squares_and_has_the_released_parameters():
     detector = detectors.MTCNN(weights="random")
-    assert [sum(p.numel() for p in net.parameters()) for net in detector.nets] == [6632, 100178, 389040]
-    assert [tuple(out.shape) for out in detector.nets[0](noise(1, 3, 12, 12))] == [(1, 1, 1), (1, 4, 1, 1)]
+    assert [sum(p.numel() for p in net.parameters()) for net in detector.nets] == [
+        6632,
+        100178,
+        389040,
+    ]
+    assert [tuple(out.shape) for out in detector.nets[0](noise(1, 3, 12, 12))] == [
+        (1, 1, 1),
+        (1, 4, 1, 1),
+    ]
     assert [tuple(out.shape) for out in detector.nets[2](noise(2, 3, 48, 48))] == [(2,), (2, 4)]
     detector.nets = [Cones()] * 3
     image = np.zeros((120, 200, 3), np.uint8)
@@ -121,7 +134,9 @@ def test_boxes_of_mtcnn_are_those_of_the_reference(place, monkeypatch):
 
 
 def test_the_last_stage_of_mtcnn_keeps_one_of_nested_boxes():
-    boxes = torch.tensor([[0, 0, 10, 10, 0.8], [2, 2, 6, 6, 0.9], [20, 0, 30, 10, 0.7], [26, 0, 36, 10, 0.75]])
+    boxes = torch.tensor(
+        [[0, 0, 10, 10, 0.8], [2, 2, 6, 6, 0.9], [20, 0, 30, 10, 0.7], [26, 0, 36, 10, 0.75]]
+    )
     assert detectors._distinct(boxes)[:, 4].tolist() == pytest.approx([0.9, 0.75, 0.7])
 
 
@@ -146,7 +161,10 @@ def test_weights_of_a_face_detector_belong_to_the_key(tmp_path, monkeypatch):
 
     def key():
         by_name = {e.name: dict(e.options) for e in pretrained.pretrained("shot_long")}
-        assert by_name["xception"]["detector"] == "mtcnn" and len(by_name["vgg16_places"]["marks"]) == 1
+        assert (
+            by_name["xception"]["detector"] == "mtcnn"
+            and len(by_name["vgg16_places"]["marks"]) == 1
+        )
         return by_name["xception"]["marks"]
 
     first = key()

@@ -18,12 +18,33 @@ from affectlib.paths import ROOT
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LOCK = (ROOT / "requirements.lock").read_text()
 DIRECT = {re.match(r"[\w-]+", line).group() for line in PROJECT["dependencies"]}
-USER_FIXED = {"jupyterlab", "papermill", "torch", "torchvision", "pytorch-lightning", "librosa", "seaborn",
-              "matplotlib", "scikit-learn", "umap-learn", "nbval"}
+USER_FIXED = {
+    "jupyterlab",
+    "papermill",
+    "torch",
+    "torchvision",
+    "pytorch-lightning",
+    "librosa",
+    "seaborn",
+    "matplotlib",
+    "scikit-learn",
+    "umap-learn",
+    "nbval",
+}
 
 # house.md: each layer may import those below it.
-LAYERS = [("errors", "paths", "__init__"), ("media",), ("corpora", "metrics"), ("simulate", "features", "models"),
-          ("training", "statistics"), ("stacked",), ("plots", "results"), ("agreement",), ("reproduce",), ("sweep",)]
+LAYERS = [
+    ("errors", "paths", "__init__"),
+    ("media",),
+    ("corpora", "metrics"),
+    ("simulate", "features", "models"),
+    ("training", "statistics"),
+    ("stacked",),
+    ("plots", "results"),
+    ("agreement",),
+    ("reproduce",),
+    ("sweep",),
+]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 
 
@@ -46,14 +67,20 @@ def test_environment_yml_explains_exactly_the_direct_dependencies():
     assert f"python{PROJECT['requires-python']}" in content["dependencies"]
 
 
-@pytest.mark.parametrize("file", sorted((ROOT / "affectlib").rglob("*.py")), ids=lambda f: str(f.name))
+@pytest.mark.parametrize(
+    "file", sorted((ROOT / "affectlib").rglob("*.py")), ids=lambda f: str(f.name)
+)
 def test_imports_run_downward(file):
     layer = file.relative_to(ROOT / "affectlib").parts[0].removesuffix(".py")
     assert layer in RANK, f"{layer} has no place in the layers"
     for node in ast.walk(ast.parse(file.read_text())):
         names = []
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("affectlib"):
-            names = [node.module] if node.module != "affectlib" else [f"affectlib.{a.name}" for a in node.names]
+            names = (
+                [node.module]
+                if node.module != "affectlib"
+                else [f"affectlib.{a.name}" for a in node.names]
+            )
         elif isinstance(node, ast.Import):
             names = [a.name for a in node.names if a.name.startswith("affectlib.")]
         for name in names:
@@ -62,22 +89,33 @@ def test_imports_run_downward(file):
                 assert RANK[other] < RANK[layer], f"{file.name} imports {name}: not downward"
 
 
-@pytest.mark.parametrize(("module", "absent"), [
-    ("affectlib", ("numpy", "pandas", "torch")),
-    ("affectlib.corpora", ("torch", "librosa", "cv2", "matplotlib")),
-    ("affectlib.features", ("torch", "librosa", "cv2", "dlib", "opensmile", "dask")),
-    ("affectlib.plots", ("umap", "seaborn", "sklearn", "torch")),
-])
+@pytest.mark.parametrize(
+    ("module", "absent"),
+    [
+        ("affectlib", ("numpy", "pandas", "torch")),
+        ("affectlib.corpora", ("torch", "librosa", "cv2", "matplotlib")),
+        ("affectlib.features", ("torch", "librosa", "cv2", "dlib", "opensmile", "dask")),
+        ("affectlib.plots", ("umap", "seaborn", "sklearn", "torch")),
+    ],
+)
 def test_import_loads_nothing_heavy(module, absent):
     code = f"import sys, {module}; print([m for m in {absent!r} if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip()
+        == "[]"
+    )
 
 
 def test_one_thread_is_set_before_any_library_loads():
-    code = (f"import os; [os.environ.pop(v, None) for v in {THREAD_VARIABLES!r}]\n"
-            "import affectlib, torch, threadpoolctl, sklearn.manifold\n"
-            "print({p['num_threads'] for p in threadpoolctl.threadpool_info()} | {torch.get_num_threads()})")
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "{1}"
+    code = (
+        f"import os; [os.environ.pop(v, None) for v in {THREAD_VARIABLES!r}]\n"
+        "import affectlib, torch, threadpoolctl, sklearn.manifold\n"
+        "print({p['num_threads'] for p in threadpoolctl.threadpool_info()} | {torch.get_num_threads()})"
+    )
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip()
+        == "{1}"
+    )
 
 
 VARIABLES = (*THREAD_VARIABLES, *AVX2_VARIABLES, *AVX512_OFF)
@@ -88,7 +126,9 @@ def environment_after_import(**given):
     code = "import json, os, affectlib; print(json.dumps(dict(os.environ)))"
     clean = {name: value for name, value in os.environ.items() if name not in VARIABLES}
     clean.pop("AFFECTLIB_INSTRUCTIONS", None)
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=clean | given)
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=clean | given
+    )
     assert run.returncode == 0 or "AFFECTLIB_INSTRUCTIONS" in run.stderr, run.stderr
     return json.loads(run.stdout) if run.stdout else run.stderr
 
@@ -96,7 +136,9 @@ def environment_after_import(**given):
 HAS_AVX2 = "avx2" in affectlib._instruction_sets()
 
 
-@pytest.mark.skipif(not HAS_AVX2, reason="one instruction set is asked for on x86-64 processors with AVX2 only")
+@pytest.mark.skipif(
+    not HAS_AVX2, reason="one instruction set is asked for on x86-64 processors with AVX2 only"
+)
 def test_one_instruction_set_is_asked_for_before_any_library_loads():
     found = environment_after_import()
     assert found | AVX2_VARIABLES == found

@@ -54,7 +54,9 @@ def encode(path, levels, *, size=(64, 48), rate=2, noise=0):
     """A film whose frames have these grey levels."""
     rng = np.random.default_rng(len(levels))
     with av.open(str(path), "w") as container:
-        video = container.add_stream("libx264", rate=Fraction(rate), options={"preset": "ultrafast"})
+        video = container.add_stream(
+            "libx264", rate=Fraction(rate), options={"preset": "ultrafast"}
+        )
         video.width, video.height, video.pix_fmt = *size, "yuv420p"
         for level in levels:
             image = np.full((size[1], size[0], 3), level, np.uint8)
@@ -75,7 +77,9 @@ def films(tmp_path_factory):
     """Six films of two clips, each of a grey of its own; the last is light in its second clip only."""
     folder = tmp_path_factory.mktemp("films")
     levels = [[40 + 40 * i] * 4 for i in range(5)] + [[100, 100, 240, 240]]
-    return joined([film(encode(folder / f"f{i}.mp4", grey), seconds=1.0) for i, grey in enumerate(levels)])
+    return joined(
+        [film(encode(folder / f"f{i}.mp4", grey), seconds=1.0) for i, grey in enumerate(levels)]
+    )
 
 
 @pytest.fixture
@@ -91,21 +95,36 @@ def helpers(tmp_path, monkeypatch):
 
 def means(pictures):
     following = [p.following.mean() for p in pictures if p.following is not None]
-    return [pictures[0].image.mean(), pictures[0].image.std(), pictures[-1].image.shape[1], sum(following)]
+    return [
+        pictures[0].image.mean(),
+        pictures[0].image.std(),
+        pictures[-1].image.shape[1],
+        sum(following),
+    ]
 
 
 def test_one_pass_gives_what_a_pass_for_each_gives(tmp_path):
     path = encode(tmp_path / "a.mp4", range(0, 180, 10), size=(160, 96), rate=6, noise=60)
-    looks = {"small": (2.0, 64, False), "odd": (3.0, 100, False), "pairs": (2.0, 100, True),
-             "whole": (1.0, None, False)}
-    four = [Extractor(name, 1, tuple("abcd"), means, rate=rate, side=side, pairs=pairs)
-            for name, (rate, side, pairs) in looks.items()]
+    looks = {
+        "small": (2.0, 64, False),
+        "odd": (3.0, 100, False),
+        "pairs": (2.0, 100, True),
+        "whole": (1.0, None, False),
+    }
+    four = [
+        Extractor(name, 1, tuple("abcd"), means, rate=rate, side=side, pairs=pairs)
+        for name, (rate, side, pairs) in looks.items()
+    ]
     corpus = film(path, seconds=1.0)
     together = extract(corpus, four, jobs=1, progress=False)
     for e in four:
-        values = slice(4 if e.pairs else 3)  # a frame that another extractor asked for may be seen, not used
-        assert np.array_equal(extract(corpus, [e], jobs=1, progress=False)[e.name][:, values],
-                              together[e.name][:, values])
+        values = slice(
+            4 if e.pairs else 3
+        )  # a frame that another extractor asked for may be seen, not used
+        assert np.array_equal(
+            extract(corpus, [e], jobs=1, progress=False)[e.name][:, values],
+            together[e.name][:, values],
+        )
     assert [together[e.name][0, 2] for e in four] == [64, 100, 100, 160]
     assert together["pairs"][:, 3].all() and not together["whole"][:, 3].any()
 
@@ -118,7 +137,9 @@ def many(clips):
 calls = []
 
 
-def test_networks_get_clips_of_several_films_at_once_and_the_numbers_stay(films, monkeypatch, tmp_path):
+def test_networks_get_clips_of_several_films_at_once_and_the_numbers_stay(
+    films, monkeypatch, tmp_path
+):
     alone = Extractor("e", 1, tuple("abcd"), means, rate=2.0)
     batched = replace(alone, many=many)
     calls.clear()
@@ -133,14 +154,21 @@ def test_networks_get_clips_of_several_films_at_once_and_the_numbers_stay(films,
     assert key[0] == key[1]
 
 
-@pytest.mark.parametrize("wrong, said", [
-    (lambda clips: np.zeros((1, 4)), "expected 12 rows, one per clip, got 1"),
-    (lambda clips: np.zeros((len(clips), 3)), r"expected 4 finite values, got shape \(3,\)"),
-    (lambda clips: np.full((len(clips), 4), np.nan), "expected 4 finite values")])
+@pytest.mark.parametrize(
+    "wrong, said",
+    [
+        (lambda clips: np.zeros((1, 4)), "expected 12 rows, one per clip, got 1"),
+        (lambda clips: np.zeros((len(clips), 3)), r"expected 4 finite values, got shape \(3,\)"),
+        (lambda clips: np.full((len(clips), 4), np.nan), "expected 4 finite values"),
+    ],
+)
 def test_what_a_network_gives_is_checked(films, wrong, said):
     e = Extractor("e", 1, tuple("abcd"), means, rate=2.0, many=wrong)
-    clips = [clip for path in dict.fromkeys(films.clips["path"])
-             for clip in media.clips(path, [0.0, 1.0], [1.0, 1.0], rates=[2.0])]
+    clips = [
+        clip
+        for path in dict.fromkeys(films.clips["path"])
+        for clip in media.clips(path, [0.0, 1.0], [1.0, 1.0], rates=[2.0])
+    ]
     with pytest.raises(ValueError, match=said):
         e.batch(clips)
 
@@ -184,9 +212,15 @@ def test_a_clip_that_fails_is_named_and_the_rest_goes_on(films, tmp_path, togeth
     assert len(list(tmp_path.glob("e/*.npy"))) == 6
     found = extract(films, [e], store=store, on_error="skip", jobs=1, progress=False)
     assert found.clips == tuple(films.clips["clip"][:11])
-    assert len(found.skipped) == 1 and found.skipped[0].startswith("f5:0001: ") and "f5.mp4" in found.skipped[0]
+    assert (
+        len(found.skipped) == 1
+        and found.skipped[0].startswith("f5:0001: ")
+        and "f5.mp4" in found.skipped[0]
+    )
     calls.clear()
-    again = extract(films, [replace(e, vector=means, many=many)], store=store, jobs=1, progress=False)
+    again = extract(
+        films, [replace(e, vector=means, many=many)], store=store, jobs=1, progress=False
+    )
     assert calls == [[2]] and again.clips == tuple(films.clips["clip"])  # what failed, nothing else
     alone = Extractor("e", 1, tuple("abcd"), means, rate=2.0)
     assert np.array_equal(again["e"], extract(films, [alone], jobs=1, progress=False)["e"])
@@ -195,10 +229,16 @@ def test_a_clip_that_fails_is_named_and_the_rest_goes_on(films, tmp_path, togeth
 @pytest.mark.parametrize("some", [slice(None), slice(10, 12)], ids=["films", "one film"])
 def test_a_process_that_dies_costs_its_own_clip_only(films, tmp_path, helpers, monkeypatch, some):
     monkeypatch.setattr(MODULE, "_apart", lambda parts: True)
-    e, store, films = helpers.one(helpers.deadly), Store(tmp_path / "store"), films.select(np.arange(12)[some])
+    e, store, films = (
+        helpers.one(helpers.deadly),
+        Store(tmp_path / "store"),
+        films.select(np.arange(12)[some]),
+    )
     found = extract(films, [e], store=store, on_error="skip", jobs=2, progress=False)
     assert found.clips == tuple(films.clips["clip"][:-1])
-    assert len(found.skipped) == 1 and "f5:0001: " in found.skipped[0] and "killed" in found.skipped[0]
+    assert (
+        len(found.skipped) == 1 and "f5:0001: " in found.skipped[0] and "killed" in found.skipped[0]
+    )
     assert len(list(tmp_path.glob("store/light/*.npy"))) == len(films) // 2
     with pytest.raises(RuntimeError, match=r"f5\.mp4, clip at 1 s.*killed"):
         extract(films, [e], jobs=2, progress=False)
@@ -206,17 +246,27 @@ def test_a_process_that_dies_costs_its_own_clip_only(films, tmp_path, helpers, m
 
 def test_the_clip_that_kills_is_found_among_many(tmp_path, helpers, monkeypatch):
     monkeypatch.setattr(MODULE, "_apart", lambda parts: True)
-    corpus = film(encode(tmp_path / "f.mp4", [[100, 240][i // 2 in (3, 10)] for i in range(24)]), seconds=1.0)
+    corpus = film(
+        encode(tmp_path / "f.mp4", [[100, 240][i // 2 in (3, 10)] for i in range(24)]), seconds=1.0
+    )
     found = extract(corpus, [helpers.one(helpers.deadly)], on_error="skip", jobs=2, progress=False)
     assert [text.split(": ")[0] for text in found.skipped] == ["f:0003", "f:0010"]
     assert found.clips == tuple(c for i, c in enumerate(corpus.clips["clip"]) if i not in (3, 10))
     monkeypatch.setattr(MODULE, "GIVEN_UP", 1)
-    assert 0 < len(extract(corpus, [helpers.one(helpers.deadly)], on_error="skip", jobs=2, progress=False)) < 10
+    assert (
+        0
+        < len(
+            extract(corpus, [helpers.one(helpers.deadly)], on_error="skip", jobs=2, progress=False)
+        )
+        < 10
+    )
 
 
 def test_what_only_this_process_knows_is_done_in_it(films, helpers):
     here = Extractor("light", 1, ("light", "looks"), lambda pictures: [os.getpid(), 0.0], rate=2.0)
-    assert (extract(films, [here], jobs=2, progress=False)["light"][:, 0] == np.float32(os.getpid())).all()
+    assert (
+        extract(films, [here], jobs=2, progress=False)["light"][:, 0] == np.float32(os.getpid())
+    ).all()
     one = helpers.one(helpers.light)
     parts = [MODULE.Part("f.mp4", (e,), [0.0], [1.0], (0,)) for e in (one, here)]
     assert MODULE._apart([parts[0]] * 2) and not MODULE._apart([parts[1]] * 2)
@@ -253,8 +303,13 @@ SCRIPT = textwrap.dedent("""
 
 def test_processes_killed_in_the_middle_go_on_where_they_were(films, tmp_path, helpers):
     (tmp_path / "run.py").write_text(SCRIPT)
-    command = [sys.executable, str(tmp_path / "run.py"), str(tmp_path), str(tmp_path / "store"),
-               *sorted(set(films.clips["path"]))]
+    command = [
+        sys.executable,
+        str(tmp_path / "run.py"),
+        str(tmp_path),
+        str(tmp_path / "store"),
+        *sorted(set(films.clips["path"])),
+    ]
     process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"})
     deadline = time.time() + 60
     while len(list(tmp_path.glob("store/light/*.npy"))) < 2 and time.time() < deadline:
@@ -269,10 +324,15 @@ def test_processes_killed_in_the_middle_go_on_where_they_were(films, tmp_path, h
     log.unlink()
     e = helpers.one(helpers.light, pause=0.1, log=str(log))
     table = extract(films, [e], store=Store(tmp_path / "store"), jobs=1, progress=False)
-    assert np.array_equal(table["light"], extract(films, [helpers.one(helpers.light)], jobs=1, progress=False)["light"])
+    assert np.array_equal(
+        table["light"],
+        extract(films, [helpers.one(helpers.light)], jobs=1, progress=False)["light"],
+    )
     after = {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("store/light/*.npy")}
     assert len(after) == 6 and kept.items() <= after.items()
-    assert len(log.read_text().splitlines()) == 2 * (6 - len(kept))  # what was there was not done again
+    assert len(log.read_text().splitlines()) == 2 * (
+        6 - len(kept)
+    )  # what was there was not done again
     while any(alive(pid) for pid in workers) and time.time() < deadline:
         time.sleep(0.05)
     assert not any(alive(pid) for pid in workers)  # and the orphans have left
@@ -291,8 +351,10 @@ LONG = textwrap.dedent("""
 
 def test_a_long_film_goes_on_in_the_middle(tmp_path, helpers):
     path, log = encode(tmp_path / "long.mp4", [i % 100 for i in range(160)]), tmp_path / "log"
-    process = subprocess.Popen([sys.executable, "-c", LONG, str(tmp_path), str(tmp_path / "store"), str(path)],
-                               env={**os.environ, "OMP_NUM_THREADS": "1"})
+    process = subprocess.Popen(
+        [sys.executable, "-c", LONG, str(tmp_path), str(tmp_path / "store"), str(path)],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
     deadline = time.time() + 60
     while not list(tmp_path.glob("store/light/*.npy")) and time.time() < deadline:
         time.sleep(0.01)
@@ -305,7 +367,9 @@ def test_a_long_film_goes_on_in_the_middle(tmp_path, helpers):
     e, corpus = helpers.one(helpers.light, pause=0.05, log=str(log)), film(path, seconds=1.0)
     table = extract(corpus, [e], store=Store(tmp_path / "store"), jobs=1, progress=False)
     assert len(log.read_text().splitlines()) == 80 - there
-    assert np.array_equal(table["light"], extract(corpus, [helpers.one(helpers.light)], progress=False)["light"])
+    assert np.array_equal(
+        table["light"], extract(corpus, [helpers.one(helpers.light)], progress=False)["light"]
+    )
 
 
 def alive(pid):

@@ -36,7 +36,9 @@ def pictures(images, *, gap=0.1, rate=2.0):
 
 
 def tone(hertz=300.0, gain=0.1, seconds=2.0):
-    return (gain * np.sin(2 * np.pi * hertz * np.arange(round(seconds * RATE)) / RATE)).astype(np.float32)
+    return (gain * np.sin(2 * np.pi * hertz * np.arange(round(seconds * RATE)) / RATE)).astype(
+        np.float32
+    )
 
 
 def clip(images=None, signal=None, seconds=2.0, **options):
@@ -49,14 +51,19 @@ def value(extractor, name, a_clip):
 
 
 @pytest.mark.parametrize("extractor", descriptors(), ids=lambda e: e.name)
-@pytest.mark.parametrize("kind", ["texture and tone", "black and silent", "white and loud", "noise"])
+@pytest.mark.parametrize(
+    "kind", ["texture and tone", "black and silent", "white and loud", "noise"]
+)
 def test_every_extractor_gives_finite_float32_and_repeats(extractor, kind):
     noise = np.random.default_rng(0)
     image, signal = {
         "texture and tone": (texture(), tone()),
         "black and silent": (np.zeros((180, 320, 3), np.uint8), np.zeros(2 * RATE, np.float32)),
         "white and loud": (np.full((96, 48, 3), 255, np.uint8), np.ones(2 * RATE, np.float32)),
-        "noise": (noise.integers(0, 255, (45, 81, 3), dtype=np.uint8), noise.normal(0, 0.1, 2 * RATE).astype("f4")),
+        "noise": (
+            noise.integers(0, 255, (45, 81, 3), dtype=np.uint8),
+            noise.normal(0, 0.1, 2 * RATE).astype("f4"),
+        ),
     }[kind]
     one = clip([(image, image)] * 4, signal)
     vector = extractor(one)
@@ -78,7 +85,9 @@ def test_a_pair_is_needed_for_motion_and_half_a_second_for_emobase():
 
 def test_sound_knows_louder_brighter_and_major():
     quiet, loud = clip(signal=tone(gain=0.05)), clip(signal=tone(gain=0.5))
-    assert value(sound(), "loudness_mean", loud) - value(sound(), "loudness_mean", quiet) == pytest.approx(20, abs=0.5)
+    assert value(sound(), "loudness_mean", loud) - value(
+        sound(), "loudness_mean", quiet
+    ) == pytest.approx(20, abs=0.5)
     low, high = clip(signal=tone(300)), clip(signal=tone(3000))
     assert value(sound(), "centroid_mean", high) == pytest.approx(3, abs=0.2)
     assert value(sound(), "centroid_mean", low) < 0.6
@@ -86,27 +95,40 @@ def test_sound_knows_louder_brighter_and_major():
     def chord(*semitones):
         return clip(signal=sum(tone(261.63 * 2 ** (s / 12)) for s in semitones))
 
-    assert value(sound(), "mode", chord(0, 4, 7, 12)) > 0 > value(sound(), "mode", chord(0, 3, 7, 12))
+    assert (
+        value(sound(), "mode", chord(0, 4, 7, 12)) > 0 > value(sound(), "mode", chord(0, 3, 7, 12))
+    )
 
 
 def test_tempo_is_that_of_the_clicks():
     per_second = RATE / 512
     for beats in (80, 120, 160):
         onsets = np.zeros(200)
-        onsets[(np.arange(0, 200 * beats / 60 / per_second) * 60 / beats * per_second).astype(int)] = 1
+        onsets[
+            (np.arange(0, 200 * beats / 60 / per_second) * 60 / beats * per_second).astype(int)
+        ] = 1
         found, clarity = tempo(onsets)
         assert 120 * 2**found == pytest.approx(beats, rel=0.05) and clarity > 0.4
     assert tempo(np.ones(200)).tolist() == [0, 0] == key(np.full(12, 1 / 12)).tolist()
 
 
 def test_scene_knows_red_from_blue_and_dark_from_light():
-    red, blue, black = (np.full((90, 160, 3), c, np.uint8) for c in ([220, 30, 30], [30, 30, 220], [5, 5, 5]))
+    red, blue, black = (
+        np.full((90, 160, 3), c, np.uint8) for c in ([220, 30, 30], [30, 30, 220], [5, 5, 5])
+    )
     names = scene().names
-    statistics = {name: {n.removesuffix("_mean"): x for n, x in zip(names, frame_statistics(image), strict=False)}
-                  for name, image in (("red", red), ("blue", blue), ("black", black))}
+    statistics = {
+        name: {
+            n.removesuffix("_mean"): x for n, x in zip(names, frame_statistics(image), strict=False)
+        }
+        for name, image in (("red", red), ("blue", blue), ("black", black))
+    }
     assert statistics["red"]["hue_0"] == 1 == statistics["blue"]["hue_240"]
     assert statistics["red"]["warm"] > 0.9 > 0.1 > statistics["blue"]["warm"]
-    assert statistics["black"]["dark"] == 1 and statistics["black"]["light"] < statistics["red"]["light"]
+    assert (
+        statistics["black"]["dark"] == 1
+        and statistics["black"]["light"] < statistics["red"]["light"]
+    )
     assert statistics["red"]["entropy"] == 0
 
 
@@ -123,8 +145,13 @@ def test_motion_is_measured_in_frame_widths_per_second():
 
 
 def test_cuts_are_counted():
-    shots = [(texture(i), texture(i)) for i in (0, 0, 1, 1, 2, 2, 2)]  # seven looks, 0.5 s apart: two cuts in 3 s
-    bright = [((a // 3 + 80 * k).astype(np.uint8),) * 2 for k, (a, _) in zip((0, 0, 1, 1, 2, 2, 2), shots, strict=True)]
+    shots = [
+        (texture(i), texture(i)) for i in (0, 0, 1, 1, 2, 2, 2)
+    ]  # seven looks, 0.5 s apart: two cuts in 3 s
+    bright = [
+        ((a // 3 + 80 * k).astype(np.uint8),) * 2
+        for k, (a, _) in zip((0, 0, 1, 1, 2, 2, 2), shots, strict=True)
+    ]
     assert value(motion(), "cuts_per_second", clip(bright, seconds=3.5)) == pytest.approx(2 / 3)
     assert value(motion(), "cuts_per_second", clip(bright[:2])) == 0
 
@@ -133,19 +160,26 @@ def test_faces_are_found_where_they_are_and_show_expression():
     stage = pytest.importorskip("affectlib.simulate.stage")
     empty = clip([(texture(), None)] * 2)
     assert face()(empty).tolist() == [0.0] * face().size
-    portraits = [stage.portrait(v, 0.0, seed=s, size=(320, 180)) for s in range(8) for v in (-0.9, 0.9)]
+    portraits = [
+        stage.portrait(v, 0.0, seed=s, size=(320, 180)) for s in range(8) for v in (-0.9, 0.9)
+    ]
     found = [detect(image) for image in portraits]
     assert np.mean([len(rows) == 1 for rows in found]) >= 0.9
     left, top, width, height, _ = next(rows for rows in found if len(rows))[0]
     assert 0 < left < left + width < 320 and 0 < top < top + height < 200
     vectors = np.array([face()(clip([(image, None)])) for image in portraits])
     curve = vectors[:, face().names.index("mouth_curve_mean")]
-    assert np.mean(curve[0::2] > curve[1::2]) > 0.85  # lowered corners lie below the middle: y grows downward
+    assert (
+        np.mean(curve[0::2] > curve[1::2]) > 0.85
+    )  # lowered corners lie below the middle: y grows downward
 
 
 def two_faces(large=100, small=70, x=(90, 240)):
     """A frame with two people, the first larger."""
-    stage, drawing = pytest.importorskip("affectlib.simulate.stage"), pytest.importorskip("affectlib.simulate.face")
+    stage, drawing = (
+        pytest.importorskip("affectlib.simulate.stage"),
+        pytest.importorskip("affectlib.simulate.face"),
+    )
     rng = np.random.default_rng(0)
     look = stage.Look.draw(rng, actors=2)
     image = stage.backdrop(look, 0.0, 0.0, rng, margin=0)
@@ -162,11 +196,15 @@ def test_people_are_described_one_after_the_other(count):
     found = blocks(vector[None])[0]
     assert found.shape == (count, 280) and np.shares_memory(blocks(vector[None]), vector)
     for block, row in zip(found, detect(image), strict=False):
-        assert block[:4] == pytest.approx(row[:4] / (320, 180, 320, 180)) and block[4] == pytest.approx(row[4])
+        assert block[:4] == pytest.approx(row[:4] / (320, 180, 320, 180)) and block[
+            4
+        ] == pytest.approx(row[4])
     alone = face()(clip([(image, None)]))
     for name in BLOCK[5:]:  # of the largest, what the extractor face sees in it
         known = name if name in face().names else f"{name}_mean"
-        assert found[0, BLOCK.index(name)] == pytest.approx(alone[face().names.index(known)], abs=1e-6)
+        assert found[0, BLOCK.index(name)] == pytest.approx(
+            alone[face().names.index(known)], abs=1e-6
+        )
     assert (found[0, 2] > found[1, 2] > 0) if count > 1 else found[0, 2] > 0
     assert (found[2:] == 0).all()
 
@@ -183,7 +221,9 @@ def test_the_default_detector_enlarges_a_frame_and_leaves_a_simulated_one_as_it_
     near_faces = detect(near)
     np.testing.assert_array_equal(near_faces, detect(near, detector="hog"))
     assert len(near_faces) == 2
-    far = np.full((360, 640, 3), 96, np.uint8)  # the same two, the first 50 pixels wide in a frame of 640
+    far = np.full(
+        (360, 640, 3), 96, np.uint8
+    )  # the same two, the first 50 pixels wide in a frame of 640
     small = cv2.resize(near, (192, 108), interpolation=cv2.INTER_AREA)
     far[120:228, 224:416] = small
     assert len(detect(far, detector="hog")) == 0
@@ -195,7 +235,9 @@ def test_the_default_detector_enlarges_a_frame_and_leaves_a_simulated_one_as_it_
 
 def test_the_detector_belongs_to_the_key_of_both_extractors():
     for make in (face, people):
-        options = {detector: make(detector=detector).options for detector in ("hog", "hog_enlarged")}
+        options = {
+            detector: make(detector=detector).options for detector in ("hog", "hog_enlarged")
+        }
         assert options["hog"] != options["hog_enlarged"]
         assert make().options == options["hog_enlarged"]
     far = clip([(np.full((360, 640, 3), 96, np.uint8), None)])
@@ -219,8 +261,15 @@ def test_frames_without_a_face_are_counted_for_each_extractor_of_faces():
     assert frames_without_face(scene_only) == "no extractor of faces in this table"
 
 
-@pytest.mark.parametrize("call", [lambda: people(detector="cascade"), lambda: people(count=0),
-                                  lambda: detect(texture(), detector="cascade"), lambda: blocks(np.zeros((2, 280)))])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: people(detector="cascade"),
+        lambda: people(count=0),
+        lambda: detect(texture(), detector="cascade"),
+        lambda: blocks(np.zeros((2, 280))),
+    ],
+)
 def test_faces_refuse_what_is_not_there(call):
     with pytest.raises(ValueError, match=r"cascade|count"):
         call()
@@ -263,7 +312,10 @@ def test_other_detectors_are_built_once_and_sorted(name, builder, monkeypatch, t
 
 
 def slow_overlap(a, b):
-    covered = [{(x, y) for x in range(left, left + w) for y in range(top, top + h)} for left, top, w, h in (a, b)]
+    covered = [
+        {(x, y) for x in range(left, left + w) for y in range(top, top + h)}
+        for left, top, w, h in (a, b)
+    ]
     return len(covered[0] & covered[1]) / len(covered[0] | covered[1])
 
 
@@ -275,8 +327,14 @@ def test_tracks_link_what_overlaps_most_written_out():
         last, expected = {}, np.full((6, 2), -1)
         for frame in range(6):
             faces = [i for i in range(2) if boxes[frame, i, 2]]
-            pairs = sorted(((slow_overlap(boxes[frame, i], box), -i, -person) for i in faces
-                            for person, box in last.items()), reverse=True)
+            pairs = sorted(
+                (
+                    (slow_overlap(boxes[frame, i], box), -i, -person)
+                    for i in faces
+                    for person, box in last.items()
+                ),
+                reverse=True,
+            )
             for shared, i, person in pairs:
                 if shared >= 0.3 and expected[frame, -i] < 0 and -person not in expected[frame]:
                     expected[frame, -i] = -person
@@ -290,11 +348,18 @@ def test_tracks_link_what_overlaps_most_written_out():
 
 def test_the_main_person_is_followed_past_a_larger_stranger():
     person, stranger = [10, 10, 20, 20, 1.0], [60, 5, 30, 30, 1.0]
-    frames = [[person, [0] * 5], [stranger, person], [[0] * 5, [0] * 5], [[12, 11, 14, 16, 1.0], [0] * 5],
-              [person, [0] * 5]]
+    frames = [
+        [person, [0] * 5],
+        [stranger, person],
+        [[0] * 5, [0] * 5],
+        [[12, 11, 14, 16, 1.0], [0] * 5],
+        [person, [0] * 5],
+    ]
     assert track(frames).tolist() == [[0, -1], [1, 0], [-1, -1], [0, -1], [0, -1]]
     assert follow(frames).tolist() == [0, 1, -1, 0, 0]
-    assert follow(np.zeros((3, 2, 280))).tolist() == [-1] * 3 and follow(np.zeros((0, 2, 5))).shape == (0,)
+    assert follow(np.zeros((3, 2, 280))).tolist() == [-1] * 3 and follow(
+        np.zeros((0, 2, 5))
+    ).shape == (0,)
 
 
 def test_a_box_without_height_overlaps_nothing_and_hides_nobody():
@@ -320,14 +385,29 @@ def test_emobase_frames_in_one_pass_agree_with_single_frames():
     t = np.arange(2 * RATE) / RATE
     voice = 0.3 * np.sin(2 * np.pi * 180 * t) * (1.2 + np.sin(20 * t)) / 2
     signal = (voice + 0.02 * rng.normal(size=len(t))).astype(np.float32)
-    single = opensmile.Smile(opensmile.FeatureSet.IS10, opensmile.FeatureLevel.Functionals, sampling_rate=RATE)
-    cuts = [signal[a:a + 5120] for a in range(0, len(signal) - 5120 + 1, 640)]
+    single = opensmile.Smile(
+        opensmile.FeatureSet.IS10, opensmile.FeatureLevel.Functionals, sampling_rate=RATE
+    )
+    cuts = [signal[a : a + 5120] for a in range(0, len(signal) - 5120 + 1, 640)]
     slow = np.array([single(cut, RATE)[0, :, 0] for cut in cuts])  # (frames, 1582)
     extractor = emobase()
     fast = extractor(clip(signal=signal))
     assert extractor.names == tuple(single.feature_names) and extractor.size == 1582
-    level = np.array([n.endswith(("_amean", "_quartile2")) and "_de" not in n and "F0" not in n and "jitter" not in n
-                      and "shimmer" not in n and "voicing" not in n for n in extractor.names])
-    assert level.sum() == 64  # loudness, 15 MFCC, 8 log mel bands, 8 line spectral frequencies, twice
+    level = np.array(
+        [
+            n.endswith(("_amean", "_quartile2"))
+            and "_de" not in n
+            and "F0" not in n
+            and "jitter" not in n
+            and "shimmer" not in n
+            and "voicing" not in n
+            for n in extractor.names
+        ]
+    )
+    assert (
+        level.sum() == 64
+    )  # loudness, 15 MFCC, 8 log mel bands, 8 line spectral frequencies, twice
     assert np.corrcoef(fast[level], slow.mean(0)[level])[0, 1] > 0.999
-    assert np.median(np.abs(fast - slow.mean(0)) / (np.abs(slow.mean(0)) + slow.std(0) + 1e-6)) < 0.1
+    assert (
+        np.median(np.abs(fast - slow.mean(0)) / (np.abs(slow.mean(0)) + slow.std(0) + 1e-6)) < 0.1
+    )

@@ -10,7 +10,9 @@ from affectlib.corpora import Corpus, leave_one_film_out, official_split
 def corpus(groups, splits):
     n = len(groups)
     names = [f"c{i}" for i in range(n)]
-    clips = pd.DataFrame({"clip": names, "path": "", "group": groups, "split": splits, "seconds": 1.0})
+    clips = pd.DataFrame(
+        {"clip": names, "path": "", "group": groups, "split": splits, "seconds": 1.0}
+    )
     empty = pd.DataFrame(columns=["clip", "time", "valence", "arousal"])
     return Corpus("made", clips, empty, (), (0, 1), None, "", "", True)
 
@@ -22,14 +24,22 @@ def films(n=5, segments=4):
 def task(seed=0, n=400):
     rng = np.random.default_rng(seed)
     splits = np.where(np.arange(n) < 300, "train", "test")
-    return corpus([f"{split}{film}" for split, film in zip(splits, rng.integers(0, 30, n), strict=True)], splits)
+    return corpus(
+        [f"{split}{film}" for split, film in zip(splits, rng.integers(0, 30, n), strict=True)],
+        splits,
+    )
 
 
 def assert_sound(made, fold):
     parts = [fold.train, fold.validation, fold.test]
     assert np.array_equal(np.sort(np.concatenate(parts)), np.arange(len(made)))
     groups = [set(made.clips["group"].iloc[part]) for part in parts]
-    assert all(groups) and not groups[0] & groups[1] and not groups[0] & groups[2] and not groups[1] & groups[2]
+    assert (
+        all(groups)
+        and not groups[0] & groups[1]
+        and not groups[0] & groups[2]
+        and not groups[1] & groups[2]
+    )
 
 
 @pytest.mark.parametrize("seed", [None, 0, 7])
@@ -46,7 +56,10 @@ def test_every_film_tests_once_and_validates_once(seed):
 
 
 def test_a_seed_decides_who_validates():
-    pairs = [[tuple(fold.validation) for fold in leave_one_film_out(films(9), seed=seed)] for seed in (1, 1, 2)]
+    pairs = [
+        [tuple(fold.validation) for fold in leave_one_film_out(films(9), seed=seed)]
+        for seed in (1, 1, 2)
+    ]
     assert pairs[0] == pairs[1] != pairs[2]
 
 

@@ -33,8 +33,12 @@ def data():
     rng = np.random.default_rng(0)
     slow = np.cumsum(rng.normal(0, 0.5, (FILMS, SECONDS, 2)), axis=1).reshape(-1, 2)
     truth = 1 / (1 + np.exp(-slow))
-    inputs = tuple(torch.from_numpy(slow @ rng.normal(size=(2, size)) + rng.normal(0, 0.5, (len(slow), size))).float()
-                   for size in SIZES)
+    inputs = tuple(
+        torch.from_numpy(
+            slow @ rng.normal(size=(2, size)) + rng.normal(0, 0.5, (len(slow), size))
+        ).float()
+        for size in SIZES
+    )
     films = tuple(f"film{row // SECONDS}" for row in range(len(slow)))
     ids = tuple(f"{film}:{row % SECONDS:04d}" for row, film in enumerate(films))
     return Samples(inputs, torch.from_numpy(truth).float(), ids, films)
@@ -46,10 +50,13 @@ def seeded(build=GLA, seed=0, **options):
 
 
 small = {"hidden": 6, "length": 4}
-quick = functools.partial(fit, loss=cross_entropy, epochs=60, batch_size=6, learning_rate=0.01, patience=60)
+quick = functools.partial(
+    fit, loss=cross_entropy, epochs=60, batch_size=6, learning_rate=0.01, patience=60
+)
 
 
 # the formulas, written out
+
 
 @pytest.mark.parametrize("batch_norm", [True, False])
 def test_context_gate_is_its_formula(batch_norm):
@@ -66,10 +73,14 @@ def test_context_gate_is_its_formula(batch_norm):
             z = sum(float(weight[k, j] * x[i, j]) for j in range(3))
             if batch_norm:
                 mean, variance = float(gate.norm.running_mean[k]), float(gate.norm.running_var[k])
-                z = (z - mean) / math.sqrt(variance + 1e-5) * gate.norm.weight[k].item() + gate.norm.bias[k].item()
+                z = (z - mean) / math.sqrt(variance + 1e-5) * gate.norm.weight[
+                    k
+                ].item() + gate.norm.bias[k].item()
             else:
                 z += gate.gates.bias[k].item()
-            assert gate(x)[i, k].item() == pytest.approx(float(x[i, k]) / (1 + math.exp(-z)), abs=1e-5)
+            assert gate(x)[i, k].item() == pytest.approx(
+                float(x[i, k]) / (1 + math.exp(-z)), abs=1e-5
+            )
 
 
 def test_context_gate_has_a_bias_only_without_batch_norm():
@@ -80,11 +91,18 @@ def test_context_gate_has_a_bias_only_without_batch_norm():
 def test_mixture_is_its_formula_with_a_dummy_that_says_nothing():
     torch.manual_seed(0)
     n, labels, experts = 4, 2, 3
-    mixture, x = MixtureOfExperts(n_features=n, n_labels=labels, n_experts=experts), torch.randn(5, n)
+    mixture, x = (
+        MixtureOfExperts(n_features=n, n_labels=labels, n_experts=experts),
+        torch.randn(5, n),
+    )
     assert mixture.gates.weight.shape == (labels * (experts + 1), n) and mixture.gates.bias is None
-    assert mixture.experts.weight.shape == (labels * experts, n) and mixture.experts.bias is not None
-    gates, weights, bias = (p.detach().numpy() for p in (
-        mixture.gates.weight, mixture.experts.weight, mixture.experts.bias))
+    assert (
+        mixture.experts.weight.shape == (labels * experts, n) and mixture.experts.bias is not None
+    )
+    gates, weights, bias = (
+        p.detach().numpy()
+        for p in (mixture.gates.weight, mixture.experts.weight, mixture.experts.bias)
+    )
     for i, row in enumerate(x.numpy()):
         for label in range(labels):
             power = [math.exp(gates[label * (experts + 1) + k] @ row) for k in range(experts + 1)]
@@ -98,16 +116,24 @@ def test_mixture_is_its_formula_with_a_dummy_that_says_nothing():
         mixture.gates.weight.zero_()
         mixture.experts.bias.fill_(50)
         mixture.experts.weight.zero_()
-    assert mixture(x).detach().numpy() == pytest.approx(experts / (experts + 1))  # all say 1, the dummy says 0
+    assert mixture(x).detach().numpy() == pytest.approx(
+        experts / (experts + 1)
+    )  # all say 1, the dummy says 0
 
 
 def test_cross_entropy_is_its_formula():
     truth, said = [0.2, 0.9], [0.3, 0.6]
-    by_hand = -sum(t * math.log(p) + (1 - t) * math.log(1 - p) for t, p in zip(truth, said, strict=True)) / 2
-    assert float(cross_entropy(torch.tensor(truth), torch.tensor(said))) == pytest.approx(by_hand, abs=1e-6)
+    by_hand = (
+        -sum(t * math.log(p) + (1 - t) * math.log(1 - p) for t, p in zip(truth, said, strict=True))
+        / 2
+    )
+    assert float(cross_entropy(torch.tensor(truth), torch.tensor(said))) == pytest.approx(
+        by_hand, abs=1e-6
+    )
 
 
 # what neighbouring windows share
+
 
 @pytest.mark.parametrize("kind", [nn.GRU, nn.LSTM])
 @pytest.mark.parametrize("layers", [1, 2])
@@ -126,9 +152,11 @@ def test_sliding_states_are_those_of_each_network_on_each_window(kind, layers, p
     for m, i, j in np.ndindex(2, batch, run):
         begin = max(j, padded if i == 1 else 0)
         if begin < j + length:
-            slow[m, i, j] = rnns[m](x[m][i:i + 1, begin:j + length])[0][0, -1]
+            slow[m, i, j] = rnns[m](x[m][i : i + 1, begin : j + length])[0][0, -1]
     torch.testing.assert_close(shared, slow, atol=1e-5, rtol=0)
-    for a, b in zip(gradient, torch.autograd.grad((slow * weights).sum(), list(rnns.parameters())), strict=True):
+    for a, b in zip(
+        gradient, torch.autograd.grad((slow * weights).sum(), list(rnns.parameters())), strict=True
+    ):
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
 
 
@@ -150,13 +178,21 @@ def test_stretches_hold_a_window_for_every_second(data):
 
 def test_per_second_puts_every_window_back_at_its_end(data):
     cut = stretches(data, length=3, run=10)
-    torch.testing.assert_close(torch.from_numpy(per_second(cut, cut.target[..., 0])).float(), data.target)
+    torch.testing.assert_close(
+        torch.from_numpy(per_second(cut, cut.target[..., 0])).float(), data.target
+    )
     some = per_second(cut.select([0, 2]), cut.target[[0, 2], ..., 0])
     assert np.flatnonzero(~np.isnan(some[:, 0])).tolist() == [*range(10), *range(14, 24)]
 
 
-@pytest.mark.parametrize(("change", "message"), [
-    ({"length": 0}, "at least 1"), ({"run": 0}, "at least 1"), ({"run": 25}, "film0 has 24 s, a stretch 25")])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"length": 0}, "at least 1"),
+        ({"run": 0}, "at least 1"),
+        ({"run": 25}, "film0 has 24 s, a stretch 25"),
+    ],
+)
 def test_stretches_refuse(data, change, message):
     with pytest.raises(ValueError, match=message):
         stretches(data, **{"length": 3, "run": 10} | change)
@@ -169,13 +205,26 @@ def test_stretches_refuse_scattered_seconds(data):
 
 # the networks
 
-@pytest.mark.parametrize("options", [
-    {}, {"cell": "lstm"}, {"batch_norm": False, "dropout": 0.0}, {"hidden": (6, 4), "layers": (2, 1)}])
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"cell": "lstm"},
+        {"batch_norm": False, "dropout": 0.0},
+        {"hidden": (6, 4), "layers": (2, 1)},
+    ],
+)
 def test_gla_is_what_its_parts_give(data, options):
     model, cut = seeded(**small | options).eval(), stretches(data, length=4, run=6)
     x = cut.take(range(5))
-    states = torch.cat([last_states([rnn], [each], x[-1], 4)[0]
-                        for rnn, each in zip(model.recurrent, x, strict=False)], -1)
+    states = torch.cat(
+        [
+            last_states([rnn], [each], x[-1], 4)[0]
+            for rnn, each in zip(model.recurrent, x, strict=False)
+        ],
+        -1,
+    )
     mixture, second = model.head
     expected = second(mixture(model.gate(states)))
     torch.testing.assert_close(model(x), expected)
@@ -215,12 +264,12 @@ def test_tcn_gives_a_value_for_every_second_and_does_not_see_what_lies_before_th
     model = seeded(TCN).eval()
     x = [torch.randn(2, seconds, size) for size in SIZES]
     present = torch.ones(2, seconds, 1)
-    present[0, :seconds // 2] = 0
+    present[0, : seconds // 2] = 0
     said = model([*x, present])
     assert said.shape == (2, seconds, 2)
     changed = [each.clone() for each in x]
     for each in changed:
-        each[0, :seconds // 2] = 9
+        each[0, : seconds // 2] = 9
     torch.testing.assert_close(model([*changed, present]), said)
 
 
@@ -229,21 +278,33 @@ def test_tcn_is_its_formula():
     x, n = np.random.default_rng(0).normal(size=(7, sum(SIZES))), 7
 
     def convolve(x, layer):
-        weight, bias = (p.detach().double().numpy() for p in (layer.weight, layer.bias))  # (out, in, kernel), (out,)
+        weight, bias = (
+            p.detach().double().numpy() for p in (layer.weight, layer.bias)
+        )  # (out, in, kernel), (out,)
         padded = np.pad(x, ((1, 1), (0, 0)))
-        said = [sum(weight[:, :, j] @ padded[t + j] for j in range(3)) + bias for t in range(len(x))]
+        said = [
+            sum(weight[:, :, j] @ padded[t + j] for j in range(3)) + bias for t in range(len(x))
+        ]
         return np.maximum(said, 0)
 
     down, lengths = x, []
     for layer in model.encoder:  # convolve, then the larger of each two neighbours
         wide = convolve(down, layer)
         lengths.append(len(wide))
-        down = np.stack([wide[t:t + 2].max(0) for t in range(0, len(wide), 2)])
-    for layer, length in zip(model.decoder, lengths[::-1], strict=True):  # each value twice, then convolve
+        down = np.stack([wide[t : t + 2].max(0) for t in range(0, len(wide), 2)])
+    for layer, length in zip(
+        model.decoder, lengths[::-1], strict=True
+    ):  # each value twice, then convolve
         down = convolve(down[np.arange(length) * len(down) // length], layer)
     linear = model.head[0]
-    logits = down @ linear.weight.detach().double().numpy().T + linear.bias.detach().double().numpy()
-    given = [torch.from_numpy(x[None, :, :5]).float(), torch.from_numpy(x[None, :, 5:]).float(), torch.ones(1, n, 1)]
+    logits = (
+        down @ linear.weight.detach().double().numpy().T + linear.bias.detach().double().numpy()
+    )
+    given = [
+        torch.from_numpy(x[None, :, :5]).float(),
+        torch.from_numpy(x[None, :, 5:]).float(),
+        torch.ones(1, n, 1),
+    ]
     assert model(given)[0].detach().numpy() == pytest.approx(1 / (1 + np.exp(-logits)), abs=1e-6)
 
 
@@ -264,11 +325,17 @@ def test_batch_statistics_are_those_of_the_batch_and_leave_the_model_alone(data)
     said, population = own.eval()(x), model.eval()(x)
     torch.testing.assert_close(said, copy.deepcopy(model).train()(x))  # what training would do
     assert (said - population).abs().max() > 1e-3
-    assert all(torch.equal(a, b) for a, b in zip(weights.values(), model.state_dict().values(), strict=True))
-    assert not torch.allclose(own(x[:1] + x[1:])[:1], own([each[:1] for each in x]))  # a batch of its own
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(weights.values(), model.state_dict().values(), strict=True)
+    )
+    assert not torch.allclose(
+        own(x[:1] + x[1:])[:1], own([each[:1] for each in x])
+    )  # a batch of its own
 
 
 # filters
+
 
 @pytest.mark.parametrize("order", [1, 2, 4])
 @pytest.mark.parametrize("frequency", [0.02, 0.05, 0.15])
@@ -289,15 +356,21 @@ def test_causal_butterworth_knows_no_future_and_the_other_does():
     changed = series.copy()
     changed[:, 30:] += 1
     for causal in (True, False):
-        a, b = (butterworth(x, order=3, cutoff=0.1, hertz=1, causal=causal) for x in (series, changed))
+        a, b = (
+            butterworth(x, order=3, cutoff=0.1, hertz=1, causal=causal) for x in (series, changed)
+        )
         assert np.array_equal(a[:, :30], b[:, :30]) is causal
-        assert a[1] == pytest.approx(butterworth(series[1], order=3, cutoff=0.1, hertz=1, causal=causal))
+        assert a[1] == pytest.approx(
+            butterworth(series[1], order=3, cutoff=0.1, hertz=1, causal=causal)
+        )
 
 
 @pytest.mark.parametrize("causal", [True, False])
 @pytest.mark.parametrize("seconds", [1, 2, 5])
 def test_butterworth_leaves_a_constant_however_short(causal, seconds):
-    assert butterworth(np.full(seconds, 0.3), order=4, cutoff=0.05, hertz=1, causal=causal) == pytest.approx(0.3)
+    assert butterworth(
+        np.full(seconds, 0.3), order=4, cutoff=0.05, hertz=1, causal=causal
+    ) == pytest.approx(0.3)
 
 
 @pytest.mark.parametrize("cutoff", [0, 0.5, -1, 2])
@@ -312,7 +385,9 @@ def test_moving_average_is_a_triangle_within_the_film(seconds, hertz):
     series, side = np.random.default_rng(0).normal(size=21), round(seconds * hertz) // 2
     for t, value in enumerate(moving_average(series, seconds=seconds, hertz=hertz)):
         weights = {s: 1 - abs(s - t) / (side + 1) for s in range(21) if abs(s - t) <= side}
-        assert value == pytest.approx(sum(w * series[s] for s, w in weights.items()) / sum(weights.values()))
+        assert value == pytest.approx(
+            sum(w * series[s] for s, w in weights.items()) / sum(weights.values())
+        )
 
 
 def test_moving_average_refuses_no_time():

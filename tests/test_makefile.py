@@ -38,13 +38,19 @@ def make(checkout, target):
     """Runs a target as a user would, without what the make that runs these tests has set."""
     own = ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "AFFECTLIB_FIGURES", "AFFECTLIB_TEST_FIGURES")
     environment = {name: value for name, value in os.environ.items() if name not in own}
-    return subprocess.run(["make", target], cwd=checkout, env=environment, capture_output=True, text=True)
+    return subprocess.run(
+        ["make", target], cwd=checkout, env=environment, capture_output=True, text=True
+    )
 
 
 def test_make_test_deletes_its_old_figures_and_nothing_beside_the_checkout(checkout):
     above = checkout.parents[1]
     # What an unquoted path would be split into: `.../Größe`, `und` and `Raum/affectlib/...`.
-    neighbours = [above / "Größe", checkout / "und", checkout / "Raum" / "affectlib" / "build" / "test-figures"]
+    neighbours = [
+        above / "Größe",
+        checkout / "und",
+        checkout / "Raum" / "affectlib" / "build" / "test-figures",
+    ]
     for folder in neighbours:
         folder.mkdir(parents=True)
         (folder / "precious.txt").write_text("keep")
@@ -63,12 +69,18 @@ def test_make_test_deletes_its_old_figures_and_nothing_beside_the_checkout(check
 def test_make_test_names_one_absolute_folder_for_fresh_figures(checkout):
     assert make(checkout, "test").returncode == 0
     calls = [line.split("|") for line in (checkout / "calls").read_text().splitlines()]
-    places = {place for figures, test_figures, _ in calls for place in (figures, test_figures) if place}
+    places = {
+        place for figures, test_figures, _ in calls for place in (figures, test_figures) if place
+    }
     assert places == {str(checkout / "build" / "test-figures")}
     assert any("--nbval-lax" in arguments and figures for figures, _, arguments in calls)
-    assert any("test_results.py" in arguments and test_figures for _, test_figures, arguments in calls)
+    assert any(
+        "test_results.py" in arguments and test_figures for _, test_figures, arguments in calls
+    )
 
 
 def test_no_recipe_deletes_by_an_absolute_or_unquoted_variable_path():
-    recipes = [line.strip() for line in (ROOT / "Makefile").read_text().splitlines() if "rm -" in line]
+    recipes = [
+        line.strip() for line in (ROOT / "Makefile").read_text().splitlines() if "rm -" in line
+    ]
     assert recipes == ['rm -rf "$(TEST_FIGURES)"', "rm -rf build"]

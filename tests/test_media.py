@@ -14,18 +14,33 @@ def grey(level, size=(64, 48)):
     return np.full((size[1], size[0], 3), level, np.uint8)
 
 
-def encode(path, images, *, rate=Fraction(25), ticks=None, signal=None, sampling_rate=16000, layout="mono",
-           faststart=False):
+def encode(
+    path,
+    images,
+    *,
+    rate=Fraction(25),
+    ticks=None,
+    signal=None,
+    sampling_rate=16000,
+    layout="mono",
+    faststart=False,
+):
     """Writes images, and a mono signal, to a media file; ticks are frame times in milliseconds."""
-    with av.open(str(path), "w", options={"movflags": "+faststart"} if faststart else {}) as container:
+    with av.open(
+        str(path), "w", options={"movflags": "+faststart"} if faststart else {}
+    ) as container:
         video = audio = None
         if len(images):
-            video = container.add_stream("libx264", rate=rate, options={"crf": "4", "preset": "ultrafast"})
+            video = container.add_stream(
+                "libx264", rate=rate, options={"crf": "4", "preset": "ultrafast"}
+            )
             video.height, video.width, video.pix_fmt = *images[0].shape[:2], "yuv420p"
             if ticks:
                 video.codec_context.time_base = Fraction(1, 1000)
         if signal is not None:
-            audio = container.add_stream("pcm_s16le" if str(path).endswith("wav") else "aac", rate=sampling_rate)
+            audio = container.add_stream(
+                "pcm_s16le" if str(path).endswith("wav") else "aac", rate=sampling_rate
+            )
             audio.layout = layout
         for i, image in enumerate(images):
             frame = av.VideoFrame.from_ndarray(image, format="rgb24")
@@ -44,7 +59,9 @@ def encode(path, images, *, rate=Fraction(25), ticks=None, signal=None, sampling
 
 
 def tone(seconds, sampling_rate=16000, hertz=440.0):
-    return 0.3 * np.sin(2 * np.pi * hertz * np.arange(round(seconds * sampling_rate)) / sampling_rate)
+    return 0.3 * np.sin(
+        2 * np.pi * hertz * np.arange(round(seconds * sampling_rate)) / sampling_rate
+    )
 
 
 def levels(clip):
@@ -61,7 +78,9 @@ def test_the_frame_at_or_before_each_time_is_given(tmp_path, extension, rate):
     index = [int(np.floor((t + 1e-4) * float(rate))) for t in times]  # from the frame rate
     assert [p.time for p in found] == times
     assert [p.image.mean() for p in found] == pytest.approx([shown[i] for i in index], abs=3)
-    assert [p.following.mean() for p in found] == pytest.approx([shown[i + 1] for i in index], abs=3)
+    assert [p.following.mean() for p in found] == pytest.approx(
+        [shown[i + 1] for i in index], abs=3
+    )
     assert [p.gap for p in found] == pytest.approx([1 / float(rate)] * 5, abs=2e-3)
     assert media.probe(path).frame_rate == pytest.approx(float(rate), rel=1e-3)
 
@@ -88,12 +107,24 @@ def test_portrait_is_reduced_by_its_longer_side_and_never_enlarged(tmp_path):
     assert (media.probe(path).width, media.probe(path).height) == (48, 96)
 
 
-@pytest.mark.parametrize("sampling_rate, layout, extension", [
-    (8000, "mono", "mp4"), (44100, "stereo", "mkv"), (48000, "stereo", "wav"), (8000, "mono", "wav")])
+@pytest.mark.parametrize(
+    "sampling_rate, layout, extension",
+    [
+        (8000, "mono", "mp4"),
+        (44100, "stereo", "mkv"),
+        (48000, "stereo", "wav"),
+        (8000, "mono", "wav"),
+    ],
+)
 def test_sound_becomes_16_khz_mono(tmp_path, sampling_rate, layout, extension):
     images = [] if extension == "wav" else [grey(9)] * 50
-    path = encode(tmp_path / f"a.{extension}", images, signal=tone(2, sampling_rate), sampling_rate=sampling_rate,
-                  layout=layout)
+    path = encode(
+        tmp_path / f"a.{extension}",
+        images,
+        signal=tone(2, sampling_rate),
+        sampling_rate=sampling_rate,
+        layout=layout,
+    )
     sound = media.read(path).sound
     spectrum = np.abs(np.fft.rfft(sound[:32000]))
     assert sound.dtype == np.float32 and len(sound) == pytest.approx(32000, abs=1200)
@@ -112,11 +143,17 @@ def test_sound_keeps_its_place(tmp_path):
 
 
 def test_clips_agree_with_the_whole_and_may_overlap(tmp_path):
-    path = encode(tmp_path / "a.mp4", [grey(3 * i) for i in range(75)], signal=tone(3) * np.linspace(0, 1, 48000))
+    path = encode(
+        tmp_path / "a.mp4",
+        [grey(3 * i) for i in range(75)],
+        signal=tone(3) * np.linspace(0, 1, 48000),
+    )
     whole = media.read(path, rate=4)
     starts, seconds = [0.0, 0.5, 1.0], [1.0, 2.0, 1.5]
-    for clip, a, s in zip(media.clips(path, starts, seconds, rates=(4, 2)), starts, seconds, strict=True):
-        assert np.array_equal(clip.sound, whole.sound[round(a * 16000):round((a + s) * 16000)])
+    for clip, a, s in zip(
+        media.clips(path, starts, seconds, rates=(4, 2)), starts, seconds, strict=True
+    ):
+        assert np.array_equal(clip.sound, whole.sound[round(a * 16000) : round((a + s) * 16000)])
         inside = [p for p in whole.pictures if a <= p.time < a + s]
         assert levels(clip) == [float(p.image.mean()) for p in inside]
         assert [p.time for p in clip.at(2)] == [p.time for p in inside][::2]
@@ -134,12 +171,14 @@ def test_sound_is_given_while_the_film_is_read(tmp_path):
     path = encode(tmp_path / "a.mp4", [grey(9)] * 250, signal=tone(10))
     blocks = [event for event in media.stream(path) if isinstance(event, media.Sound)]
     assert max(len(b.samples) for b in blocks) < 8000
-    assert [b.first for b in blocks] == np.cumsum([0] + [len(b.samples) for b in blocks])[:-1].tolist()
+    assert [b.first for b in blocks] == np.cumsum([0] + [len(b.samples) for b in blocks])[
+        :-1
+    ].tolist()
 
 
 def cut(path, share=0.5):
     content = path.read_bytes()
-    path.write_bytes(content[:int(len(content) * share)])
+    path.write_bytes(content[: int(len(content) * share)])
     return path
 
 
@@ -147,7 +186,9 @@ def noise(n, size=(64, 48)):
     return list(np.random.default_rng(0).integers(0, 255, (n, size[1], size[0], 3), dtype=np.uint8))
 
 
-@pytest.mark.parametrize("name, faststart", [("a.mp4", False), ("a.mp4", True), ("a.mkv", False), ("a.mov", True)])
+@pytest.mark.parametrize(
+    "name, faststart", [("a.mp4", False), ("a.mp4", True), ("a.mkv", False), ("a.mov", True)]
+)
 def test_a_film_cut_in_half_is_refused(tmp_path, name, faststart):
     path = cut(encode(tmp_path / name, noise(100), signal=tone(4), faststart=faststart))
     for looks in ({"rate": 2}, {"rate": 2, "sound": False}, {}):
@@ -165,7 +206,7 @@ def test_a_sound_cut_in_half_is_refused(tmp_path):
     path = encode(tmp_path / "a.wav", [], signal=tone(4))
     assert len(media.read(path).sound) == 64000
     declared = bytearray(path.read_bytes())
-    path.write_bytes(declared[:len(declared) // 2])
+    path.write_bytes(declared[: len(declared) // 2])
     with pytest.raises(CorpusFormatError, match=r"a\.wav"):
         media.read(path)
 

@@ -27,16 +27,31 @@ def grey(level, size=(64, 48)):
 
 
 def tone(seconds, rate, level=0.3):
-    return (level * np.sin(2 * np.pi * 440 * np.arange(round(seconds * rate)) / rate)).astype(np.float32)
+    return (level * np.sin(2 * np.pi * 440 * np.arange(round(seconds * rate)) / rate)).astype(
+        np.float32
+    )
 
 
-def write(path, images=(), *, sounds=(), rate=16000, layout="mono", video="libx264", audio="aac", container=None,
-          options=None, start=0.0):
+def write(
+    path,
+    images=(),
+    *,
+    sounds=(),
+    rate=16000,
+    layout="mono",
+    video="libx264",
+    audio="aac",
+    container=None,
+    options=None,
+    start=0.0,
+):
     """Writes a file: images at 25 a second, and one track per pair of a signal and its disposition."""
     with av.open(str(path), "w", format=container, options=options or {}) as out:
         picture = None
         if len(images):
-            picture = out.add_stream(video, rate=25, options={"preset": "ultrafast"} if video == "libx264" else {})
+            picture = out.add_stream(
+                video, rate=25, options={"preset": "ultrafast"} if video == "libx264" else {}
+            )
             picture.height, picture.width, picture.pix_fmt = *images[0].shape[:2], "yuv420p"
         tracks = []
         for signal, disposition in sounds:
@@ -53,7 +68,11 @@ def write(path, images=(), *, sounds=(), rate=16000, layout="mono", video="libx2
         for track, signal in tracks:
             planes = np.tile(signal, (len(track.layout.channels), 1))
             frame = av.AudioFrame.from_ndarray(planes, format="fltp", layout=layout)
-            frame.sample_rate, frame.pts, frame.time_base = rate, round(start * rate), Fraction(1, rate)
+            frame.sample_rate, frame.pts, frame.time_base = (
+                rate,
+                round(start * rate),
+                Fraction(1, rate),
+            )
             out.mux(track.encode(frame))
             out.mux(track.encode(None))
     return Path(path)
@@ -70,13 +89,24 @@ def heard(path):
 
 # ---------------------------------------------------------------- duration
 
-@pytest.mark.parametrize(("name", "container", "codecs"), [
-    ("live.webm", "webm", {"video": "libvpx", "audio": "libopus", "rate": 48000}),
-    ("live.mkv", "matroska", {})])
+
+@pytest.mark.parametrize(
+    ("name", "container", "codecs"),
+    [
+        ("live.webm", "webm", {"video": "libvpx", "audio": "libopus", "rate": 48000}),
+        ("live.mkv", "matroska", {}),
+    ],
+)
 def test_a_file_that_does_not_say_how_long_it_is_is_measured(tmp_path, name, container, codecs):
     rate = codecs.get("rate", 16000)
-    path = write(tmp_path / name, [grey(5 * (i % 50)) for i in range(150)], sounds=[(tone(6, rate), DEFAULT)],
-                 container=container, options={"live": "1"}, **codecs)
+    path = write(
+        tmp_path / name,
+        [grey(5 * (i % 50)) for i in range(150)],
+        sounds=[(tone(6, rate), DEFAULT)],
+        container=container,
+        options={"live": "1"},
+        **codecs,
+    )
     with av.open(str(path)) as opened:
         assert opened.duration is None
     assert media.probe(path).seconds == pytest.approx(6, abs=0.07)
@@ -121,12 +151,13 @@ def test_a_late_file_that_was_cut_is_still_refused(tmp_path):
     noise = list(np.random.default_rng(0).integers(0, 255, (100, 48, 64, 3), dtype=np.uint8))
     path = write(tmp_path / "a.mkv", noise, start=3.0)
     content = path.read_bytes()
-    path.write_bytes(content[:len(content) // 2])
+    path.write_bytes(content[: len(content) // 2])
     with pytest.raises(FileFormatError, match="cut short"):
         media.read(path, rate=2)
 
 
 # ---------------------------------------------------------------- streams that change
+
 
 def joined(path, *parts):
     path.write_bytes(b"".join(part.read_bytes() for part in parts))
@@ -136,22 +167,45 @@ def joined(path, *parts):
 def test_time_stamps_that_begin_anew_are_refused(tmp_path):
     one = write(tmp_path / "one.ts", [grey(9)] * 50, sounds=[(tone(2, 16000), DEFAULT)])
     path = joined(tmp_path / "two.ts", one, one)
-    for look in (lambda: media.probe(path), lambda: media.film_seconds(path), lambda: list(media.stream(path, [0.0]))):
-        with pytest.raises(FileFormatError, match=r"two\.ts: expected time stamps that go on, found .* files joined"):
+    for look in (
+        lambda: media.probe(path),
+        lambda: media.film_seconds(path),
+        lambda: list(media.stream(path, [0.0])),
+    ):
+        with pytest.raises(
+            FileFormatError,
+            match=r"two\.ts: expected time stamps that go on, found .* files joined",
+        ):
             look()
 
 
-@pytest.mark.parametrize(("first", "second"), [
-    (("stereo", 48000), ("5.1", 48000)), (("5.1", 48000), ("stereo", 48000)), (("stereo", 48000), ("stereo", 44100))])
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (("stereo", 48000), ("5.1", 48000)),
+        (("5.1", 48000), ("stereo", 48000)),
+        (("stereo", 48000), ("stereo", 44100)),
+    ],
+)
 def test_sound_may_change_its_channels_and_its_sampling_rate(tmp_path, first, second):
     parts = []
     for number, (layout, rate) in enumerate((first, second)):
-        path = write(tmp_path / f"{number}.ts", [grey(9)] * 50, sounds=[(tone(2, rate), DEFAULT)], rate=rate,
-                     layout=layout, audio="ac3", start=2.0 * number)
+        path = write(
+            tmp_path / f"{number}.ts",
+            [grey(9)] * 50,
+            sounds=[(tone(2, rate), DEFAULT)],
+            rate=rate,
+            layout=layout,
+            audio="ac3",
+            start=2.0 * number,
+        )
         parts.append(path)
     path = joined(tmp_path / "both.ts", *parts)
     with av.open(str(path)) as opened:
-        kinds = [(frame.layout.name.partition("(")[0], frame.sample_rate) for frame in opened.decode(audio=0)]
+        kinds = [
+            (frame.layout.name.partition("(")[0], frame.sample_rate)
+            for frame in opened.decode(audio=0)
+        ]
     assert list(dict.fromkeys(kinds)) == [first, second], "the file is not what this test is about"
     seconds, _ = heard(path)
     assert seconds == pytest.approx(4, abs=0.15)
@@ -163,7 +217,12 @@ def test_sound_may_change_its_channels_and_its_sampling_rate(tmp_path, first, se
 
 def test_pictures_that_change_their_size_are_refused_the_sound_is_still_heard(tmp_path):
     one = write(tmp_path / "one.ts", [grey(9)] * 50, sounds=[(tone(2, 16000), DEFAULT)])
-    two = write(tmp_path / "two.ts", [grey(9, (128, 96))] * 50, sounds=[(tone(2, 16000), DEFAULT)], start=2.0)
+    two = write(
+        tmp_path / "two.ts",
+        [grey(9, (128, 96))] * 50,
+        sounds=[(tone(2, 16000), DEFAULT)],
+        start=2.0,
+    )
     path = joined(tmp_path / "both.ts", one, two)
     expected = r"expected pictures of one size, found 128 x 96 after 64 x 48 at 2\.\d+ s"
     with pytest.raises(FileFormatError, match=expected):
@@ -173,7 +232,11 @@ def test_pictures_that_change_their_size_are_refused_the_sound_is_still_heard(tm
 
 def test_the_track_that_is_marked_as_default_is_heard(tmp_path):
     quiet, loud = tone(2, 16000, 0.02), tone(2, 16000, 0.5)
-    path = write(tmp_path / "a.mkv", [grey(9)] * 50, sounds=[(quiet, av.stream.Disposition(0)), (loud, DEFAULT)])
+    path = write(
+        tmp_path / "a.mkv",
+        [grey(9)] * 50,
+        sounds=[(quiet, av.stream.Disposition(0)), (loud, DEFAULT)],
+    )
     assert heard(path)[1] == pytest.approx(0.5 / np.sqrt(2), rel=0.05)
     path = write(tmp_path / "b.mkv", [grey(9)] * 50, sounds=[(quiet, DEFAULT), (loud, DEFAULT)])
     assert heard(path)[1] == pytest.approx(0.02 / np.sqrt(2), rel=0.1)
@@ -185,8 +248,14 @@ def test_a_hole_of_hours_is_refused_a_short_one_is_silence(tmp_path):
         with av.open(str(path), "w") as out:
             track = out.add_stream("pcm_s16le", rate=16000, layout="mono")
             for begin in (0.0, 1.0 + hole):
-                frame = av.AudioFrame.from_ndarray(tone(1, 16000)[None], format="fltp", layout="mono")
-                frame.sample_rate, frame.pts, frame.time_base = 16000, round(begin * 16000), Fraction(1, 16000)
+                frame = av.AudioFrame.from_ndarray(
+                    tone(1, 16000)[None], format="fltp", layout="mono"
+                )
+                frame.sample_rate, frame.pts, frame.time_base = (
+                    16000,
+                    round(begin * 16000),
+                    Fraction(1, 16000),
+                )
                 out.mux(track.encode(frame))
             out.mux(track.encode(None))
         if hole == 1.0:
@@ -197,6 +266,7 @@ def test_a_hole_of_hours_is_refused_a_short_one_is_silence(tmp_path):
 
 
 # ---------------------------------------------------------------- covers
+
 
 def test_the_cover_of_a_song_is_no_film(tmp_path):
     path = tmp_path / "song.mp3"
@@ -241,10 +311,13 @@ def test_the_cover_of_a_film_is_left_out(tmp_path):
         out.mux(video.encode(None))
     assert media.film_seconds(path) == pytest.approx(2)
     assert (media.probe(path).width, media.probe(path).height) == (64, 48)
-    assert [float(p.image.mean()) for p in media.read(path, rate=1).pictures] == pytest.approx([90, 90], abs=3)
+    assert [float(p.image.mean()) for p in media.read(path, rate=1).pictures] == pytest.approx(
+        [90, 90], abs=3
+    )
 
 
 # ---------------------------------------------------------------- turned and mirrored
+
 
 def corners():
     """A picture whose corners are red, green (above), blue and white (below)."""
@@ -263,7 +336,9 @@ def names(image):
     for row in (height // 4, 3 * height // 4):
         for column in (width // 4, 3 * width // 4):
             red, green, blue = (value > 150 for value in image[row, column].tolist())
-            found += "W" if red and green else "R" if red else "G" if green else "B" if blue else "?"
+            found += (
+                "W" if red and green else "R" if red else "G" if green else "B" if blue else "?"
+            )
     return found
 
 
@@ -274,13 +349,23 @@ def with_matrix(path, numbers):
     begin += 4 + 4 * 5 + 8 + 8  # version, five numbers, two reserved, layer to volume
     a, b, c, d = (round(number * 65536) & 0xFFFFFFFF for number in numbers)
     matrix = struct.pack(">9I", a, b, 0, c, d, 0, 0, 0, 0x40000000)
-    path.write_bytes(content[:begin] + matrix + content[begin + 36:])
+    path.write_bytes(content[:begin] + matrix + content[begin + 36 :])
     return path
 
 
-@pytest.mark.parametrize(("numbers", "right"), [
-    ((1, 0, 0, 1), "RGBW"), ((0, 1, -1, 0), "BRWG"), ((-1, 0, 0, -1), "WBGR"), ((0, -1, 1, 0), "GWRB"),
-    ((-1, 0, 0, 1), "GRWB"), ((1, 0, 0, -1), "BWRG"), ((0, 1, 1, 0), "RBGW"), ((0, -1, -1, 0), "WGBR")])
+@pytest.mark.parametrize(
+    ("numbers", "right"),
+    [
+        ((1, 0, 0, 1), "RGBW"),
+        ((0, 1, -1, 0), "BRWG"),
+        ((-1, 0, 0, -1), "WBGR"),
+        ((0, -1, 1, 0), "GWRB"),
+        ((-1, 0, 0, 1), "GRWB"),
+        ((1, 0, 0, -1), "BWRG"),
+        ((0, 1, 1, 0), "RBGW"),
+        ((0, -1, -1, 0), "WGBR"),
+    ],
+)
 def test_a_film_is_seen_as_a_player_shows_it(tmp_path, numbers, right):
     path = with_matrix(tmp_path / "a.mp4", numbers)
     clip = media.read(path, rate=25, pairs=True)
@@ -288,7 +373,9 @@ def test_a_film_is_seen_as_a_player_shows_it(tmp_path, numbers, right):
     assert names(clip.pictures[0].following) == right and clip.pictures[0].image.flags.c_contiguous
     exchanged = numbers[0] == 0
     assert clip.pictures[0].image.shape == ((64, 48, 3) if exchanged else (48, 64, 3))
-    assert (media.probe(path).width, media.probe(path).height) == ((48, 64) if exchanged else (64, 48))
+    assert (media.probe(path).width, media.probe(path).height) == (
+        (48, 64) if exchanged else (64, 48)
+    )
 
 
 def test_a_film_that_leans_is_refused(tmp_path):
@@ -300,18 +387,33 @@ def test_a_film_that_leans_is_refused(tmp_path):
 
 # ---------------------------------------------------------------- hostile and broken
 
+
 def wav(path, samples, *, riff=None, data=None, kind=1):
     """A wav file with a header as a program writes it that cannot go back: sizes are what the caller says."""
     content = samples.tobytes()
     bits = 8 * samples.dtype.itemsize
-    header = struct.pack("<4sI4s4sIHHIIHH", b"RIFF", 36 + len(content) if riff is None else riff, b"WAVE", b"fmt ", 16,
-                         kind, 1, 16000, 16000 * bits // 8, bits // 8, bits)
+    header = struct.pack(
+        "<4sI4s4sIHHIIHH",
+        b"RIFF",
+        36 + len(content) if riff is None else riff,
+        b"WAVE",
+        b"fmt ",
+        16,
+        kind,
+        1,
+        16000,
+        16000 * bits // 8,
+        bits // 8,
+        bits,
+    )
     size = len(content) if data is None else data
     path.write_bytes(header + struct.pack("<4sI", b"data", size) + content)
     return path
 
 
-@pytest.mark.parametrize(("riff", "data"), [(0x7FFFF024, 0x7FFFF000), (0xFFFFFFFF, 0xFFFFFFFF), (0, 0)])
+@pytest.mark.parametrize(
+    ("riff", "data"), [(0x7FFFF024, 0x7FFFF000), (0xFFFFFFFF, 0xFFFFFFFF), (0, 0)]
+)
 def test_a_wav_from_a_pipe_lasts_as_long_as_its_samples(tmp_path, riff, data):
     path = wav(tmp_path / "a.wav", (tone(2, 16000) * 32767).astype("<i2"), riff=riff, data=data)
     assert media.probe(path).seconds == pytest.approx(2, abs=0.01)
@@ -322,9 +424,14 @@ def test_a_wav_from_a_pipe_lasts_as_long_as_its_samples(tmp_path, riff, data):
 @pytest.mark.parametrize("kind", ["<f4", "<f8"])
 def test_a_wav_with_values_that_are_no_numbers_is_refused(tmp_path, value, kind):
     samples = tone(1, 16000).astype(kind)
-    assert heard(wav(tmp_path / "good.wav", samples, kind=3))[1] == pytest.approx(LOUDNESS, rel=0.01)
+    assert heard(wav(tmp_path / "good.wav", samples, kind=3))[1] == pytest.approx(
+        LOUDNESS, rel=0.01
+    )
     samples[9000] = value
-    with pytest.raises(FileFormatError, match=r"a\.wav: expected sound made of numbers, found nan or inf at 0\.\d+ s"):
+    with pytest.raises(
+        FileFormatError,
+        match=r"a\.wav: expected sound made of numbers, found nan or inf at 0\.\d+ s",
+    ):
         media.read(wav(tmp_path / "a.wav", samples, kind=3))
 
 
@@ -343,7 +450,9 @@ def test_a_name_is_never_a_command(tmp_path, monkeypatch):
     assert media.probe("concat:x.mp4").seconds == pytest.approx(2)
 
 
-@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.webm", "a.ts", "a.avi", "a.wav", "a.mp3", "a.aac", "a.flac"])
+@pytest.mark.parametrize(
+    "name", ["a.mp4", "a.mkv", "a.webm", "a.ts", "a.avi", "a.wav", "a.mp3", "a.aac", "a.flac"]
+)
 def test_rubbish_and_missing_files_are_named_whatever_they_are_called(tmp_path, name):
     path = tmp_path / name
     with pytest.raises(NotFoundError, match=name):
@@ -351,7 +460,13 @@ def test_rubbish_and_missing_files_are_named_whatever_they_are_called(tmp_path, 
     with pytest.raises(FileFormatError, match="expected this film, found none"):
         media.film_seconds(path)
     rng = np.random.default_rng(0)
-    for content in (b"", b"\0" * 5000, rng.bytes(5000), b"RIFF" + rng.bytes(5000), b"\x1aE\xdf\xa3" + rng.bytes(900)):
+    for content in (
+        b"",
+        b"\0" * 5000,
+        rng.bytes(5000),
+        b"RIFF" + rng.bytes(5000),
+        b"\x1aE\xdf\xa3" + rng.bytes(900),
+    ):
         path.write_bytes(content)
         for look in (media.probe, media.film_seconds, media.read):
             with pytest.raises(AffectError, match=name):
@@ -362,7 +477,9 @@ def test_a_codec_that_nobody_knows_is_refused(tmp_path):
     path = write(tmp_path / "a.mp4", [grey(9)] * 10)
     path.write_bytes(path.read_bytes().replace(b"avc1", b"zzzz"))
     for look in (media.probe, media.film_seconds, media.read):
-        with pytest.raises(FileFormatError, match=r"a\.mp4: expected video of a codec that FFmpeg knows"):
+        with pytest.raises(
+            FileFormatError, match=r"a\.mp4: expected video of a codec that FFmpeg knows"
+        ):
             look(path)
 
 
@@ -371,22 +488,28 @@ def test_damaged_files_are_read_or_named_never_a_raw_error(tmp_path, name):
     codecs = {"video": "libvpx", "audio": "libopus", "rate": 48000} if name == "a.webm" else {}
     images = [] if name == "a.wav" else [grey(9)] * 25
     codecs |= {"audio": "pcm_s16le"} if name == "a.wav" else {}
-    path = write(tmp_path / name, images, sounds=[(tone(1, codecs.get("rate", 16000)), DEFAULT)], **codecs)
+    path = write(
+        tmp_path / name, images, sounds=[(tone(1, codecs.get("rate", 16000)), DEFAULT)], **codecs
+    )
     whole = path.read_bytes()
     rng = np.random.default_rng(0)
     refused = 0
     for attempt in range(60):
         content = bytearray(whole)
         if attempt % 3 == 0:
-            content = content[:rng.integers(1, len(content))]
+            content = content[: rng.integers(1, len(content))]
         elif attempt % 3 == 1:
             for place in rng.integers(len(content), size=40):
                 content[place] = rng.integers(256)
         else:
             begin = rng.integers(min(len(content), 1500))
-            content[begin:begin + 30] = rng.bytes(rng.integers(1, 60))
+            content[begin : begin + 30] = rng.bytes(rng.integers(1, 60))
         path.write_bytes(content)
-        for look in (media.probe, media.film_seconds, lambda path: list(media.stream(path, [0.0, 0.5]))):
+        for look in (
+            media.probe,
+            media.film_seconds,
+            lambda path: list(media.stream(path, [0.0, 0.5])),
+        ):
             try:
                 look(path)
             except AffectError as error:
@@ -396,6 +519,7 @@ def test_damaged_files_are_read_or_named_never_a_raw_error(tmp_path, name):
 
 
 # ---------------------------------------------------------------- real clips
+
 
 @needs_clips
 def test_a_real_browser_recording_is_read_to_its_end():
@@ -407,12 +531,19 @@ def test_a_real_browser_recording_is_read_to_its_end():
 
 
 @needs_clips
-@pytest.mark.parametrize(("name", "seconds", "frames", "sound"), [
-    ("bikes.mp4", 10.0, 250, None), ("face_noface.mov", 6.424, 170, 6.396),
-    ("mp_big_buck_bunny_0_30.webm", 30.003, 721, 30.003)])
+@pytest.mark.parametrize(
+    ("name", "seconds", "frames", "sound"),
+    [
+        ("bikes.mp4", 10.0, 250, None),
+        ("face_noface.mov", 6.424, 170, 6.396),
+        ("mp_big_buck_bunny_0_30.webm", 30.003, 721, 30.003),
+    ],
+)
 def test_real_clips_are_read_to_their_end(name, seconds, frames, sound):
     about = media.probe(CLIPS / name)
     clip = media.read(CLIPS / name, rate=about.frame_rate, side=64)
     assert about.seconds == pytest.approx(seconds, abs=0.001) and len(clip.pictures) == frames
-    assert (None if clip.sound is None else len(clip.sound) / 16000) == (sound and pytest.approx(sound, abs=0.001))
+    assert (None if clip.sound is None else len(clip.sound) / 16000) == (
+        sound and pytest.approx(sound, abs=0.001)
+    )
     assert (about.sampling_rate is None) == (sound is None)

@@ -88,7 +88,9 @@ def test_merged_archives_are_read_and_the_sets_file_is_not_needed(root):
 )
 def test_a_missing_archive_is_named(root, name, archive):
     find(root, name).unlink()
-    with pytest.raises(CorpusNotFoundError, match=f"looked in every folder for {name}, .*{archive}"):
+    with pytest.raises(
+        CorpusNotFoundError, match=f"looked in every folder for {name}, .*{archive}"
+    ):
         load_mediaeval15(root, films=False)
 
 

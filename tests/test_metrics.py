@@ -32,7 +32,9 @@ def test_regression_follows_the_formulas(values):
     n, mt, mp = len(t), sum(t) / len(t), sum(p) / len(p)
     vt, vp = sum((x - mt) ** 2 for x in t) / n, sum((x - mp) ** 2 for x in p) / n
     cov = sum((x - mt) * (y - mp) for x, y in zip(t, p, strict=True)) / n
-    assert metrics.mse(t, p) == pytest.approx(sum((x - y) ** 2 for x, y in zip(t, p, strict=True)) / n)
+    assert metrics.mse(t, p) == pytest.approx(
+        sum((x - y) ** 2 for x, y in zip(t, p, strict=True)) / n
+    )
     assert metrics.pcc(t, p) == pytest.approx(cov / math.sqrt(vt * vp))
     assert metrics.ccc(t, p) == pytest.approx(2 * cov / (vt + vp + (mt - mp) ** 2))
 
@@ -43,17 +45,23 @@ def test_regression_agrees_with_other_libraries(values):
 
     truth, prediction = values
     tensors = torch.from_numpy(prediction), torch.from_numpy(truth)
-    assert metrics.pcc(truth, prediction) == pytest.approx(stats.pearsonr(truth, prediction).statistic)
+    assert metrics.pcc(truth, prediction) == pytest.approx(
+        stats.pearsonr(truth, prediction).statistic
+    )
     assert metrics.mse(truth, prediction) == pytest.approx(float(mean_squared_error(*tensors)))
     # torchmetrics divides the covariance by n and the variances by n - 1: equal up to 1 / n.
-    assert metrics.ccc(truth, prediction) == pytest.approx(float(concordance_corrcoef(*tensors)), rel=1 / len(truth))
+    assert metrics.ccc(truth, prediction) == pytest.approx(
+        float(concordance_corrcoef(*tensors)), rel=1 / len(truth)
+    )
 
 
 def test_concordance_is_the_population_form():
     truth, prediction = [3.0, -0.5, 2.0, 7.0], [2.5, 0.0, 2.0, 8.0]
     assert round(metrics.ccc(truth, prediction), 4) == 0.9768
     cov = np.cov(truth, prediction)
-    n_minus_1 = 2 * cov[0, 1] / (cov[0, 0] + cov[1, 1] + (np.mean(truth) - np.mean(prediction)) ** 2)
+    n_minus_1 = (
+        2 * cov[0, 1] / (cov[0, 0] + cov[1, 1] + (np.mean(truth) - np.mean(prediction)) ** 2)
+    )
     assert round(n_minus_1, 4) == 0.9777
 
 
@@ -61,11 +69,17 @@ def test_classification_agrees_with_scikit_learn(classes):
     from sklearn import metrics as reference
 
     assert metrics.accuracy(*classes) == pytest.approx(reference.accuracy_score(*classes))
-    assert metrics.balanced_accuracy(*classes) == pytest.approx(reference.balanced_accuracy_score(*classes))
-    assert metrics.macro_f1(*classes) == pytest.approx(reference.f1_score(*classes, average="macro"))
+    assert metrics.balanced_accuracy(*classes) == pytest.approx(
+        reference.balanced_accuracy_score(*classes)
+    )
+    assert metrics.macro_f1(*classes) == pytest.approx(
+        reference.f1_score(*classes, average="macro")
+    )
 
 
-@pytest.mark.parametrize("metric", [*REGRESSION, *CLASSIFICATION], ids=lambda metric: metric.__name__)
+@pytest.mark.parametrize(
+    "metric", [*REGRESSION, *CLASSIFICATION], ids=lambda metric: metric.__name__
+)
 class TestContract:
     def test_signature(self, metric):
         assert str(inspect.signature(metric)) == "(truth, prediction, *, by=None)"
@@ -81,7 +95,11 @@ class TestContract:
 
     def test_grouped_is_the_mean_over_groups(self, metric):
         rng = np.random.default_rng(0)
-        truth, prediction, by = rng.integers(0, 3, 60), rng.integers(0, 3, 60), rng.choice(["A", "B", "C"], 60)
+        truth, prediction, by = (
+            rng.integers(0, 3, 60),
+            rng.integers(0, 3, 60),
+            rng.choice(["A", "B", "C"], 60),
+        )
         each = [metric(truth[by == group], prediction[by == group]) for group in "ABC"]
         result = metric(truth, prediction, by=by)
         assert type(result) is float and result == pytest.approx(np.mean(each))

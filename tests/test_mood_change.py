@@ -8,7 +8,13 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from affectlib.models.mood_change import FusionMLP, MoodCNN, TwoBranchCNN, distillation_loss, grad_cam
+from affectlib.models.mood_change import (
+    FusionMLP,
+    MoodCNN,
+    TwoBranchCNN,
+    distillation_loss,
+    grad_cam,
+)
 from affectlib.models.mood_change_stack import Task, Windows, _Branches, _Fusions, fit_folds, vote
 
 
@@ -16,12 +22,18 @@ def fusion():
     return FusionMLP(MoodCNN(), MoodCNN())
 
 
-MODELS = {"1-CNN": MoodCNN, "2-CNN": TwoBranchCNN, "2-CNN shared": lambda: TwoBranchCNN(shared="convolutions"),
-          "2-CNN+MLP": fusion}
+MODELS = {
+    "1-CNN": MoodCNN,
+    "2-CNN": TwoBranchCNN,
+    "2-CNN shared": lambda: TwoBranchCNN(shared="convolutions"),
+    "2-CNN+MLP": fusion,
+}
 
 
 def pictures(n, k=5, seed=0):
-    return torch.randint(0, 256, (n, k, 32, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
+    return torch.randint(
+        0, 256, (n, k, 32, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -29,15 +41,24 @@ def toy():
     """Twelve clips of ten frames each, whose brightness is their mood; brightness rises, stays or falls."""
     rng = np.random.default_rng(0)
     moods, changes = np.arange(12) % 3, np.arange(12) // 3 % 3
-    level = 60 + 60 * moods[:, None] + 5 * (changes[:, None] - 1) * np.arange(10) + rng.normal(0, 1, (12, 10))
+    level = (
+        60
+        + 60 * moods[:, None]
+        + 5 * (changes[:, None] - 1) * np.arange(10)
+        + rng.normal(0, 1, (12, 10))
+    )
     frames = level.reshape(-1, 1, 1, 1) + rng.normal(0, 8, (120, 32, 32, 3))
     start = (np.arange(12)[:, None] * 10 + np.arange(6)).ravel()
     clip = np.repeat(np.arange(12), 6)
     targets = {"mood": torch.tensor(moods[clip]), "change": torch.tensor(changes[clip])}
-    return Windows(torch.tensor(frames.clip(0, 255).astype(np.uint8)), torch.tensor(start), 5, clip, targets)
+    return Windows(
+        torch.tensor(frames.clip(0, 255).astype(np.uint8)), torch.tensor(start), 5, clip, targets
+    )
 
 
-FOLD = SimpleNamespace(name="fold", train=np.arange(6), validation=np.arange(6, 9), test=np.arange(9, 12))
+FOLD = SimpleNamespace(
+    name="fold", train=np.arange(6), validation=np.arange(6, 9), test=np.arange(9, 12)
+)
 
 
 @pytest.mark.parametrize("build", MODELS.values(), ids=MODELS)
@@ -80,7 +101,13 @@ def test_same_padding_leaves_one_cell():
         layer.register_forward_hook(lambda _m, _x, y: shapes.append(tuple(y.shape[2:])))
     model.eval()(pictures(1))
     assert [s for i, s in enumerate(shapes) if i % 3 != 1][:6] == [
-        (2, 11, 11), (1, 6, 6), (1, 2, 2), (1, 1, 1), (1, 1, 1), (1, 1, 1)]
+        (2, 11, 11),
+        (1, 6, 6),
+        (1, 2, 2),
+        (1, 1, 1),
+        (1, 1, 1),
+        (1, 1, 1),
+    ]
 
 
 def test_without_padding_too_little_is_left_of_five_frames():
@@ -114,23 +141,34 @@ def test_change_loss_cannot_move_the_mood_branch_of_the_papers_network():
     torch.manual_seed(0)
     model, x = TwoBranchCNN(), pictures(32)
     mood, change = (torch.randint(0, 3, (32,)) for _ in range(2))
-    alone, both = (mood_gradients(copy.deepcopy(model), x, mood, change, with_change=w) for w in (False, True))
+    alone, both = (
+        mood_gradients(copy.deepcopy(model), x, mood, change, with_change=w) for w in (False, True)
+    )
     single = mood_gradients(copy.deepcopy(model.mood), x, mood, change, with_change=False)
-    assert all(torch.equal(alone[name], both[name]) and torch.equal(alone[name], single[name]) for name in alone)
+    assert all(
+        torch.equal(alone[name], both[name]) and torch.equal(alone[name], single[name])
+        for name in alone
+    )
 
 
 def test_shared_convolutions_feel_the_change_loss_and_the_rest_does_not():
     torch.manual_seed(0)
     model, x = TwoBranchCNN(shared="convolutions"), pictures(32)
     mood, change = (torch.randint(0, 3, (32,)) for _ in range(2))
-    alone, both = (mood_gradients(copy.deepcopy(model), x, mood, change, with_change=w) for w in (False, True))
+    alone, both = (
+        mood_gradients(copy.deepcopy(model), x, mood, change, with_change=w) for w in (False, True)
+    )
     for name in alone:
         assert torch.equal(alone[name], both[name]) != name.startswith("convolutions"), name
 
 
 def test_distillation_loss_written_out():
     rng = np.random.default_rng(0)
-    target, student, teacher = rng.integers(0, 3, 7), rng.normal(size=(7, 3)), rng.normal(size=(7, 3))
+    target, student, teacher = (
+        rng.integers(0, 3, 7),
+        rng.normal(size=(7, 3)),
+        rng.normal(size=(7, 3)),
+    )
     alpha, temperature = 0.15, 7.0
 
     def softmax(z):
@@ -141,7 +179,9 @@ def test_distillation_loss_written_out():
         p, q = softmax(t / temperature), softmax(s / temperature)
         divergence = sum(a * np.log(a / b) for a, b in zip(p, q, strict=True))
         total += -alpha * np.log(softmax(s)[y]) + (1 - alpha) * temperature**2 * divergence
-    found = distillation_loss(*map(torch.tensor, (target, student, teacher)), alpha=alpha, temperature=temperature)
+    found = distillation_loss(
+        *map(torch.tensor, (target, student, teacher)), alpha=alpha, temperature=temperature
+    )
     assert float(found) == pytest.approx(total / 7, rel=1e-6)
     student, target = torch.tensor(student), torch.tensor(target)
     plain = distillation_loss(target, student, torch.tensor(teacher), alpha=1.0)
@@ -160,19 +200,29 @@ def test_stack_equals_conv3d_and_its_gradient(k):
     windows = Windows(frames, torch.arange(20), k, np.arange(20), {})
     rows, target = torch.arange(20), torch.randint(0, 3, (4, 20))
     stack = _Branches(branches, owners)
-    losses = distillation_loss(target, stack.logits(windows, rows, training=True), torch.zeros(4, 20, 3), alpha=1.0)
+    losses = distillation_loss(
+        target, stack.logits(windows, rows, training=True), torch.zeros(4, 20, 3), alpha=1.0
+    )
     losses.sum().backward()
-    plain = [F.cross_entropy(branch(windows.take(rows)), y) for branch, y in zip(branches[:3], target, strict=False)]
+    plain = [
+        F.cross_entropy(branch(windows.take(rows)), y)
+        for branch, y in zip(branches[:3], target, strict=False)
+    ]
     running = two.mood.convolutions[10].running_mean.clone()
     plain.append(F.cross_entropy(branches[3](windows.take(rows)), target[3]))
     assert torch.allclose(losses, torch.stack(plain), atol=1e-5)
     sum(plain).backward()
-    for part, modules in ((stack.convolutions, [*(m.convolutions for m in models), two.mood.convolutions]),
-                          (stack.dense, [b.dense for b in branches]), (stack.head, [b.head for b in branches])):
+    for part, modules in (
+        (stack.convolutions, [*(m.convolutions for m in models), two.mood.convolutions]),
+        (stack.dense, [b.dense for b in branches]),
+        (stack.head, [b.head for b in branches]),
+    ):
         for name, stacked in part.parameters.items():
             for i, module in enumerate(modules):
                 own = module.get_parameter(name).grad
-                assert torch.allclose(stacked.grad[i], own, atol=2e-6 + 1e-4 * float(own.abs().max())), (name, i)
+                assert torch.allclose(
+                    stacked.grad[i], own, atol=2e-6 + 1e-4 * float(own.abs().max())
+                ), (name, i)
     assert torch.allclose(stack.convolutions["10.running_mean"][2], running, atol=1e-6)
 
 
@@ -192,19 +242,28 @@ def test_training_equals_a_plain_loop(toy):
 
     Adam carries the last digit of a small gradient into the weights, hence the tolerance.
     """
-    fitted, = fit_folds(lambda fold, seed: {"a": Task(MoodCNN(dropout=0.0))}, toy, [FOLD], seeds=(4,), epochs=5,
-                        batch_size=10)
+    (fitted,) = fit_folds(
+        lambda fold, seed: {"a": Task(MoodCNN(dropout=0.0))},
+        toy,
+        [FOLD],
+        seeds=(4,),
+        epochs=5,
+        batch_size=10,
+    )
     torch.manual_seed(4)
     model = MoodCNN(dropout=0.0)
     optimiser = torch.optim.Adam(model.parameters(), 1e-3)
-    parts = {name: torch.tensor(np.flatnonzero(np.isin(toy.clip, clips))) for name, clips in vars(FOLD).items()
-             if name != "name"}
+    parts = {
+        name: torch.tensor(np.flatnonzero(np.isin(toy.clip, clips)))
+        for name, clips in vars(FOLD).items()
+        if name != "name"
+    }
     losses, states = [], []
     for epoch in range(1, 6):
         order = parts["train"][torch.randperm(36, generator=torch.Generator().manual_seed(epoch))]
         model.train()
         for start in (0, 10, 20):  # whole batches only
-            rows = order[start:start + 10]
+            rows = order[start : start + 10]
             optimiser.zero_grad()
             F.cross_entropy(model(toy.take(rows)), toy.targets["mood"][rows]).backward()
             optimiser.step()
@@ -218,19 +277,26 @@ def test_training_equals_a_plain_loop(toy):
     assert fitted.best_epoch == best + 1
     assert torch.allclose(fitted.logits["clean"], states[best][1], atol=0.02)
     with torch.no_grad():
-        assert torch.allclose(fitted.model(toy.take(fitted.test)), fitted.logits["clean"], atol=1e-5)
+        assert torch.allclose(
+            fitted.model(toy.take(fitted.test)), fitted.logits["clean"], atol=1e-5
+        )
 
 
 def everything(fold, seed):
-    return {"mood": Task(MoodCNN()), "change": Task(MoodCNN(), ("change",)),
-            "2-CNN": Task(TwoBranchCNN(), ("mood", "change")),
-            "shared": Task(TwoBranchCNN(shared="convolutions"), ("mood", "change"))}
+    return {
+        "mood": Task(MoodCNN()),
+        "change": Task(MoodCNN(), ("change",)),
+        "2-CNN": Task(TwoBranchCNN(), ("mood", "change")),
+        "shared": Task(TwoBranchCNN(shared="convolutions"), ("mood", "change")),
+    }
 
 
 @pytest.fixture(scope="module")
 def trained(toy):
-    return {(run.name, run.seed): run for run in fit_folds(everything, toy, [FOLD], seeds=(0, 1), epochs=25,
-                                                           batch_size=12)}
+    return {
+        (run.name, run.seed): run
+        for run in fit_folds(everything, toy, [FOLD], seeds=(0, 1), epochs=25, batch_size=12)
+    }
 
 
 @pytest.mark.parametrize("name", ["mood", "change", "2-CNN", "shared"])
@@ -246,18 +312,32 @@ def test_every_network_learns_the_toy_and_keeps_its_best(trained, toy, name):
 
 
 def test_training_repeats_under_a_seed_and_differs_without(trained, toy):
-    again = {(run.name, run.seed): run for run in fit_folds(everything, toy, [FOLD], seeds=(0, 1), epochs=25,
-                                                            batch_size=12)}
-    assert all(torch.equal(again[key].logits["clean"], trained[key].logits["clean"]) for key in trained)
+    again = {
+        (run.name, run.seed): run
+        for run in fit_folds(everything, toy, [FOLD], seeds=(0, 1), epochs=25, batch_size=12)
+    }
+    assert all(
+        torch.equal(again[key].logits["clean"], trained[key].logits["clean"]) for key in trained
+    )
     assert not torch.equal(trained["mood", 0].logits["clean"], trained["mood", 1].logits["clean"])
 
 
 def test_folds_in_threads_change_no_number(toy):
-    folds = [SimpleNamespace(name=str(i), train=np.arange(6), validation=np.arange(6, 9), test=np.arange(9, 12))
-             for i in range(3)]
-    one, three = (fit_folds(everything, toy, folds, epochs=2, batch_size=12, jobs=jobs) for jobs in (1, 3))
-    assert [(run.name, run.fold.name) for run in one] == [(run.name, run.fold.name) for run in three]
-    assert all(torch.equal(a.logits["clean"], b.logits["clean"]) for a, b in zip(one, three, strict=True))
+    folds = [
+        SimpleNamespace(
+            name=str(i), train=np.arange(6), validation=np.arange(6, 9), test=np.arange(9, 12)
+        )
+        for i in range(3)
+    ]
+    one, three = (
+        fit_folds(everything, toy, folds, epochs=2, batch_size=12, jobs=jobs) for jobs in (1, 3)
+    )
+    assert [(run.name, run.fold.name) for run in one] == [
+        (run.name, run.fold.name) for run in three
+    ]
+    assert all(
+        torch.equal(a.logits["clean"], b.logits["clean"]) for a, b in zip(one, three, strict=True)
+    )
 
 
 def test_the_papers_two_branches_are_trained_as_two_single_ones(toy):
@@ -265,7 +345,11 @@ def test_the_papers_two_branches_are_trained_as_two_single_ones(toy):
         torch.manual_seed(0)
         two = TwoBranchCNN(dropout=0.0)
         mood, change = copy.deepcopy(two.mood), copy.deepcopy(two.change)
-        return {"two": Task(two, ("mood", "change")), "mood": Task(mood), "change": Task(change, ("change",))}
+        return {
+            "two": Task(two, ("mood", "change")),
+            "mood": Task(mood),
+            "change": Task(change, ("change",)),
+        }
 
     two, mood, _ = fit_folds(build, toy, [FOLD], epochs=6, batch_size=12)
     assert torch.allclose(two.logits["clean"], mood.logits["clean"], atol=1e-5)
@@ -277,11 +361,13 @@ def test_teacher_and_student(trained, toy):
         return {"mlp": Task(FusionMLP(trained["mood", seed].model, trained["change", seed].model))}
 
     before = copy.deepcopy(trained["mood", 0].model.state_dict())
-    teacher, = fit_folds(fusions, toy, [FOLD], epochs=8, batch_size=12)
+    (teacher,) = fit_folds(fusions, toy, [FOLD], epochs=8, batch_size=12)
     truth = toy.targets["mood"][teacher.test]
     assert (teacher.logits["clean"].argmax(-1) == truth).double().mean() >= 0.9
     with torch.no_grad():
-        assert torch.allclose(teacher.model(toy.take(teacher.test)), teacher.logits["clean"], atol=1e-4)
+        assert torch.allclose(
+            teacher.model(toy.take(teacher.test)), teacher.logits["clean"], atol=1e-4
+        )
     for state in (trained["mood", 0].model.state_dict(), teacher.model.mood.state_dict()):
         assert all(torch.equal(before[name], state[name]) for name in before)
 
@@ -289,10 +375,16 @@ def test_teacher_and_student(trained, toy):
         torch.manual_seed(0)
         alone = MoodCNN(dropout=0.0)
         deaf = Task(copy.deepcopy(alone), teacher=teacher.model, alpha=1.0)
-        return {"alone": Task(alone), "deaf": deaf, "taught": Task(copy.deepcopy(alone), teacher=teacher.model)}
+        return {
+            "alone": Task(alone),
+            "deaf": deaf,
+            "taught": Task(copy.deepcopy(alone), teacher=teacher.model),
+        }
 
     alone, deaf, taught = fit_folds(students, toy, [FOLD], epochs=6, batch_size=12)
-    assert torch.allclose(alone.logits["clean"], deaf.logits["clean"], atol=1e-4)  # alpha 1 hears no teacher
+    assert torch.allclose(
+        alone.logits["clean"], deaf.logits["clean"], atol=1e-4
+    )  # alpha 1 hears no teacher
     assert not torch.allclose(alone.logits["clean"], taught.logits["clean"], atol=1e-2)
 
 
@@ -303,7 +395,7 @@ def test_grad_cam_written_out(trained):
     handle = model.convolutions[0].register_forward_hook(lambda _m, _x, y: seen.append(y))
     logits = model(x)
     handle.remove()
-    gradient, = torch.autograd.grad(logits[torch.arange(3), target].sum(), seen[0])
+    (gradient,) = torch.autograd.grad(logits[torch.arange(3), target].sum(), seen[0])
     map_ = (gradient.mean((2, 3, 4), keepdim=True) * seen[0]).sum(1, keepdim=True).relu()
     expected = F.interpolate(map_, (5, 32, 32), mode="trilinear", align_corners=False)[:, 0]
     assert found.shape == (3, 5, 32, 32) and torch.allclose(found, expected, atol=1e-6)
@@ -312,7 +404,7 @@ def test_grad_cam_written_out(trained):
 
 
 def test_vote_counts_windows_and_breaks_ties_by_probability():
-    logits = torch.tensor([[3., 0, 0], [0, 1, 0], [0, 1, 0], [9, 0, 0], [0, 0, 1]])
+    logits = torch.tensor([[3.0, 0, 0], [0, 1, 0], [0, 1, 0], [9, 0, 0], [0, 0, 1]])
     assert vote(logits, ["a", "a", "a", "b", "b"]).tolist() == [1, 0]
 
 

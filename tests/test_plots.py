@@ -12,8 +12,12 @@ from affectlib import paths, plots
 RNG = np.random.default_rng(0)
 POINTS = np.concatenate([RNG.normal(c, 0.3, (40, 10)) for c in (-3, 0, 3)])
 CLASSES = np.repeat(["a", "b", "c"], 40)
-HISTORY = SimpleNamespace(best_epoch=2, epochs=pd.DataFrame(
-    {"epoch": [1, 2, 3], "train_loss": [3, 2, 1.0], "validation_loss": [3, 1.5, 2.0]}))
+HISTORY = SimpleNamespace(
+    best_epoch=2,
+    epochs=pd.DataFrame(
+        {"epoch": [1, 2, 3], "train_loss": [3, 2, 1.0], "validation_loss": [3, 1.5, 2.0]}
+    ),
+)
 
 
 @pytest.fixture
@@ -23,18 +27,42 @@ def ax():
     plt.close(figure)
 
 
-@pytest.mark.parametrize("draw", [
-    lambda ax: plots.plot_embedding(POINTS[:, :2], CLASSES, label="class", ax=ax),
-    lambda ax: plots.plot_embedding(POINTS[:, :2], POINTS[:, 3], label="valence", limits=(-1, 1), ax=ax),
-    lambda ax: plots.plot_confusion(CLASSES, CLASSES[::-1], "abc", ax=ax),
-    lambda ax: plots.plot_curves([0, 60], [0, 1], {"x": [1, 0], "y": ([1, 1], [0, 0], [2, 2])}, label="v", ax=ax),
-    lambda ax: plots.plot_curves([0, 60], [0, 1], {"y": ([1, 1], [0, 0], [2, 2])}, label="v", step=True, ax=ax),
-    lambda ax: plots.plot_attention(np.full((2, 2), 0.5), ["sound", "scene"], ax=ax),
-    lambda ax: plots.plot_frames([np.zeros((9, 16, 3), np.uint8)] * 3, ["1", "2", "3"], ax=ax),
-    lambda ax: plots.plot_history({"fold": HISTORY}, ax=ax),
-    lambda ax: plots.plot_intervals(pd.DataFrame({"name": ["m"], "mean": [1], "low": [0], "high": [2], "paper": [1]}),
-                                    label="MSE", reference=1.5, ax=ax),
-], ids=["classes", "values", "confusion", "curves", "steps", "attention", "frames", "history", "intervals"])
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda ax: plots.plot_embedding(POINTS[:, :2], CLASSES, label="class", ax=ax),
+        lambda ax: plots.plot_embedding(
+            POINTS[:, :2], POINTS[:, 3], label="valence", limits=(-1, 1), ax=ax
+        ),
+        lambda ax: plots.plot_confusion(CLASSES, CLASSES[::-1], "abc", ax=ax),
+        lambda ax: plots.plot_curves(
+            [0, 60], [0, 1], {"x": [1, 0], "y": ([1, 1], [0, 0], [2, 2])}, label="v", ax=ax
+        ),
+        lambda ax: plots.plot_curves(
+            [0, 60], [0, 1], {"y": ([1, 1], [0, 0], [2, 2])}, label="v", step=True, ax=ax
+        ),
+        lambda ax: plots.plot_attention(np.full((2, 2), 0.5), ["sound", "scene"], ax=ax),
+        lambda ax: plots.plot_frames([np.zeros((9, 16, 3), np.uint8)] * 3, ["1", "2", "3"], ax=ax),
+        lambda ax: plots.plot_history({"fold": HISTORY}, ax=ax),
+        lambda ax: plots.plot_intervals(
+            pd.DataFrame({"name": ["m"], "mean": [1], "low": [0], "high": [2], "paper": [1]}),
+            label="MSE",
+            reference=1.5,
+            ax=ax,
+        ),
+    ],
+    ids=[
+        "classes",
+        "values",
+        "confusion",
+        "curves",
+        "steps",
+        "attention",
+        "frames",
+        "history",
+        "intervals",
+    ],
+)
 def test_draws_on_the_given_axes(draw, ax):
     assert draw(ax) is ax
     assert ax.has_data() or ax.images or ax.texts
@@ -42,7 +70,7 @@ def test_draws_on_the_given_axes(draw, ax):
 
 def test_bars_leave_open_what_is_undefined(ax):
     plots.plot_bars({"valence": ([0, 5, -10], 10), "change": ([np.nan, 0, -1], 1)}, hertz=25, ax=ax)
-    valence, change = ([image.to_rgba(image.get_array())[0] for image in ax.images])
+    valence, change = [image.to_rgba(image.get_array())[0] for image in ax.images]
     assert change[0, 3] == 0 and (change[1] == valence[0]).all() and (change[2] == valence[2]).all()
     assert valence[0, :3].max() < 0.9  # zero is seen on white
     assert all(patch.get_hatch() and patch.zorder < ax.images[0].zorder for patch in ax.patches)
@@ -54,7 +82,9 @@ def test_confusion_counts_by_hand(ax):
     assert [t.get_text() for t in ax.texts] == ["1\n50%", "1\n50%", "0\n0%", "1\n100%"]
 
 
-@pytest.mark.parametrize(("end", "unit", "drawn"), [(120, "seconds", [0, 60, 120]), (240, "minutes", [0, 1, 4])])
+@pytest.mark.parametrize(
+    ("end", "unit", "drawn"), [(120, "seconds", [0, 60, 120]), (240, "minutes", [0, 1, 4])]
+)
 def test_curves_name_their_unit_of_time(ax, end, unit, drawn):
     plots.plot_curves([0, 60, end], [0, 1, 0], {"model": [0, 0, 0]}, label="arousal", ax=ax)
     assert list(ax.lines[0].get_xdata()) == drawn and unit in ax.get_xlabel()

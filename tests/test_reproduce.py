@@ -9,11 +9,17 @@ import yaml
 from affectlib import paths, reproduce
 
 
-def write_notebook(path, *sources, parameters="epochs: int = 3\nrate: float = 0.5\nname: str | None = None"):
+def write_notebook(
+    path, *sources, parameters="epochs: int = 3\nrate: float = 0.5\nname: str | None = None"
+):
     cells = [nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]})]
     cells += [nbformat.v4.new_code_cell(source) for source in sources]
-    notebook = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": {
-        "name": "python3", "display_name": "Python 3", "language": "python"}})
+    notebook = nbformat.v4.new_notebook(
+        cells=cells,
+        metadata={
+            "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}
+        },
+    )
     nbformat.write(notebook, path)
     return path
 
@@ -21,17 +27,24 @@ def write_notebook(path, *sources, parameters="epochs: int = 3\nrate: float = 0.
 def test_parameters_are_read_with_their_types(tmp_path):
     notebook = write_notebook(tmp_path / "n.ipynb")
     assert reproduce.default_parameters(notebook) == {"epochs": 3, "rate": 0.5, "name": None}
-    assert reproduce.checked_parameters(notebook, {"epochs": 3, "rate": 1, "name": "x"}) == {"rate": 1, "name": "x"}
+    assert reproduce.checked_parameters(notebook, {"epochs": 3, "rate": 1, "name": "x"}) == {
+        "rate": 1,
+        "name": "x",
+    }
 
 
-@pytest.mark.parametrize("given", [{"epoch": 4}, {"epochs": "4"}, {"epochs": True}, {"rate": "1e-3"}])
+@pytest.mark.parametrize(
+    "given", [{"epoch": 4}, {"epochs": "4"}, {"epochs": True}, {"rate": "1e-3"}]
+)
 def test_unknown_or_mistyped_parameter_is_an_error(tmp_path, given):
     notebook = write_notebook(tmp_path / "n.ipynb")
     with pytest.raises(reproduce.ParameterError, match=next(iter(given))):
         reproduce.checked_parameters(notebook, given)
 
 
-@pytest.mark.parametrize("file", sorted((reproduce.NOTEBOOKS / "parameters").glob("*.yaml")), ids=lambda f: f.name)
+@pytest.mark.parametrize(
+    "file", sorted((reproduce.NOTEBOOKS / "parameters").glob("*.yaml")), ids=lambda f: f.name
+)
 def test_every_profile_fits_its_notebook(file):
     slug, profile = file.stem.split(".")
     notebook = reproduce.find_notebooks()[slug]
@@ -66,7 +79,9 @@ def checkout(tmp_path, monkeypatch):
     (package / "sub").mkdir(parents=True)
     (package / "__init__.py").write_text("")
     (package / "low.py").write_text('"""Doc."""\nA = 1\n')
-    (package / "sub" / "__init__.py").write_text("def late():\n    from affectlib.low import A\n    return A\n")
+    (package / "sub" / "__init__.py").write_text(
+        "def late():\n    from affectlib.low import A\n    return A\n"
+    )
     (package / "other.py").write_text("B = 1\n")
     (tmp_path / "requirements.lock").write_text("x==1\n")
     monkeypatch.setattr(paths, "ROOT", tmp_path)
@@ -91,8 +106,12 @@ def test_key_follows_imports_through_modules(checkout):
 
 def test_key_of_a_notebook_that_looks_for_any_corpus_follows_the_data_folder(checkout, monkeypatch):
     monkeypatch.setattr(paths, "DATA", checkout / "data")
-    looking = write_notebook(checkout / "a.ipynb", "from affectlib import paths", "print(paths.DATA)")
-    choosing = write_notebook(checkout / "b.ipynb", "corpus: str = 'simulated'", "print(paths.DATA)")
+    looking = write_notebook(
+        checkout / "a.ipynb", "from affectlib import paths", "print(paths.DATA)"
+    )
+    choosing = write_notebook(
+        checkout / "b.ipynb", "corpus: str = 'simulated'", "print(paths.DATA)"
+    )
     keys = lambda: [reproduce.content_key(notebook, "n", {}) for notebook in (looking, choosing)]  # noqa: E731
     known = [keys()]
     (checkout / "data" / "heiv").mkdir(parents=True)
@@ -106,7 +125,9 @@ def test_key_of_a_notebook_that_looks_for_any_corpus_follows_the_data_folder(che
 def test_a_name_that_a_package_passes_on_leads_to_its_module_only(checkout):
     package = checkout / "affectlib" / "many"
     package.mkdir()
-    (package / "__init__.py").write_text("from affectlib.many.a import f\nfrom affectlib.many.b import g\n")
+    (package / "__init__.py").write_text(
+        "from affectlib.many.a import f\nfrom affectlib.many.b import g\n"
+    )
     (package / "a.py").write_text("from affectlib.low import A as f\n")
     (package / "b.py").write_text("g = 1\n")
     names = lambda source: [f.name for f in reproduce.module_files([source])]  # noqa: E731
@@ -121,8 +142,11 @@ def reader(tmp_path, monkeypatch):
     monkeypatch.setattr(reproduce, "NOTEBOOKS", tmp_path)
     monkeypatch.setattr(paths, "CACHE", tmp_path / "cache")
     monkeypatch.setattr(paths, "FIGURES", tmp_path / "figures")
-    write_notebook(tmp_path / "00_reader.ipynb", "from affectlib.results import read_metrics, recorded",
-                   "read_metrics('reader') if epochs < 0 else read_metrics('writer')")
+    write_notebook(
+        tmp_path / "00_reader.ipynb",
+        "from affectlib.results import read_metrics, recorded",
+        "read_metrics('reader') if epochs < 0 else read_metrics('writer')",
+    )
     write_notebook(tmp_path / "01_writer.ipynb", "1")
     return tmp_path
 
@@ -166,23 +190,31 @@ def test_a_notebook_runs_after_those_whose_results_it_reads(reader, monkeypatch)
 
 
 def test_notebooks_that_read_each_other_are_refused(reader, capsys):
-    write_notebook(reader / "01_writer.ipynb", "from affectlib import results\nresults.recorded('reader')")
+    write_notebook(
+        reader / "01_writer.ipynb", "from affectlib import results\nresults.recorded('reader')"
+    )
     assert reproduce.main([]) == 2
     assert "reader, writer read each other's results" in capsys.readouterr().err
 
 
-def test_failing_notebook_leaves_no_finished_copy_and_a_good_one_carries_its_key(tmp_path, monkeypatch, capfd):
+def test_failing_notebook_leaves_no_finished_copy_and_a_good_one_carries_its_key(
+    tmp_path, monkeypatch, capfd
+):
     monkeypatch.setattr(reproduce, "NOTEBOOKS", tmp_path)
     bad = write_notebook(tmp_path / "00_bad.ipynb", "1 / 0")
     good = write_notebook(tmp_path / "01_good.ipynb", "print(epochs)")
-    make = lambda slug, file: reproduce.Job(slug, file, tmp_path / "out" / file.name, {"epochs": 7}, "k")  # noqa: E731
+    make = lambda slug, file: reproduce.Job(  # noqa: E731
+        slug, file, tmp_path / "out" / file.name, {"epochs": 7}, "k"
+    )
     with pytest.raises(Exception, match="ZeroDivisionError"):
         reproduce.execute(make("bad", bad))
     assert not (tmp_path / "out" / bad.name).exists()
     job = make("good", good)
     reproduce.execute(job)
     assert job.done and reproduce.executed(job.output)["key"] == "k"
-    outputs = [c["outputs"] for c in json.loads(job.output.read_text())["cells"] if c.get("outputs")]
+    outputs = [
+        c["outputs"] for c in json.loads(job.output.read_text())["cells"] if c.get("outputs")
+    ]
     assert outputs[0][0]["text"] == ["7\n"]
     assert "cell  2 of 3" in capfd.readouterr().out
     monkeypatch.setattr(paths, "FIGURES", tmp_path)
@@ -196,7 +228,9 @@ def test_failing_cell_is_told_in_one_line(tmp_path, monkeypatch, capfd):
     monkeypatch.setattr(paths, "CACHE", tmp_path)
     write_notebook(tmp_path / "00_bad.ipynb", "raise FileNotFoundError('COGNIMUSE is not there')")
     assert reproduce.main(["--paper", "bad", "--execute"]) == 1
-    assert "00_bad.ipynb, cell 2: FileNotFoundError: COGNIMUSE is not there" in capfd.readouterr().err
+    assert (
+        "00_bad.ipynb, cell 2: FileNotFoundError: COGNIMUSE is not there" in capfd.readouterr().err
+    )
 
 
 def test_stored_notebook_has_no_timing_and_no_widget(tmp_path):
@@ -209,8 +243,12 @@ def test_stored_notebook_has_no_timing_and_no_widget(tmp_path):
     cell = executed.cells[-1]
     cell.metadata["execution"] = {"iopub.status.idle": "2020"}
     cell.execution_count = 2
-    cell.outputs = [nbformat.v4.new_output("display_data", data={"application/vnd.jupyter.widget-view+json": {}}),
-                    nbformat.v4.new_output("stream", text="kept\n")]
+    cell.outputs = [
+        nbformat.v4.new_output(
+            "display_data", data={"application/vnd.jupyter.widget-view+json": {}}
+        ),
+        nbformat.v4.new_output("stream", text="kept\n"),
+    ]
     nbformat.write(executed, tmp_path / "b.ipynb")
     reproduce.store(reproduce.Job("a", source, tmp_path / "b.ipynb", {}, "k"))
     text = source.read_text()

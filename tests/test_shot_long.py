@@ -34,10 +34,16 @@ def data():
     """Eight films of 40 s; each modality shows the truth under its own noise."""
     rng = np.random.default_rng(0)
     truth = np.repeat(np.clip(rng.normal(0, 0.5, (8, 10)), -0.9, 0.9), SECONDS, axis=1).ravel()
-    inputs = tuple(torch.from_numpy(truth[:, None] * rng.choice([-1, 1], size) + rng.normal(
-        0, noise, (len(truth), size))).float() for size, noise in zip(SIZES, NOISE, strict=True))
+    inputs = tuple(
+        torch.from_numpy(
+            truth[:, None] * rng.choice([-1, 1], size) + rng.normal(0, noise, (len(truth), size))
+        ).float()
+        for size, noise in zip(SIZES, NOISE, strict=True)
+    )
     ids = tuple(f"film{row // 40}:{row % 40:04d}" for row in range(len(truth)))
-    seconds = Samples(inputs, torch.tensor(truth, dtype=torch.float32), ids, tuple(name[:5] for name in ids))
+    seconds = Samples(
+        inputs, torch.tensor(truth, dtype=torch.float32), ids, tuple(name[:5] for name in ids)
+    )
     return clips_of(seconds, SECONDS)[0]
 
 
@@ -51,17 +57,23 @@ def small(seed=0, **options):
     return IntraClip(**{"sizes": SIZES, "hidden": 4, "width": 6} | options)
 
 
-quick = functools.partial(fit, loss=mse_loss, epochs=25, batch_size=20, learning_rate=0.01, patience=25)
+quick = functools.partial(
+    fit, loss=mse_loss, epochs=25, batch_size=20, learning_rate=0.01, patience=25
+)
 
 
 # within a clip
 
+
 def lstm_by_hand(lstm, x, layer, backward):
     """The equations, one second after the other: hidden states ``(seconds, hidden)``."""
     suffix = f"_l{layer}" + "_reverse" * backward
-    w, u, b, c = (getattr(lstm, f"{name}{suffix}") for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
+    w, u, b, c = (
+        getattr(lstm, f"{name}{suffix}")
+        for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    )
     hidden, cell, states = torch.zeros(u.shape[1]), torch.zeros(u.shape[1]), []
-    for second in (x.flip(0) if backward else x):
+    for second in x.flip(0) if backward else x:
         i, f, g, o = (w @ second + b + u @ hidden + c).chunk(4)
         cell = f.sigmoid() * cell + i.sigmoid() * g.tanh()
         hidden = o.sigmoid() * cell.tanh()
@@ -75,8 +87,12 @@ def test_a_clip_is_the_sum_of_both_ends_of_two_layers_then_two_dense_layers(data
     with torch.no_grad():
         said, total = model(chosen), 0
         for lstm, x in zip(model.lstms, chosen, strict=True):
-            lower = torch.cat([lstm_by_hand(lstm, x[0], 0, False), lstm_by_hand(lstm, x[0], 0, True)], 1)
-            total += torch.cat([lstm_by_hand(lstm, lower, 1, False)[-1], lstm_by_hand(lstm, lower, 1, True)[0]])
+            lower = torch.cat(
+                [lstm_by_hand(lstm, x[0], 0, False), lstm_by_hand(lstm, x[0], 0, True)], 1
+            )
+            total += torch.cat(
+                [lstm_by_hand(lstm, lower, 1, False)[-1], lstm_by_hand(lstm, lower, 1, True)[0]]
+            )
         by_hand = torch.tanh(model.head[0](model.dense(total).relu()))
     assert torch.allclose(said, by_hand, atol=1e-6)
 
@@ -85,13 +101,19 @@ def test_sizes_are_the_paper_s():
     assert shot_long.SIZES == {"Audio": 128, "Scene": 512, "Expression": 3072, "Action": 128}
     model = IntraClip()
     assert [lstm.input_size for lstm in model.lstms] == [128, 512, 3072]
-    assert all(lstm.num_layers == 2 and lstm.bidirectional for lstm in [*model.lstms, InterClip().lstm])
+    assert all(
+        lstm.num_layers == 2 and lstm.bidirectional for lstm in [*model.lstms, InterClip().lstm]
+    )
 
 
-@pytest.mark.parametrize(("model", "inputs", "shape"), [
-    (small(), [torch.randn(5, 7, size) for size in SIZES], (5,)),
-    (small(outputs=3), [torch.randn(5, 7, size) for size in SIZES], (5, 3)),
-    (InterClip(size=6, hidden=4), [torch.randn(5, 3, 6)], (5, 3))])
+@pytest.mark.parametrize(
+    ("model", "inputs", "shape"),
+    [
+        (small(), [torch.randn(5, 7, size) for size in SIZES], (5,)),
+        (small(outputs=3), [torch.randn(5, 7, size) for size in SIZES], (5, 3)),
+        (InterClip(size=6, hidden=4), [torch.randn(5, 3, 6)], (5, 3)),
+    ],
+)
 def test_output_is_finite_and_every_parameter_has_a_gradient(model, inputs, shape):
     said = model(inputs)
     assert said.shape == shape and said.isfinite().all()
@@ -106,10 +128,14 @@ def test_training_learns_and_repeats_under_a_seed(parts):
         model = small(2)
         history = quick(model, *parts)
         runs.append(predict(model, parts[1]).prediction)
-    assert np.array_equal(*runs) and history.epochs["validation_loss"].min() < 0.5 * parts[1].target.var()
+    assert (
+        np.array_equal(*runs)
+        and history.epochs["validation_loss"].min() < 0.5 * parts[1].target.var()
+    )
 
 
 # progressive training
+
 
 class Watch:
     """Trains, and keeps what every LSTM was before and after."""
@@ -123,7 +149,10 @@ class Watch:
     def __call__(self, model, *parts):
         before, first = self.states(), copy.deepcopy(model.state_dict())
         history = self.train(model, *parts)
-        changed = [any(not torch.equal(a[k], b[k]) for k in a) for a, b in zip(before, self.states(), strict=True)]
+        changed = [
+            any(not torch.equal(a[k], b[k]) for k in a)
+            for a, b in zip(before, self.states(), strict=True)
+        ]
         self.calls.append((type(model).__name__, changed, first, copy.deepcopy(model.state_dict())))
         return history
 
@@ -134,7 +163,11 @@ def test_each_step_changes_the_newcomer_only(parts):
     watch = Watch(model)
     steps = progressive_fit(model, *parts, fit=watch, alone=alone)
     assert steps[-2].used == (1, 0, 2), "the order of planted noise"
-    assert [changed for _, changed, _, _ in watch.calls] == [[True, False, False], [False, False, True], [True] * 3]
+    assert [changed for _, changed, _, _ in watch.calls] == [
+        [True, False, False],
+        [False, False, True],
+        [True] * 3,
+    ]
 
 
 def test_auxiliary_heads_are_fresh_and_discarded(parts):
@@ -143,8 +176,10 @@ def test_auxiliary_heads_are_fresh_and_discarded(parts):
     begin = copy.deepcopy(model.state_dict())
     progressive_fit(model, *parts, fit=watch)
     *_, (_, _, second, second_after), (_, _, third, third_after), (name, _, last, _) = watch.calls
-    heads = [{k: v for k, v in state.items() if k.startswith(("dense", "head"))} for state in (
-        second, second_after, third, third_after)]
+    heads = [
+        {k: v for k, v in state.items() if k.startswith(("dense", "head"))}
+        for state in (second, second_after, third, third_after)
+    ]
     assert all(not torch.equal(a["dense.weight"], b["dense.weight"]) for a, b in pairwise(heads))
     assert name == "IntraClip" and torch.equal(last["dense.weight"], begin["dense.weight"])
 
@@ -154,8 +189,18 @@ def test_stage_one_leaves_the_model_alone_and_ranks_by_validation_error(parts):
     before = copy.deepcopy(model.state_dict())
     alone = fit_alone(model, *parts, fit=quick)
     assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
-    scores = [float(((predict(step.model, pick(parts[1], step.used)).prediction - parts[1].target.numpy()) ** 2).mean())
-              for step in alone]
+    scores = [
+        float(
+            (
+                (
+                    predict(step.model, pick(parts[1], step.used)).prediction
+                    - parts[1].target.numpy()
+                )
+                ** 2
+            ).mean()
+        )
+        for step in alone
+    ]
     assert np.allclose(scores, [step.score for step in alone], rtol=1e-5) and np.argmin(scores) == 1
 
 
@@ -169,24 +214,36 @@ def test_the_frozen_sum_is_what_running_the_earlier_modalities_gives(parts):
 
 def test_residual_training_beats_the_best_modality_where_the_others_complete_it():
     rng = np.random.default_rng(1)
-    halves = np.repeat(rng.uniform(-0.45, 0.45, (80, 2)), SECONDS, axis=0)  # each modality knows one part of the truth
-    inputs = tuple(torch.tensor(half[:, None] + rng.normal(0, 0.05, (len(half), 3)), dtype=torch.float32)
-                   for half in halves.T)
+    halves = np.repeat(
+        rng.uniform(-0.45, 0.45, (80, 2)), SECONDS, axis=0
+    )  # each modality knows one part of the truth
+    inputs = tuple(
+        torch.tensor(half[:, None] + rng.normal(0, 0.05, (len(half), 3)), dtype=torch.float32)
+        for half in halves.T
+    )
     ids = tuple(f"film{row // 40}:{row % 40:04d}" for row in range(len(halves)))
     films = tuple(name[:5] for name in ids)
-    data = clips_of(Samples(inputs, torch.tensor(halves.sum(1), dtype=torch.float32), ids, films), SECONDS)[0]
+    data = clips_of(
+        Samples(inputs, torch.tensor(halves.sum(1), dtype=torch.float32), ids, films), SECONDS
+    )[0]
     first, *_, last = progressive_fit(
-        small(sizes=(3, 3)), data.select(range(60)), data.select(range(60, 80)), fit=quick)
+        small(sizes=(3, 3)), data.select(range(60)), data.select(range(60, 80)), fit=quick
+    )
     assert last.score < 0.5 * first.score
 
 
 def test_classes_are_learned_by_the_same_training(parts):
-    named = [replace(part, target=(part.target > 0.2).long() + (part.target > -0.2).long()) for part in parts]
+    named = [
+        replace(part, target=(part.target > 0.2).long() + (part.target > -0.2).long())
+        for part in parts
+    ]
     loss = functools.partial(quick, loss=lambda truth, logits: cross_entropy(logits, truth))
     model = small(outputs=3)
     progressive_fit(model, *named, fit=loss)
     said = predict(model, named[1])
-    assert said.prediction.shape == (20, 3) and (said.prediction.argmax(1) == said.truth).mean() > 0.6
+    assert (
+        said.prediction.shape == (20, 3) and (said.prediction.argmax(1) == said.truth).mean() > 0.6
+    )
 
 
 def test_wrong_input_to_progressive_training_is_named(parts):
@@ -199,9 +256,12 @@ def test_wrong_input_to_progressive_training_is_named(parts):
 
 # clips, runs and the way back to seconds
 
+
 def seconds_of(lengths):
     ids = tuple(f"film{i}:{k:04d}" for i, n in enumerate(lengths) for k in range(n))
-    return Samples((torch.zeros(len(ids), 2),), torch.arange(float(len(ids))), ids, tuple(i[:5] for i in ids))
+    return Samples(
+        (torch.zeros(len(ids), 2),), torch.arange(float(len(ids))), ids, tuple(i[:5] for i in ids)
+    )
 
 
 def test_clips_stay_within_their_film_and_cover_every_second():
@@ -218,7 +278,9 @@ def test_seconds_out_of_order_are_refused():
     data = seconds_of((2, 2))
     with pytest.raises(ValueError, match="do not stand together"):
         clips_of(data.select([0, 2, 1]), 2)
-    with pytest.raises(ValueError, match="expected consecutive seconds, found film0:0000 after film0:0001"):
+    with pytest.raises(
+        ValueError, match="expected consecutive seconds, found film0:0000 after film0:0001"
+    ):
         clips_of(data.select([1, 0, 2]), 2)
     with pytest.raises(ValueError, match="length is 0"):
         clips_of(data, 0)
@@ -226,7 +288,9 @@ def test_seconds_out_of_order_are_refused():
 
 def test_a_gap_within_a_film_is_refused():
     data = seconds_of((5, 2))
-    with pytest.raises(ValueError, match="expected consecutive seconds, found film0:0003 after film0:0001"):
+    with pytest.raises(
+        ValueError, match="expected consecutive seconds, found film0:0003 after film0:0001"
+    ):
         clips_of(data.select([0, 1, 3, 4, 5, 6]), 2)
     assert len(clips_of(data.select([2, 3, 4, 6]), 2)[0]) == 3, "a film may begin later"
 
@@ -235,13 +299,17 @@ def test_no_clip_holds_two_films():
     data = replace(seconds_of((3, 2)), ids=tuple("abcde"))  # without a source: by group
     assert clips_of(data, 2)[0].windows.tolist() == [[0, 1], [2, 2], [3, 4]]
     excerpts = replace(seconds_of((3, 2)), groups=("one film",) * 5)
-    assert clips_of(excerpts, 2)[0].windows.tolist() == [[0, 1], [2, 2], [3, 4]], "two excerpts of one film"
+    assert clips_of(excerpts, 2)[0].windows.tolist() == [[0, 1], [2, 2], [3, 4]], (
+        "two excerpts of one film"
+    )
     with pytest.raises(ValueError, match="film0 belongs to two groups, a and b"):
         clips_of(replace(seconds_of((3,)), groups=("a", "b", "b")), 2)
 
 
-@pytest.mark.parametrize(("stride", "windows"), [
-    (1, [[0, 1, 2], [1, 2, 3], [2, 3, 4], [5, 6, 6]]), (3, [[0, 1, 2], [2, 3, 4], [5, 6, 6]])])
+@pytest.mark.parametrize(
+    ("stride", "windows"),
+    [(1, [[0, 1, 2], [1, 2, 3], [2, 3, 4], [5, 6, 6]]), (3, [[0, 1, 2], [2, 3, 4], [5, 6, 6]])],
+)
 def test_runs_of_clips(stride, windows):
     clips, _ = clips_of(seconds_of((5, 2)), 1)
     runs = runs_of(clips, torch.zeros(7, 4), 3, stride=stride)
@@ -263,16 +331,28 @@ def test_every_clip_of_a_run_counts_in_the_loss():
     seen = []
     torch.manual_seed(0)
     model = InterClip(size=4, hidden=3)
-    history = fit(model, runs, runs, epochs=40, learning_rate=0.02, batch_size=4,
-                  loss=lambda truth, said: (seen.append(truth.shape), mse_loss(said, truth))[1])
+    history = fit(
+        model,
+        runs,
+        runs,
+        epochs=40,
+        learning_rate=0.02,
+        batch_size=4,
+        loss=lambda truth, said: (seen.append(truth.shape), mse_loss(said, truth))[1],
+    )
     assert {shape[1] for shape in seen} == {3}
     said = predict(model, runs)
     assert said.prediction.shape == said.truth.shape == (8, 3)
-    assert np.isclose(((said.prediction - said.truth) ** 2).mean(), history.epochs["validation_loss"].min(), rtol=1e-4)
+    assert np.isclose(
+        ((said.prediction - said.truth) ** 2).mean(),
+        history.epochs["validation_loss"].min(),
+        rtol=1e-4,
+    )
     assert history.epochs["validation_loss"].min() < 0.03
 
 
 # moving average and faces
+
 
 def test_the_moving_average_is_the_paper_s_equation_film_by_film():
     rng = np.random.default_rng(0)
@@ -286,8 +366,9 @@ def test_the_moving_average_is_the_paper_s_equation_film_by_film():
     assert np.array_equal(exponential_moving_average(values, 0.0), values)
 
 
-@pytest.mark.parametrize(("arguments", "message"), [
-    (([1.0], 1.0), "beta lies in"), (([1.0], -0.1), "beta lies in")])
+@pytest.mark.parametrize(
+    ("arguments", "message"), [(([1.0], 1.0), "beta lies in"), (([1.0], -0.1), "beta lies in")]
+)
 def test_a_wrong_beta_is_named(arguments, message):
     with pytest.raises(ValueError, match=message):
         exponential_moving_average(*arguments)
@@ -301,20 +382,29 @@ def test_the_mean_face_comes_from_training_seconds_with_a_face():
     filled = mean_face(faces, found, [0, 1, 3])  # the others are for validation and test
     assert filled[3].tolist() == filled[4].tolist() == [2, 3]
     assert np.array_equal(filled[found], faces[found])
-    assert np.array_equal(filled, mean_face(faces, found, np.array([True, True, False, True, False, False])))
+    assert np.array_equal(
+        filled, mean_face(faces, found, np.array([True, True, False, True, False, False]))
+    )
     with pytest.raises(ValueError, match="no training second shows a face"):
         mean_face(faces, found, [3, 4])
 
 
 # published tables
 
+
 def test_published_tables_agree_with_the_text():
-    cells = {n: published("shot_long", n).set_index(["row", "column"])["value"] for n in range(1, 7)}
+    cells = {
+        n: published("shot_long", n).set_index(["row", "column"])["value"] for n in range(1, 7)
+    }
     assert [len(table) for table in cells.values()] == [16, 16, 8, 8, 28, 18]
     quoted = {n: int(published("shot_long", n)["quoted"].sum()) for n in cells}
     assert quoted == {1: 0, 2: 0, 3: 0, 4: 0, 5: 24, 6: 16}
     ours = cells[5].xs("Ours", level="row")
-    assert ours["valence_mse"] == cells[3].xs("valence_mse", level="column").min() == cells[3]["4 clips", "valence_mse"]
+    assert (
+        ours["valence_mse"]
+        == cells[3].xs("valence_mse", level="column").min()
+        == cells[3]["4 clips", "valence_mse"]
+    )
     assert ours["arousal_pcc"] == cells[4]["beta 0.98", "arousal_pcc"]
     assert cells[1].xs("arousal_mse", level="column").idxmin() == "Audio"
     assert isinstance(pd.Index(cells[3].index.get_level_values("row"))[0], str)

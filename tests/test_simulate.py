@@ -19,8 +19,11 @@ from affectlib.simulate.score import Instrument, compose
 
 
 def contents(root):
-    return {path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-            for path in root.rglob("*") if path.is_file()}
+    return {
+        path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in root.rglob("*")
+        if path.is_file()
+    }
 
 
 def pictures_of(path):
@@ -47,12 +50,15 @@ def eimt16(tmp_path_factory):
 
 # affect
 
+
 @pytest.mark.parametrize("mean", [(0.0, 0.0), (0.9, -0.9)])
 def test_course_is_bounded_seeded_and_wide(mean):
     times, valence, arousal = course(600, hertz=25, rng=np.random.default_rng(1), mean=mean)
     assert np.allclose(np.diff(times), 0.04) and len(times) == len(valence) == len(arousal) == 15000
     assert np.abs([valence, arousal]).max() < 1
-    assert np.array_equal(valence, course(600, hertz=25, rng=np.random.default_rng(1), mean=mean)[1])
+    assert np.array_equal(
+        valence, course(600, hertz=25, rng=np.random.default_rng(1), mean=mean)[1]
+    )
     if mean == (0.0, 0.0):
         segments = arousal.reshape(-1, 125).mean(1)
         assert segments.std() > 0.25 and np.ptp(segments) > 1
@@ -66,7 +72,9 @@ def test_valence_and_arousal_are_coupled_weakly():
 def test_slow_noise_has_unit_variance_and_its_slowness():
     noise = slow_noise(200_000, seconds=2, hertz=5, rng=np.random.default_rng(0))
     assert noise.std() == pytest.approx(1, abs=0.05) and abs(noise.mean()) < 0.05
-    assert np.corrcoef(noise[:-20], noise[20:])[0, 1] == pytest.approx(np.exp(-1), abs=0.05)  # 4 s apart
+    assert np.corrcoef(noise[:-20], noise[20:])[0, 1] == pytest.approx(
+        np.exp(-1), abs=0.05
+    )  # 4 s apart
 
 
 def test_view_has_the_asked_signal_to_noise():
@@ -81,6 +89,7 @@ def test_view_has_the_asked_signal_to_noise():
 
 # faces
 
+
 def test_detectors_find_the_faces():
     dlib = pytest.importorskip("dlib")
     hog = dlib.get_frontal_face_detector()
@@ -91,13 +100,30 @@ def test_detectors_find_the_faces():
         valence, arousal = rng.uniform(-1, 1, 2)
         picture = stage.backdrop(look, valence, arousal, rng, margin=0)
         centre = rng.uniform(110, 210), rng.uniform(90, 95)
-        draw_face(picture, look.cast[0], action_units(valence, arousal), centre, rng.uniform(0.54, 0.66) * 180,
-                  yaw=rng.normal(0, 0.1), roll=rng.normal(0, 0.03))
+        draw_face(
+            picture,
+            look.cast[0],
+            action_units(valence, arousal),
+            centre,
+            rng.uniform(0.54, 0.66) * 180,
+            yaw=rng.normal(0, 0.1),
+            roll=rng.normal(0, 0.03),
+        )
         grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
         boxes = [(r.left(), r.top(), r.right(), r.bottom()) for r in hog(grey, 0)]
-        others = [(x, y, x + w, y + h) for x, y, w, h in haar.detectMultiScale(grey, 1.1, 4, minSize=(40, 40))]
-        found.append([any(left < centre[0] < right and top < centre[1] < bottom for left, top, right, bottom in each)
-                      for each in (boxes, others)])
+        others = [
+            (x, y, x + w, y + h)
+            for x, y, w, h in haar.detectMultiScale(grey, 1.1, 4, minSize=(40, 40))
+        ]
+        found.append(
+            [
+                any(
+                    left < centre[0] < right and top < centre[1] < bottom
+                    for left, top, right, bottom in each
+                )
+                for each in (boxes, others)
+            ]
+        )
     assert (np.mean(found, axis=0) >= 0.95).all(), np.mean(found, axis=0)
 
 
@@ -113,7 +139,9 @@ def test_units_at_a_prototype_are_mostly_its_own(emotion):
 def test_faces_differ_by_actor_unit_yaw_and_stay_in_their_place():
     def draw(seed=0, units=None, **options):
         canvas = np.full((180, 320, 3), 90, np.uint8)
-        draw_face(canvas, Actor.draw(np.random.default_rng(seed)), units or {}, (160, 90), 100, **options)
+        draw_face(
+            canvas, Actor.draw(np.random.default_rng(seed)), units or {}, (160, 90), 100, **options
+        )
         return canvas.astype(int)
 
     rest = draw()
@@ -132,16 +160,21 @@ def test_a_face_outside_the_picture_changes_nothing():
 
 # pictures and music
 
+
 def test_motion_and_light_follow_what_is_planted():
     n, look = 100, stage.Look.draw(np.random.default_rng(0))
     flat = {level: np.full((n, 2), level) for level in (-0.7, 0.0, 0.7)}
 
     def play(scene, motion, seed):
         rng = np.random.default_rng(seed)
-        return np.stack(list(stage.frames(flat[scene], flat[motion], flat[0.0], look=look, rng=rng))).astype(int)
+        return np.stack(
+            list(stage.frames(flat[scene], flat[motion], flat[0.0], look=look, rng=rng))
+        ).astype(int)
 
     for seed in range(2):
-        calm, wild = (np.abs(np.diff(play(0.0, level, seed), axis=0)).mean() for level in (-0.7, 0.7))
+        calm, wild = (
+            np.abs(np.diff(play(0.0, level, seed), axis=0)).mean() for level in (-0.7, 0.7)
+        )
         assert wild > 1.5 * calm
         dark, light = (play(level, 0.0, seed).mean() for level in (-0.7, 0.7))
         assert light > dark + 20
@@ -156,25 +189,46 @@ def test_loudness_and_register_follow_what_is_planted():
     assert np.corrcoef(loudness, arousal.reshape(60, -1).mean(1))[0, 1] > 0.9
     spectrum = np.abs(np.fft.rfft(sound.reshape(60, -1) * np.hanning(16000)))
     pitch = (spectrum * np.log2(np.arange(8001) + 100)).sum(1) / spectrum.sum(1)
-    design = np.stack([np.ones(60), valence.reshape(60, -1).mean(1), arousal.reshape(60, -1).mean(1)], 1)
+    design = np.stack(
+        [np.ones(60), valence.reshape(60, -1).mean(1), arousal.reshape(60, -1).mean(1)], 1
+    )
     assert np.linalg.lstsq(design, pitch, rcond=None)[0][1] > 0.1
 
 
 def test_films_differ_in_their_instrument():
-    one, two = (compose(np.zeros(100), np.zeros(100), hertz=25, sampling_rate=8000, rng=np.random.default_rng(0),
-                        instrument=Instrument.draw(np.random.default_rng(seed))) for seed in (0, 1))
+    one, two = (
+        compose(
+            np.zeros(100),
+            np.zeros(100),
+            hertz=25,
+            sampling_rate=8000,
+            rng=np.random.default_rng(0),
+            instrument=Instrument.draw(np.random.default_rng(seed)),
+        )
+        for seed in (0, 1)
+    )
     assert np.abs(one - two).max() > 0.01
 
 
 # corpora
 
+
 def test_cognimuse_stands_in_its_real_layout(cognimuse):
     root, corpus = cognimuse
-    assert set(contents(root)) == {"SIMULATED.json", "BMI/BMI.mp4", "BMI/emotion/intended_1.dat", "LOR/LOR.mp4",
-                                   "LOR/emotion/intended_1.dat"}
+    assert set(contents(root)) == {
+        "SIMULATED.json",
+        "BMI/BMI.mp4",
+        "BMI/emotion/intended_1.dat",
+        "LOR/LOR.mp4",
+        "LOR/emotion/intended_1.dat",
+    }
     assert corpus.simulated and list(corpus.clips["clip"]) == ["BMI", "LOR"] and corpus.hertz == 25
     rows = np.loadtxt(root / "BMI" / "emotion" / "intended_1.dat")
-    assert rows.shape == (300, 3) and np.allclose(rows[:, 0], 0.04 * np.arange(300)) and np.abs(rows[:, 1:]).max() <= 1
+    assert (
+        rows.shape == (300, 3)
+        and np.allclose(rows[:, 0], 0.04 * np.arange(300))
+        and np.abs(rows[:, 1:]).max() <= 1
+    )
     assert (rows[:50, 2] == -0.94).all() and (rows[:50, 1] == 0).all() and rows[50, 2] != -0.94
     with av.open(str(root / "BMI" / "BMI.mp4")) as film:
         video, audio = film.streams.video[0], film.streams.audio[0]
@@ -191,14 +245,29 @@ def test_eimt16_stands_in_its_real_layout(eimt16):
     assert corpus.simulated and clips["split"].value_counts().to_dict() == {"train": 12, "test": 4}
     assert list(clips["clip"][[0, 12]]) == ["ACCEDE00000", "MEDIAEVAL16_00000"]
     assert clips.loc[clips["split"] == "train"].groupby("group").size().tolist() == [4, 4, 4]
-    assert clips[["valence", "arousal"]].min().min() >= 1 and clips[["valence", "arousal"]].max().max() <= 5
+    assert (
+        clips[["valence", "arousal"]].min().min() >= 1
+        and clips[["valence", "arousal"]].max().max() <= 5
+    )
     means = clips.groupby("split")["arousal"].mean()
-    assert means["train"] == pytest.approx(2.457, abs=0.25) and means["test"] == pytest.approx(3.4, abs=0.25)
+    assert means["train"] == pytest.approx(2.457, abs=0.25) and means["test"] == pytest.approx(
+        3.4, abs=0.25
+    )
     header = (root / "annotations" / "ACCEDEranking.txt").read_text().splitlines()[0].split("\t")
-    assert header == ["id", "name", "valenceRank", "arousalRank", "valenceValue", "arousalValue", "valenceVariance",
-                      "arousalVariance"]
-    assert (root / "annotations" / "ACCEDEsets.txt").read_text().splitlines()[:2] == ["id\tname\tset",
-                                                                                     "0\tACCEDE00000.mp4\t1"]
+    assert header == [
+        "id",
+        "name",
+        "valenceRank",
+        "arousalRank",
+        "valenceValue",
+        "arousalValue",
+        "valenceVariance",
+        "arousalVariance",
+    ]
+    assert (root / "annotations" / "ACCEDEsets.txt").read_text().splitlines()[:2] == [
+        "id\tname\tset",
+        "0\tACCEDE00000.mp4\t1",
+    ]
 
 
 def test_files_depend_on_seed_not_on_jobs(eimt16, tmp_path):
@@ -206,7 +275,9 @@ def test_files_depend_on_seed_not_on_jobs(eimt16, tmp_path):
     make_eimt16(tmp_path / "two", n_clips=16, seconds=(2, 3), seed=3, jobs=2)
     assert contents(tmp_path / "two") == contents(root)
     make_eimt16(tmp_path / "other", n_clips=8, seconds=(1, 1), seed=4, jobs=1)
-    first, second = (pictures_of(path / "data" / "ACCEDE00000.mp4") for path in (root, tmp_path / "other"))
+    first, second = (
+        pictures_of(path / "data" / "ACCEDE00000.mp4") for path in (root, tmp_path / "other")
+    )
     assert not np.array_equal(first[0], second[0])
 
 
@@ -243,7 +314,9 @@ def test_a_killed_run_is_completed_to_the_same_files(cognimuse, tmp_path):
         time.sleep(0.01)
     os.kill(child.pid, signal.SIGKILL)
     child.wait()
-    assert not (tmp_path / "SIMULATED.json").exists() and not (tmp_path / "LOR" / "LOR.mp4").exists()
+    assert (
+        not (tmp_path / "SIMULATED.json").exists() and not (tmp_path / "LOR" / "LOR.mp4").exists()
+    )
     first = (tmp_path / "BMI" / "BMI.mp4").stat().st_mtime_ns
     make_cognimuse(tmp_path, n_films=2, seconds=12, seed=3, jobs=1)
     assert contents(tmp_path) == contents(root)
@@ -252,7 +325,12 @@ def test_a_killed_run_is_completed_to_the_same_files(cognimuse, tmp_path):
 
 def test_the_mark_says_how_a_corpus_was_made(cognimuse):
     mark = json.loads((cognimuse[0] / "SIMULATED.json").read_text())
-    assert mark["arguments"]["seed"] == 3 and set(mark["arguments"]["snr"]) == {"sound", "scene", "motion", "face"}
+    assert mark["arguments"]["seed"] == 3 and set(mark["arguments"]["snr"]) == {
+        "sound",
+        "scene",
+        "motion",
+        "face",
+    }
     assert mark["affectlib"] and len(mark["files"]) == 4
 
 
@@ -264,9 +342,16 @@ def test_a_film_shows_what_its_annotation_says(tmp_path):
     assert np.corrcoef(np.log(sound.std(1)), arousal)[0, 1] > 0.8
 
 
-@pytest.mark.parametrize("arguments, message", [
-    ({"n_films": 0}, "n_films"), ({"n_films": 13}, "n_films"), ({"seconds": 0.5}, "seconds"),
-    ({"snr": {"smell": 1}}, "smell"), ({"snr": {"face": 0}}, "face")])
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"n_films": 0}, "n_films"),
+        ({"n_films": 13}, "n_films"),
+        ({"seconds": 0.5}, "seconds"),
+        ({"snr": {"smell": 1}}, "smell"),
+        ({"snr": {"face": 0}}, "face"),
+    ],
+)
 def test_bad_arguments_are_named(tmp_path, arguments, message):
     with pytest.raises(ValueError, match=message):
         make_cognimuse(tmp_path, **arguments)

@@ -9,7 +9,14 @@ import pytest
 from scipy import stats
 
 from affectlib import metrics, statistics
-from affectlib.statistics import Claim, bootstrap_interval, claims, holm, interval, paired_difference
+from affectlib.statistics import (
+    Claim,
+    bootstrap_interval,
+    claims,
+    holm,
+    interval,
+    paired_difference,
+)
 
 
 @pytest.mark.parametrize("level", [0.9, 0.95])
@@ -17,12 +24,17 @@ def test_interval_is_the_t_interval(level):
     values = np.random.default_rng(0).normal(1, 2, 12)
     result = interval(values, level=level)
     low, high = stats.t.interval(level, 11, loc=values.mean(), scale=stats.sem(values))
-    assert (result.mean, result.low, result.high, result.n) == pytest.approx((values.mean(), low, high, 12))
+    assert (result.mean, result.low, result.high, result.n) == pytest.approx(
+        (values.mean(), low, high, 12)
+    )
 
 
 def test_interval_covers_the_true_mean():
     rng = np.random.default_rng(1)
-    hits = [result.low <= 3 <= result.high for result in (interval(rng.normal(3, 1, 6)) for _ in range(600))]
+    hits = [
+        result.low <= 3 <= result.high
+        for result in (interval(rng.normal(3, 1, 6)) for _ in range(600))
+    ]
     assert np.mean(hits) == pytest.approx(0.95, abs=0.03)
 
 
@@ -32,7 +44,9 @@ def test_seeds_of_one_film_are_one_witness():
     assert interval(values, groups=films) == interval([1.5, 5.5, 9.5])
 
 
-@pytest.mark.parametrize(("values", "mean", "n"), [([], math.nan, 0), ([2.0], 2.0, 1), ([2.0, math.nan], 2.0, 1)])
+@pytest.mark.parametrize(
+    ("values", "mean", "n"), [([], math.nan, 0), ([2.0], 2.0, 1), ([2.0, math.nan], 2.0, 1)]
+)
 def test_too_few_units_leave_the_bounds_undefined(values, mean, n):
     result = interval(values)
     assert result.mean == pytest.approx(mean, nan_ok=True) and result.n == n
@@ -47,24 +61,40 @@ def predictions():
     return truth, 0.6 * truth + rng.normal(2, 0.7, 300), groups
 
 
-@pytest.mark.parametrize("metric", [metrics.mse, metrics.pcc, metrics.ccc], ids=lambda metric: metric.__name__)
+@pytest.mark.parametrize(
+    "metric", [metrics.mse, metrics.pcc, metrics.ccc], ids=lambda metric: metric.__name__
+)
 def test_bootstrap_from_sums_equals_the_bootstrap_of_rows(metric, predictions):
     truth, prediction, groups = predictions
     fast = bootstrap_interval(metric, truth, prediction, groups=groups, resamples=200)
-    slow = bootstrap_interval(lambda t, p: metric(t, p), truth, prediction, groups=groups, resamples=200)
-    assert (fast.mean, fast.low, fast.high, fast.n) == pytest.approx((slow.mean, slow.low, slow.high, 8))
+    slow = bootstrap_interval(
+        lambda t, p: metric(t, p), truth, prediction, groups=groups, resamples=200
+    )
+    assert (fast.mean, fast.low, fast.high, fast.n) == pytest.approx(
+        (slow.mean, slow.low, slow.high, 8)
+    )
     assert fast.low < fast.mean < fast.high and fast.mean == metric(truth, prediction)
 
 
-@pytest.mark.parametrize("metric", [metrics.accuracy, metrics.balanced_accuracy, metrics.macro_f1],
-                         ids=lambda metric: metric.__name__)
+@pytest.mark.parametrize(
+    "metric",
+    [metrics.accuracy, metrics.balanced_accuracy, metrics.macro_f1],
+    ids=lambda metric: metric.__name__,
+)
 def test_bootstrap_of_classes_equals_the_bootstrap_of_rows(metric):
     rng = np.random.default_rng(5)
-    groups, truth = rng.integers(0, 12, 40), rng.choice(["joy", "fear", "anger", "rare"], 40, p=[0.4, 0.3, 0.25, 0.05])
-    said = np.where(rng.random((3, 40)) < 0.5, truth, rng.choice(["joy", "fear", "never true"], (3, 40)))
+    groups, truth = (
+        rng.integers(0, 12, 40),
+        rng.choice(["joy", "fear", "anger", "rare"], 40, p=[0.4, 0.3, 0.25, 0.05]),
+    )
+    said = np.where(
+        rng.random((3, 40)) < 0.5, truth, rng.choice(["joy", "fear", "never true"], (3, 40))
+    )
     fast = bootstrap_interval(metric, truth, said, groups=groups, resamples=200)
     slow = bootstrap_interval(lambda t, p: metric(t, p), truth, said, groups=groups, resamples=200)
-    assert (fast.mean, fast.low, fast.high) == pytest.approx((slow.mean, slow.low, slow.high)) and fast.n == slow.n
+    assert (fast.mean, fast.low, fast.high) == pytest.approx(
+        (slow.mean, slow.low, slow.high)
+    ) and fast.n == slow.n
     assert fast.low < fast.mean < fast.high
 
 
@@ -74,16 +104,21 @@ def test_bootstrap_draws_films_not_rows(predictions):
     five = [np.tile(values, 5) for values in (truth, prediction, np.arange(300))]
     repeated = bootstrap_interval(metrics.mse, *five[:2], groups=five[2])
     assert (repeated.low, repeated.high) == pytest.approx((rows.low, rows.high))
-    assert rows.low == pytest.approx(rows.mean - 1.96 * stats.sem((truth - prediction) ** 2), abs=0.02)
+    assert rows.low == pytest.approx(
+        rows.mean - 1.96 * stats.sem((truth - prediction) ** 2), abs=0.02
+    )
 
 
 def test_bootstrap_over_seeds_is_the_mean_of_their_metric(predictions):
     truth, prediction, groups = predictions
     other = prediction[::-1]
     both = bootstrap_interval(metrics.pcc, truth, [prediction, other], groups=groups)
-    assert both.mean == pytest.approx((metrics.pcc(truth, prediction) + metrics.pcc(truth, other)) / 2)
-    assert bootstrap_interval(metrics.pcc, truth, [prediction, prediction], groups=groups) == pytest.approx(
-        bootstrap_interval(metrics.pcc, truth, prediction, groups=groups))
+    assert both.mean == pytest.approx(
+        (metrics.pcc(truth, prediction) + metrics.pcc(truth, other)) / 2
+    )
+    assert bootstrap_interval(
+        metrics.pcc, truth, [prediction, prediction], groups=groups
+    ) == pytest.approx(bootstrap_interval(metrics.pcc, truth, prediction, groups=groups))
 
 
 def test_bootstrap_of_the_undefined_is_undefined(predictions):
@@ -103,14 +138,25 @@ def test_paired_difference_counts_every_sign_pattern():
     sums = [abs(np.dot(signs, a - b)) for signs in itertools.product([-1, 1], repeat=9)]
     assert result.p == np.mean([value >= abs((a - b).sum()) - 1e-12 for value in sums])
     reference = interval(a - b)
-    assert (result.mean, result.low, result.high, result.n) == (reference.mean, reference.low, reference.high, 9)
+    assert (result.mean, result.low, result.high, result.n) == (
+        reference.mean,
+        reference.low,
+        reference.high,
+        9,
+    )
 
 
 def test_drawn_sign_patterns_agree_with_scipy():
     rng = np.random.default_rng(4)
     a, b = rng.normal(0.3, 1, 40), rng.normal(0, 1, 40)
-    reference = stats.permutation_test((a, b), lambda a, b, axis: np.mean(a - b, axis=axis), rng=0, vectorized=True,
-                                       permutation_type="samples", n_resamples=20_000)
+    reference = stats.permutation_test(
+        (a, b),
+        lambda a, b, axis: np.mean(a - b, axis=axis),
+        rng=0,
+        vectorized=True,
+        permutation_type="samples",
+        n_resamples=20_000,
+    )
     assert paired_difference(a, b).p == pytest.approx(reference.pvalue, abs=0.02)
     assert paired_difference(a, b) == paired_difference(a, b)
 
@@ -139,31 +185,51 @@ def test_holm_follows_the_steps():
 
 @pytest.fixture
 def table():
-    cells = [("both", "mse", 0.124), ("audio", "mse", 0.125), ("both", "pcc", 0.63), ("audio", "pcc", 0.62)]
+    cells = [
+        ("both", "mse", 0.124),
+        ("audio", "mse", 0.125),
+        ("both", "pcc", 0.63),
+        ("audio", "pcc", 0.62),
+    ]
     published = pd.DataFrame(cells, columns=["row", "column", "value"])
     rng = np.random.default_rng(5)
-    base = {("both", "mse"): 0.1, ("audio", "mse"): 0.5, ("video", "mse"): 0.5, ("both", "pcc"): 0.2,
-            ("audio", "pcc"): 0.7}
-    scores = [(row, column, f"F{film}", value + rng.normal(0, 0.05))
-              for (row, column), value in base.items() for film in range(12) for _ in range(3)]
+    base = {
+        ("both", "mse"): 0.1,
+        ("audio", "mse"): 0.5,
+        ("video", "mse"): 0.5,
+        ("both", "pcc"): 0.2,
+        ("audio", "pcc"): 0.7,
+    }
+    scores = [
+        (row, column, f"F{film}", value + rng.normal(0, 0.05))
+        for (row, column), value in base.items()
+        for film in range(12)
+        for _ in range(3)
+    ]
     return published, pd.DataFrame(scores, columns=["row", "column", "group", "value"])
 
 
 def test_claims_hold_or_not_by_their_interval(table):
-    made = [Claim("Both beat audio in error.", "both", "audio", "mse", False),
-            Claim("Both beat audio in correlation.", "both", "audio", "pcc", True),
-            Claim("Audio beats video.", "audio", "video", "mse", False),
-            Claim("Audio beats text.", "audio", "text", "mse", False)]
+    made = [
+        Claim("Both beat audio in error.", "both", "audio", "mse", False),
+        Claim("Both beat audio in correlation.", "both", "audio", "pcc", True),
+        Claim("Audio beats video.", "audio", "video", "mse", False),
+        Claim("Audio beats text.", "audio", "text", "mse", False),
+    ]
     result = claims(made, *table)
     assert list(result["verdict"]) == ["holds", "does not", "undecided", "undecided"]
     assert list(result["n"]) == [12, 12, 12, 0]
     assert result["paper"].tolist() == pytest.approx([0.001, 0.01, math.nan, math.nan], nan_ok=True)
-    assert result["run"][0] == pytest.approx(0.4, abs=0.05) and result["run"][1] == pytest.approx(-0.5, abs=0.05)
+    assert result["run"][0] == pytest.approx(0.4, abs=0.05) and result["run"][1] == pytest.approx(
+        -0.5, abs=0.05
+    )
     films = table[1].groupby(["row", "column", "group"])["value"].mean()
     p = [paired_difference(films["audio"][c], films["both"][c]).p for c in ("mse", "pcc")]
     p.append(paired_difference(films["audio"]["mse"], films["video"]["mse"]).p)
     assert result["p"][:3].tolist() == pytest.approx(p) and math.isnan(result["p"][3])
-    assert result["adjusted"][:3].tolist() == pytest.approx(holm(p).tolist()) and math.isnan(result["adjusted"][3])
+    assert result["adjusted"][:3].tolist() == pytest.approx(holm(p).tolist()) and math.isnan(
+        result["adjusted"][3]
+    )
 
 
 def test_a_verdict_that_another_seed_could_turn_is_undecided():
@@ -174,8 +240,12 @@ def test_a_verdict_that_another_seed_could_turn_is_undecided():
     def scores(*gains):
         """The old model errs by 0.5; the new one by less, by another amount under each seed."""
         old = pd.DataFrame({"row": "old", "column": "mse", "group": films, "value": 0.5})
-        new = [pd.DataFrame({"row": "new", "column": "mse", "group": films, "value": 0.5 - gain * steady})
-               for gain in gains]
+        new = [
+            pd.DataFrame(
+                {"row": "new", "column": "mse", "group": films, "value": 0.5 - gain * steady}
+            )
+            for gain in gains
+        ]
         return pd.concat([old, *new])
 
     claim = [Claim("New beats old.", "new", "old", "mse", False)]
@@ -199,11 +269,17 @@ def test_every_pair_is_compared_once_and_adjusted_over_all(table):
     scores = table[1]
     result = statistics.pairwise(scores)
     assert [*zip(result["column"], result["a"], result["b"], strict=True)] == [
-        ("mse", "both", "audio"), ("mse", "both", "video"), ("mse", "audio", "video"), ("pcc", "both", "audio")]
+        ("mse", "both", "audio"),
+        ("mse", "both", "video"),
+        ("mse", "audio", "video"),
+        ("pcc", "both", "audio"),
+    ]
     films = scores.groupby(["row", "column", "group"])["value"].mean()
     for row in result.itertuples():
         one = paired_difference(films[row.a][row.column], films[row.b][row.column])
-        assert (row.mean, row.low, row.high, row.n, row.p) == pytest.approx((one.mean, one.low, one.high, one.n, one.p))
+        assert (row.mean, row.low, row.high, row.n, row.p) == pytest.approx(
+            (one.mean, one.low, one.high, one.n, one.p)
+        )
     assert result["adjusted"].tolist() == pytest.approx(holm(result["p"]).tolist())
 
 

@@ -27,8 +27,16 @@ def encode(path, *, seconds=2.0, seed=0, rate=Fraction(25, 2), size=(64, 48), he
     """A film of noise whose light changes, with a tone; ``size=None`` for none, ``hertz=None`` for silence."""
     rng = np.random.default_rng(seed)
     with av.open(str(path), "w") as container:
-        video = container.add_stream("libx264", rate=rate, options={"preset": "ultrafast"}) if size else None
-        audio = container.add_stream("pcm_s16le" if size is None else "aac", rate=hertz) if hertz else None
+        video = (
+            container.add_stream("libx264", rate=rate, options={"preset": "ultrafast"})
+            if size
+            else None
+        )
+        audio = (
+            container.add_stream("pcm_s16le" if size is None else "aac", rate=hertz)
+            if hertz
+            else None
+        )
         if audio:
             audio.layout = "mono"
         if video:
@@ -39,7 +47,9 @@ def encode(path, *, seconds=2.0, seed=0, rate=Fraction(25, 2), size=(64, 48), he
             container.mux(video.encode(None))
         if audio:
             tone = 0.2 * np.sin(2 * np.pi * 220 * np.arange(round(seconds * hertz)) / hertz)
-            frame = av.AudioFrame.from_ndarray(tone.astype(np.float32)[None], format="fltp", layout="mono")
+            frame = av.AudioFrame.from_ndarray(
+                tone.astype(np.float32)[None], format="fltp", layout="mono"
+            )
             frame.sample_rate = hertz
             container.mux(audio.encode(frame))
             container.mux(audio.encode(None))
@@ -48,14 +58,18 @@ def encode(path, *, seconds=2.0, seed=0, rate=Fraction(25, 2), size=(64, 48), he
 
 def joined(corpora):
     """Several films as one corpus, its clips out of order."""
-    clips = pd.concat([c.clips for c in corpora]).sample(frac=1, random_state=0).reset_index(drop=True)
+    clips = (
+        pd.concat([c.clips for c in corpora]).sample(frac=1, random_state=0).reset_index(drop=True)
+    )
     return replace(corpora[0], name="films", clips=clips)
 
 
 @pytest.fixture(scope="module")
 def films(tmp_path_factory):
     folder = tmp_path_factory.mktemp("films")
-    return joined([film(encode(folder / f"f{i}.mp4", seconds=3, seed=i), seconds=1.0) for i in range(4)])
+    return joined(
+        [film(encode(folder / f"f{i}.mp4", seconds=3, seed=i), seconds=1.0) for i in range(4)]
+    )
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +99,9 @@ def test_processes_and_dask_give_the_same(films, table):
     from dask.distributed import Client
 
     assert same(extract(films, PICTURE, jobs=2, progress=False), table)
-    with Client(processes=False, n_workers=1, threads_per_worker=1, dashboard_address=None) as client:
+    with Client(
+        processes=False, n_workers=1, threads_per_worker=1, dashboard_address=None
+    ) as client:
         assert same(extract(films, PICTURE, client=client, progress=False), table)
 
 
@@ -94,7 +110,9 @@ def counting(name="count", version=1, seen=None, **options):
         seen.append(len(pictures))
         return [pictures[0].image.mean(), len(pictures)]
 
-    return Extractor(name, version, ("light", "looks"), vector, rate=2.0, options=tuple(options.items()))
+    return Extractor(
+        name, version, ("light", "looks"), vector, rate=2.0, options=tuple(options.items())
+    )
 
 
 def test_the_store_serves_until_something_changes(films, tmp_path):
@@ -109,7 +127,9 @@ def test_the_store_serves_until_something_changes(films, tmp_path):
     assert computed(films, counting(seen=seen)) == 0
     assert computed(films, counting(seen=seen, version=2)) == 12
     assert computed(films, counting(seen=seen, hop=0.1)) == 12
-    assert computed(films.select(films.clips["start"] > 0), counting(seen=seen)) == 8  # other segments
+    assert (
+        computed(films.select(films.clips["start"] > 0), counting(seen=seen)) == 8
+    )  # other segments
     path = encode(tmp_path / "own.mp4", seconds=2)
     assert computed(film(path), counting(seen=seen)) == 1
     path.rename(tmp_path / "other.mp4")
@@ -148,8 +168,17 @@ SCRIPT = textwrap.dedent("""
 
 
 def run(pause, store, corpus):
-    arguments = [sys.executable, "-c", SCRIPT, str(pause), str(store), *sorted(set(corpus.clips["path"]))]
-    return subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    arguments = [
+        sys.executable,
+        "-c",
+        SCRIPT,
+        str(pause),
+        str(store),
+        *sorted(set(corpus.clips["path"])),
+    ]
+    return subprocess.Popen(
+        arguments, stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
 
 
 def test_a_killed_run_resumes_and_gives_the_same(films, table, tmp_path):
@@ -173,9 +202,15 @@ def test_two_runs_at_once_agree(films, tmp_path):
     assert len(list(tmp_path.glob("scene/*"))) == 4 and not list(tmp_path.rglob("*.partial"))
 
 
-@pytest.mark.parametrize("name, options", [
-    ("a.mkv", {"rate": Fraction(24000, 1001)}), ("a.mov", {"size": (48, 96)}), ("a.mp4", {"hertz": 8000}),
-    ("a.mp4", {"seconds": 0.7})])
+@pytest.mark.parametrize(
+    "name, options",
+    [
+        ("a.mkv", {"rate": Fraction(24000, 1001)}),
+        ("a.mov", {"size": (48, 96)}),
+        ("a.mp4", {"hertz": 8000}),
+        ("a.mp4", {"seconds": 0.7}),
+    ],
+)
 def test_any_film_is_described(tmp_path, name, options):
     corpus = film(encode(tmp_path / name, **options))
     found = extract(corpus, descriptors(), jobs=1, progress=False)
@@ -185,10 +220,16 @@ def test_any_film_is_described(tmp_path, name, options):
 
 def test_what_a_film_lacks_is_said(tmp_path):
     silent = film(encode(tmp_path / "silent.mp4", hertz=None))
-    with pytest.raises(CorpusFormatError, match=r"silent\.mp4.*sound needs sound, clip silent:0000"):
+    with pytest.raises(
+        CorpusFormatError, match=r"silent\.mp4.*sound needs sound, clip silent:0000"
+    ):
         extract(silent, [scene(), sound()], jobs=1, progress=False)
     found = extract(silent, [scene(), sound()], missing="zeros", jobs=1, progress=False)
-    assert found.missing == {"sound": ("silent:0000",)} and not found["sound"].any() and found["scene"].any()
+    assert (
+        found.missing == {"sound": ("silent:0000",)}
+        and not found["sound"].any()
+        and found["scene"].any()
+    )
 
     wav = film(encode(tmp_path / "only.wav", size=None))
     assert extract(wav, [sound()], jobs=1, progress=False)["sound"].any()
@@ -196,7 +237,9 @@ def test_what_a_film_lacks_is_said(tmp_path):
         extract(wav, [scene()], jobs=1, progress=False)
 
     one = film(encode(tmp_path / "one.mp4", seconds=0.08, hertz=None))
-    assert extract(one, PICTURE, missing="zeros", jobs=1, progress=False).missing == {"motion": ("one:0000",)}
+    assert extract(one, PICTURE, missing="zeros", jobs=1, progress=False).missing == {
+        "motion": ("one:0000",)
+    }
 
 
 def test_sound_that_nearly_lasts_is_filled_up_with_silence(tmp_path):
@@ -206,15 +249,24 @@ def test_sound_that_nearly_lasts_is_filled_up_with_silence(tmp_path):
     clips = pd.concat([film(path, seconds=1.0).clips[:1]] * 3, ignore_index=True)
     corpus = replace(film(path), clips=clips.assign(clip=list(spans), seconds=list(spans.values())))
     table = extract(corpus, [e], jobs=1, progress=False)["heard"]
-    assert table[:, 0].tolist() == [16000, 15600, 15600] and table[0, 1] != 0 == table[1, 1] == table[2, 1]
+    assert (
+        table[:, 0].tolist() == [16000, 15600, 15600]
+        and table[0, 1] != 0 == table[1, 1] == table[2, 1]
+    )
     short = replace(corpus, clips=corpus.clips[:1].assign(clip="short", seconds=0.4))
-    with pytest.raises(CorpusFormatError, match=r"f\.mp4: .*heard needs 0\.487 s of sound, clip short has 0\.4 s"):
+    with pytest.raises(
+        CorpusFormatError, match=r"f\.mp4: .*heard needs 0\.487 s of sound, clip short has 0\.4 s"
+    ):
         extract(short, [e], jobs=1, progress=False)
-    assert extract(short, [e], missing="zeros", jobs=1, progress=False).missing == {"heard": ("short",)}
+    assert extract(short, [e], missing="zeros", jobs=1, progress=False).missing == {
+        "heard": ("short",)
+    }
     with pytest.raises(CorpusFormatError, match=r"needs 0\.975 s of sound, clip nearly has 0\.9 s"):
         extract(corpus, [replace(e, padded=1.0)], jobs=1, progress=False)
     store = Store(tmp_path)
-    assert store.path(path, e, [0.0], [1.0]) != store.path(path, replace(e, padded=1.0), [0.0], [1.0])
+    assert store.path(path, e, [0.0], [1.0]) != store.path(
+        path, replace(e, padded=1.0), [0.0], [1.0]
+    )
 
 
 def heard(signal):
@@ -238,7 +290,11 @@ def test_damaged_films_raise_or_are_skipped_and_leave_nothing(films, tmp_path):
 
 
 def test_a_film_that_changes_while_it_is_read_is_not_stored(tmp_path):
-    path, other, store = tmp_path / "f.mp4", encode(tmp_path / "other.mp4", seed=5), Store(tmp_path / "store")
+    path, other, store = (
+        tmp_path / "f.mp4",
+        encode(tmp_path / "other.mp4", seed=5),
+        Store(tmp_path / "store"),
+    )
 
     def one(change):
         def vector(pictures):
@@ -247,15 +303,25 @@ def test_a_film_that_changes_while_it_is_read_is_not_stored(tmp_path):
 
         return Extractor("light", 1, ("light",), vector, rate=1.0)
 
-    for change, said, kind in ((lambda: path.write_bytes(other.read_bytes()), "changed while", CorpusFormatError),
-                               (lambda: path.unlink(missing_ok=True), "deleted while", CorpusNotFoundError)):
+    for change, said, kind in (
+        (lambda: path.write_bytes(other.read_bytes()), "changed while", CorpusFormatError),
+        (lambda: path.unlink(missing_ok=True), "deleted while", CorpusNotFoundError),
+    ):
         both = joined([film(encode(path)), film(other)])
         both = both.select(np.argsort(both.clips["group"]))
         with pytest.raises(kind, match=rf"f\.mp4: {said}"):
-            extract(both.select(both.clips["group"] == "f"), [one(change)], store=store, jobs=1, progress=False)
+            extract(
+                both.select(both.clips["group"] == "f"),
+                [one(change)],
+                store=store,
+                jobs=1,
+                progress=False,
+            )
         encode(path)
         found = extract(both, [one(change)], store=store, on_error="skip", jobs=1, progress=False)
-        assert found.clips == ("other:0000",) and said in found.skipped[0] and len(found.skipped) == 1
+        assert (
+            found.clips == ("other:0000",) and said in found.skipped[0] and len(found.skipped) == 1
+        )
         assert len(list(store.root.glob("light/*.npy"))) == 1
         next(store.root.glob("light/*.npy")).unlink()
 

@@ -35,16 +35,23 @@ def toy(films=4, segments=20, seed=0):
         x[:, -1] = 3.0
         inputs.append(torch.tensor(x, dtype=torch.float32))
     ids = tuple(f"F{i // segments}:{i % segments:04d}" for i in range(n))
-    return Samples(tuple(inputs), torch.tensor(target, dtype=torch.float32), ids, tuple(i[:2] for i in ids))
+    return Samples(
+        tuple(inputs), torch.tensor(target, dtype=torch.float32), ids, tuple(i[:2] for i in ids)
+    )
 
 
 def film_folds(data):
     group = np.asarray(data.groups)
     films = sorted(set(data.groups))
-    return [SimpleNamespace(name=film, test=np.flatnonzero(group == film),
-                            validation=np.flatnonzero(group == other),
-                            train=np.flatnonzero((group != film) & (group != other)))
-            for film, other in zip(films, films[1:] + films[:1], strict=True)]
+    return [
+        SimpleNamespace(
+            name=film,
+            test=np.flatnonzero(group == film),
+            validation=np.flatnonzero(group == other),
+            train=np.flatnonzero((group != film) & (group != other)),
+        )
+        for film, other in zip(films, films[1:] + films[:1], strict=True)
+    ]
 
 
 def build(dropout=0.0):
@@ -84,7 +91,9 @@ def test_standardise_uses_the_training_samples_only():
     data = toy()
     train, test = data.select(range(40)), data.select(range(40, 80))
     scaled, other = standardise(train, test)
-    for x, y, before, later in zip(scaled.inputs, other.inputs, train.inputs, test.inputs, strict=True):
+    for x, y, before, later in zip(
+        scaled.inputs, other.inputs, train.inputs, test.inputs, strict=True
+    ):
         mean, deviation = before.mean(0), before.std(0, correction=0)
         deviation[-1] = 1  # constant
         np.testing.assert_allclose(x, (before - mean) / deviation, atol=1e-5)
@@ -99,7 +108,11 @@ def test_sequences_never_cross_films(pad):
     assert len(cut) == (15 if pad else 9)
     for i, window in enumerate(cut.windows):
         assert {data.ids[j][:2] for j in window} == {cut.groups[i]}
-        assert data.ids[window[-1]] == cut.ids[i] and (window.diff() <= 1).all() and (window.diff() >= 0).all()
+        assert (
+            data.ids[window[-1]] == cut.ids[i]
+            and (window.diff() <= 1).all()
+            and (window.diff() >= 0).all()
+        )
     assert torch.equal(cut.take([0])[0], data.inputs[0][cut.windows[:1]])
     assert torch.equal(cut.select([2]).target, data.target[cut.windows[2:3]])
     with pytest.raises(ValueError, match="do not stand together"):
@@ -116,24 +129,38 @@ def test_batches_hold_every_sample_once_and_are_nearly_equal():
 def trained(epochs=6, patience=30, learning_rate=0.01, dropout=0.2, seed=5):
     data = toy()
     fold = film_folds(data)[0]
-    train, validation, test = standardise(*(data.select(p) for p in (fold.train, fold.validation, fold.test)))
+    train, validation, test = standardise(
+        *(data.select(p) for p in (fold.train, fold.validation, fold.test))
+    )
     torch.manual_seed(seed)
     model = build(dropout)
-    history = fit(model, train, validation, epochs=epochs, batch_size=10, learning_rate=learning_rate,
-                  patience=patience, seed=seed)
+    history = fit(
+        model,
+        train,
+        validation,
+        epochs=epochs,
+        batch_size=10,
+        learning_rate=learning_rate,
+        patience=patience,
+        seed=seed,
+    )
     return model, validation, history, predict(model, test)
 
 
 def test_fit_keeps_the_best_weights_and_repeats_to_the_bit():
     model, validation, history, predictions = trained()
     losses = history.epochs["validation_loss"]
-    assert history.best_epoch == history.epochs["epoch"][losses.idxmin()] and losses.min() < losses[0]
+    assert (
+        history.best_epoch == history.epochs["epoch"][losses.idxmin()] and losses.min() < losses[0]
+    )
     with torch.no_grad():
         best = float(mse_pcc_loss(validation.target, model(validation.inputs)))
     assert best == pytest.approx(losses.min(), abs=1e-6)
     assert predictions.embedding.shape == (20, 8) and set(predictions.groups) == {"F0"}
     again = trained()[3]
-    assert hashlib.sha256(predictions.prediction).digest() == hashlib.sha256(again.prediction).digest()
+    assert (
+        hashlib.sha256(predictions.prediction).digest() == hashlib.sha256(again.prediction).digest()
+    )
     assert not np.array_equal(predictions.prediction, trained(seed=6)[3].prediction)
 
 
@@ -155,7 +182,12 @@ class Line(torch.nn.Module):
 @pytest.mark.skipif(sys.platform != "linux", reason="forks processes")
 def test_two_processes_share_every_batch_and_learn_what_one_learns():
     learned, data = standardise(toy(3), toy(1, seed=1))
-    options = {"loss": torch.nn.functional.mse_loss, "epochs": 6, "batch_size": 20, "learning_rate": 0.05}
+    options = {
+        "loss": torch.nn.functional.mse_loss,
+        "epochs": 6,
+        "batch_size": 20,
+        "learning_rate": 0.05,
+    }
     one, two = Line(), Line()
     alone = fit(one, learned, data, **options)
     shared = fit(two, learned, data, devices=2, strategy="ddp_notebook", **options)
@@ -172,11 +204,19 @@ def test_fit_learns_and_names_what_it_lacks():
     with pytest.raises(ValueError, match="0 to validate"):
         fit(build(), data, data.select([]))
     with pytest.raises(ValueError, match="never a number"):
-        fit(build(), data, data, epochs=2, loss=lambda truth, prediction: (prediction * math.nan).sum())
+        fit(
+            build(),
+            data,
+            data,
+            epochs=2,
+            loss=lambda truth, prediction: (prediction * math.nan).sum(),
+        )
 
 
 def one_by_one(make, data, fold, seed, **options):
-    train, validation, test = standardise(*(data.select(p) for p in (fold.train, fold.validation, fold.test)))
+    train, validation, test = standardise(
+        *(data.select(p) for p in (fold.train, fold.validation, fold.test))
+    )
     torch.manual_seed(seed)
     model = make()
     history = fit(model, train, validation, seed=seed, **options)
@@ -221,7 +261,9 @@ def slow_fold(data, fold, every, batch_size, seed, epochs):
             mse_pcc_loss(scaled.target[rows], model(scaled.take(rows))).backward()
             optimiser.step()
         with torch.no_grad():
-            value = mse_pcc_loss(scaled.target[fold.validation], model(scaled.take(fold.validation)))
+            value = mse_pcc_loss(
+                scaled.target[fold.validation], model(scaled.take(fold.validation))
+            )
             if value < best:
                 best, said = value, model(scaled.take(fold.test))
     return said
@@ -239,7 +281,9 @@ def test_many_folds_and_seeds_equal_each_alone():
 
 def test_folds_stop_on_their_own_and_keep_their_best():
     data = toy()
-    results = fit_folds(build, data, film_folds(data), epochs=120, batch_size=12, learning_rate=0.03, patience=4)
+    results = fit_folds(
+        build, data, film_folds(data), epochs=120, batch_size=12, learning_rate=0.03, patience=4
+    )
     lengths = [len(r.history.epochs) for r in results]
     assert len(set(lengths)) > 1 and max(lengths) < 120
     for r in results:
@@ -257,22 +301,30 @@ def test_dropout_differs_by_model_and_the_run_repeats():
     again = fit_folds(lambda: build(0.3), data, [fold, fold], **options)
     assert np.array_equal(first.predictions.prediction, again[0].predictions.prediction)
     equal = fit_folds(build, data, [fold, fold], **options)
-    np.testing.assert_allclose(equal[0].predictions.prediction, equal[1].predictions.prediction, atol=1e-6)
+    np.testing.assert_allclose(
+        equal[0].predictions.prediction, equal[1].predictions.prediction, atol=1e-6
+    )
 
 
 def test_protocols_choose_by_different_samples():
     data = toy()
     fold = film_folds(data)[0]
     options = {"epochs": 3, "batch_size": 12}
-    (paper,), (clean,) = (fit_folds(build, data, [fold], protocol=p, **options) for p in ("paper", "clean"))
+    (paper,), (clean,) = (
+        fit_folds(build, data, [fold], protocol=p, **options) for p in ("paper", "clean")
+    )
     learned = np.sort(np.r_[fold.train, fold.validation])  # who does not choose trains
     swapped = SimpleNamespace(name="swapped", train=learned, validation=fold.test, test=fold.test)
     (same,) = fit_folds(build, data, [swapped], **options)
     np.testing.assert_allclose(paper.history.epochs, same.history.epochs)
-    assert not np.allclose(paper.history.epochs["validation_loss"], clean.history.epochs["validation_loss"])
+    assert not np.allclose(
+        paper.history.epochs["validation_loss"], clean.history.epochs["validation_loss"]
+    )
     with pytest.raises(ValueError, match="protocol"):
         fit_folds(build, data, [fold], protocol="best")
-    empty = SimpleNamespace(name="F9", train=fold.train, validation=fold.validation[:0], test=fold.test)
+    empty = SimpleNamespace(
+        name="F9", train=fold.train, validation=fold.validation[:0], test=fold.test
+    )
     with pytest.raises(ValueError, match="fold F9: no sample under validation"):
         fit_folds(build, data, [empty])
 
@@ -296,7 +348,11 @@ def test_a_killed_training_repeated_gives_the_same_numbers(tmp_path, monkeypatch
     time.sleep(0.3)
     killed.send_signal(signal.SIGKILL)
     assert killed.communicate()[0] == "" and killed.returncode == -signal.SIGKILL
-    repeated = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout.split()[-1]
+    repeated = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, check=True
+    ).stdout.split()[-1]
     results = fit_folds(lambda: build(0.2), toy(), film_folds(toy()), epochs=40, batch_size=12)
-    never = hashlib.sha256(b"".join(r.predictions.prediction.tobytes() for r in results)).hexdigest()
+    never = hashlib.sha256(
+        b"".join(r.predictions.prediction.tobytes() for r in results)
+    ).hexdigest()
     assert repeated == never

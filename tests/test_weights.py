@@ -52,7 +52,9 @@ def test_table_agrees_with_torchvision_and_invents_nothing():
     assert table["vgg16"].url == models.VGG16_Weights.IMAGENET1K_V1.url
     for w in WEIGHTS:
         assert w.licence and w.where and re.fullmatch("[0-9a-f]*", w.sha256)
-        said = re.search(r"-([0-9a-f]{8})\.", w.file)  # torch's rule: a name ends with the first digits
+        said = re.search(
+            r"-([0-9a-f]{8})\.", w.file
+        )  # torch's rule: a name ends with the first digits
         assert not said or w.sha256.startswith(said[1])
         assert len(w.sha256) == 64 or said or not w.sha256
         assert w.url is None or w.url.endswith("/" + w.file)
@@ -62,8 +64,16 @@ def test_files_are_found_in_the_own_folder_first_then_in_torchs(folder):
     assert folders() == (folder / "own", type(folder)(torch.hub.get_dir()) / "checkpoints")
     with pytest.raises(WeightsNotFoundError) as error:
         find("i3d", "flownet")
-    assert all(part in str(error.value) for part in ("rgb_imagenet.pt", "flownets_EPE1.951.pth", "piergiaj",
-                                                     "ClementPinard", str(folder / "own")))
+    assert all(
+        part in str(error.value)
+        for part in (
+            "rgb_imagenet.pt",
+            "flownets_EPE1.951.pth",
+            "piergiaj",
+            "ClementPinard",
+            str(folder / "own"),
+        )
+    )
     assert isinstance(error.value, FileNotFoundError) and isinstance(error.value, AffectError)
     hub = save(folder / "torch" / "hub" / "checkpoints" / "rgb_imagenet.pt", {})
     assert find("i3d") == (hub,)
@@ -101,14 +111,21 @@ def test_weights_of_another_network_name_the_first_key_that_differs(folder, stat
             load("mtcnn_pnet", _pnet, weights=save(folder / "other.pt", changed))
         assert "other.pt" in str(error.value)
 
-    refused(state | {"conv2.weight": torch.zeros(16, 10, 5, 5)}, "conv2.weight of shape (16, 10, 3, 3), found "
-                                                                 "(16, 10, 5, 5)")
-    refused({key: value for key, value in state.items() if key != "prelu3.weight"}, "prelu3.weight (32,) is missing")
+    refused(
+        state | {"conv2.weight": torch.zeros(16, 10, 5, 5)},
+        "conv2.weight of shape (16, 10, 3, 3), found (16, 10, 5, 5)",
+    )
+    refused(
+        {key: value for key, value in state.items() if key != "prelu3.weight"},
+        "prelu3.weight (32,) is missing",
+    )
     refused(state | {"conv9.weight": torch.zeros(1)}, "conv9.weight is not one of its parameters")
     refused([1, 2], "found a list")
     refused({"epoch": 3} | state, "epoch is not one of its parameters")
     refused({0: torch.zeros(1)} | state, "expected names of parameters, found 0")
-    refused({"state_dict": [torch.zeros(1)]}, "expected names and tensors in state_dict, found a list")
+    refused(
+        {"state_dict": [torch.zeros(1)]}, "expected names and tensors in state_dict, found a list"
+    )
     refused(state | {"conv2.weight": "text"}, "conv2.weight of shape (16, 10, 3, 3), found a str")
 
 
@@ -120,18 +137,39 @@ def test_the_key_that_differs_is_named_as_in_the_file(folder, module):
 
     vgg = networks.VGG(layer="pool")
     own = vgg.state_dict()
-    caffe = {f"{module}{name}.{what}": own[f"{place}.{what}"] for name, place in vgg._caffe().items() if name != "fc6"
-             for what in ("weight", "bias")}
-    load("vgg16_places", partial(networks.VGG, layer="pool"), weights=save(folder / "whole.pt", caffe))
+    caffe = {
+        f"{module}{name}.{what}": own[f"{place}.{what}"]
+        for name, place in vgg._caffe().items()
+        if name != "fc6"
+        for what in ("weight", "bias")
+    }
+    load(
+        "vgg16_places",
+        partial(networks.VGG, layer="pool"),
+        weights=save(folder / "whole.pt", caffe),
+    )
     refused(networks.VGG, caffe, f" {module}fc6.weight (4096, 25088) is missing")
-    refused(partial(networks.VGG, layer="pool"), caffe | {f"{module}conv1_2.bias": torch.zeros(3)},
-            f" {module}conv1_2.bias of shape (64,), found (3,)")
-    refused(partial(networks.VGG, layer="pool"), caffe | {f"{module}conv6.bias": torch.zeros(3)},
-            f" {module}conv6.bias is not one")
-    refused(partial(networks.VGG, layer="pool"), {"features.0.weight": own["features.0.weight"]},
-            " features.0.bias (64,) is missing")
+    refused(
+        partial(networks.VGG, layer="pool"),
+        caffe | {f"{module}conv1_2.bias": torch.zeros(3)},
+        f" {module}conv1_2.bias of shape (64,), found (3,)",
+    )
+    refused(
+        partial(networks.VGG, layer="pool"),
+        caffe | {f"{module}conv6.bias": torch.zeros(3)},
+        f" {module}conv6.bias is not one",
+    )
+    refused(
+        partial(networks.VGG, layer="pool"),
+        {"features.0.weight": own["features.0.weight"]},
+        " features.0.bias (64,) is missing",
+    )
     body = partial(networks.OpenPoseBody, layer="backbone")
-    refused(body, {"model0.conv1_1.weight": torch.zeros(64, 3, 3, 3)}, " model0.conv1_1.bias (64,) is missing")
+    refused(
+        body,
+        {"model0.conv1_1.weight": torch.zeros(64, 3, 3, 3)},
+        " model0.conv1_1.bias (64,) is missing",
+    )
     refused(body, {"conv1_1.weight": torch.zeros(64, 3, 3, 3)}, " conv1_1.bias (64,) is missing")
 
 
@@ -140,7 +178,7 @@ def test_a_file_cut_short_is_refused_by_name(folder, state, legacy):
     path = save(folder / "cut.pt", state, _use_new_zipfile_serialization=not legacy)
     whole = path.read_bytes()
     for share in (0, 0.01, 0.5, 0.98):
-        path.write_bytes(whole[:int(share * len(whole))])
+        path.write_bytes(whole[: int(share * len(whole))])
         with pytest.raises(CorpusFormatError, match=r"cut.pt.*cut short"):
             load("mtcnn_pnet", _pnet, weights=path)
 
@@ -166,9 +204,14 @@ def test_a_pickle_with_code_is_refused_and_nothing_runs(folder, state, how, monk
 def test_a_wrong_checksum_is_refused(folder):
     pca = networks.VGGishPostprocessor().state_dict()
     path = save(folder / "own" / "vggish_pca_params-970ea276.pth", pca)
-    with pytest.raises(CorpusFormatError, match=r"vggish_pca_params.*SHA-256 that begins 970ea276, found (?!970ea276)"):
+    with pytest.raises(
+        CorpusFormatError,
+        match=r"vggish_pca_params.*SHA-256 that begins 970ea276, found (?!970ea276)",
+    ):
         load("vggish_pca", networks.VGGishPostprocessor)
-    load("vggish_pca", networks.VGGishPostprocessor, weights=path)  # a file of one's own has none to keep to
+    load(
+        "vggish_pca", networks.VGGishPostprocessor, weights=path
+    )  # a file of one's own has none to keep to
 
 
 def official_pca():
@@ -273,10 +316,18 @@ def test_i3d_is_read_from_a_file_of_2017_without_counters_of_batches(folder):
     counters = [name for name in own if name.endswith("num_batches_tracked")]
     assert len(counters) == 57  # one per convolution but the last, which has no batch norm
     old = {name: value for name, value in own.items() if name not in counters}
-    net = load("i3d", networks.I3D, weights=save(folder / "rgb.pt", old, _use_new_zipfile_serialization=False))
-    assert torch.equal(net.state_dict()["Mixed_5c.b2b.bn.running_var"], own["Mixed_5c.b2b.bn.running_var"])
+    net = load(
+        "i3d",
+        networks.I3D,
+        weights=save(folder / "rgb.pt", old, _use_new_zipfile_serialization=False),
+    )
+    assert torch.equal(
+        net.state_dict()["Mixed_5c.b2b.bn.running_var"], own["Mixed_5c.b2b.bn.running_var"]
+    )
     old.pop("logits.conv3d.bias")
-    with pytest.raises(CorpusFormatError, match=r"rgb\.pt: .*logits\.conv3d\.bias \(400,\) is missing"):
+    with pytest.raises(
+        CorpusFormatError, match=r"rgb\.pt: .*logits\.conv3d\.bias \(400,\) is missing"
+    ):
         load("i3d", networks.I3D, weights=save(folder / "rgb.pt", old))
 
 
@@ -287,7 +338,9 @@ def put_wheel(monkeypatch, files, *, fails=""):
     def run(command, **options):
         calls.append(command)
         if not fails:
-            target = Path(command[command.index("--dest") + 1], "facenet_pytorch-2.6.0-py3-none-any.whl")
+            target = Path(
+                command[command.index("--dest") + 1], "facenet_pytorch-2.6.0-py3-none-any.whl"
+            )
             with zipfile.ZipFile(target, "w") as archive:
                 for name, content in files.items():
                     archive.writestr(name, content)
@@ -324,7 +377,10 @@ def test_a_file_is_taken_out_of_a_wheel_and_checked(folder, in_wheel, monkeypatc
     ("files", "message"),
     [
         ({"facenet_pytorch/data/toy.pt": b"another"}, "toy.pt: expected a SHA-256"),
-        ({"facenet_pytorch/data/other.pt": CONTENT}, "expected a wheel with the file facenet_pytorch/data/toy"),
+        (
+            {"facenet_pytorch/data/other.pt": CONTENT},
+            "expected a wheel with the file facenet_pytorch/data/toy",
+        ),
     ],
 )
 def test_a_wheel_with_something_else_is_refused(folder, in_wheel, monkeypatch, files, message):
@@ -341,7 +397,10 @@ def test_the_wheel_is_tried_where_the_address_does_not_answer(in_wheel, monkeypa
     monkeypatch.setattr(weights, "download", no_answer)
     put_wheel(monkeypatch, {"facenet_pytorch/data/toy.pt": CONTENT})
     assert weights.main(["toy"]) == 0
-    assert "no route to example.org; trying the wheel of facenet-pytorch==2.6.0" in capsys.readouterr().out
+    assert (
+        "no route to example.org; trying the wheel of facenet-pytorch==2.6.0"
+        in capsys.readouterr().out
+    )
     weights.find("toy")[0].unlink()
     put_wheel(monkeypatch, {}, fails="log\nERROR: No matching distribution found")
     assert weights.main(["toy"]) == 1
@@ -357,7 +416,11 @@ class Server(BaseHTTPRequestHandler):
 
     def do_GET(self):
         server = self.server
-        start = int(re.match(r"bytes=(\d+)-", self.headers.get("Range", "bytes=0-"))[1]) if server.ranges else 0
+        start = (
+            int(re.match(r"bytes=(\d+)-", self.headers.get("Range", "bytes=0-"))[1])
+            if server.ranges
+            else 0
+        )
         start = 0 if self.headers.get("If-Range", server.tag) != server.tag else start
         server.asked.append(self.headers.get("Range"))
         if self.path == "/lost":
@@ -371,14 +434,23 @@ class Server(BaseHTTPRequestHandler):
             self.send_header("ETag", server.tag)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body[:len(body) // 2] if len(server.asked) <= server.breaks else body)
+        self.wfile.write(body[: len(body) // 2] if len(server.asked) <= server.breaks else body)
 
 
 @pytest.fixture
 def server():
     with ThreadingHTTPServer(("127.0.0.1", 0), Server) as server:
-        server.asked, server.breaks, server.ranges, server.content, server.tag, server.off = [], 0, True, CONTENT, "", 0
-        thread = threading.Thread(target=partial(server.serve_forever, poll_interval=0.02), daemon=True)
+        server.asked, server.breaks, server.ranges, server.content, server.tag, server.off = (
+            [],
+            0,
+            True,
+            CONTENT,
+            "",
+            0,
+        )
+        thread = threading.Thread(
+            target=partial(server.serve_forever, poll_interval=0.02), daemon=True
+        )
         thread.start()
         server.url = f"http://127.0.0.1:{server.server_port}/toy.pt"
         yield server
@@ -387,7 +459,9 @@ def server():
 
 @pytest.fixture
 def toy(monkeypatch):
-    entry = weights.Weights("toy", "toy.pt", "https://example.org/toy.pt", "none", hashlib.sha256(CONTENT).hexdigest())
+    entry = weights.Weights(
+        "toy", "toy.pt", "https://example.org/toy.pt", "none", hashlib.sha256(CONTENT).hexdigest()
+    )
     monkeypatch.setitem(weights._TABLE, "toy", entry)
     return entry
 
@@ -395,7 +469,9 @@ def toy(monkeypatch):
 @pytest.mark.parametrize("ranges", [True, False])
 def test_a_download_that_broke_goes_on_and_is_checked(folder, server, toy, ranges):
     server.breaks, server.ranges = 1, ranges
-    with pytest.raises(CorpusFormatError, match="expected 3000000 bytes, 1500000 came: run it again"):
+    with pytest.raises(
+        CorpusFormatError, match="expected 3000000 bytes, 1500000 came: run it again"
+    ):
         download("toy", url=server.url, progress=False)
     assert not (folder / "own" / "toy.pt").exists()
     path = download("toy", url=server.url, progress=False)
@@ -413,8 +489,15 @@ def test_a_download_that_was_whole_but_not_yet_moved_is_not_sent_again(folder, s
 @pytest.fixture
 def unchecked(monkeypatch, server, folder):
     """A file of tensors without a checksum."""
-    monkeypatch.setitem(weights._TABLE, "toy", weights.Weights("toy", "toy.pt", "https://example.org/toy.pt", "none"))
-    versions = [save(folder / "v.pt", {"a": torch.full((100_000,), value)}).read_bytes() for value in (1.0, 2.0)]
+    monkeypatch.setitem(
+        weights._TABLE,
+        "toy",
+        weights.Weights("toy", "toy.pt", "https://example.org/toy.pt", "none"),
+    )
+    versions = [
+        save(folder / "v.pt", {"a": torch.full((100_000,), value)}).read_bytes()
+        for value in (1.0, 2.0)
+    ]
     assert len(versions[0]) == len(versions[1])
     server.content, server.tag = versions[0], '"one"'
     return versions
@@ -469,7 +552,9 @@ def test_nothing_is_fetched_unencrypted_where_https_was_asked_for(monkeypatch):
 
     def redirected(opener, request, timeout):
         handler = next(h for h in opener.handlers if isinstance(h, HTTPRedirectHandler))
-        return handler.redirect_request(Request("https://a.org/x"), None, 302, "", {}, request.full_url)
+        return handler.redirect_request(
+            Request("https://a.org/x"), None, 302, "", {}, request.full_url
+        )
 
     monkeypatch.setattr(OpenerDirector, "open", redirected)
     with pytest.raises(OSError, match="not encrypted"):
@@ -478,7 +563,9 @@ def test_nothing_is_fetched_unencrypted_where_https_was_asked_for(monkeypatch):
 
 
 def test_what_is_wrong_is_not_kept(folder, server, toy, monkeypatch):
-    monkeypatch.setitem(weights._TABLE, "toy", weights.Weights("toy", "toy.pt", toy.where, "none", "00000000"))
+    monkeypatch.setitem(
+        weights._TABLE, "toy", weights.Weights("toy", "toy.pt", toy.where, "none", "00000000")
+    )
     with pytest.raises(CorpusFormatError, match="SHA-256 that begins 00000000"):
         download("toy", url=server.url, progress=False)
     assert list((folder / "own").iterdir()) == []

@@ -34,7 +34,9 @@ _ASK = "ibug.doc.ic.ac.uk"
 _PNG_BEGIN, _PNG_END = b"\x89PNG\r\n\x1a\n", b"\x00\x00\x00\x00IEND\xaeB`\x82"
 
 
-def load_afew_va(root: str | os.PathLike, *, on_error: str = "raise", decode: bool = False) -> Corpus:
+def load_afew_va(
+    root: str | os.PathLike, *, on_error: str = "raise", decode: bool = False
+) -> Corpus:
     """Reads AFEW-VA from ``NNN/NNN.json`` and ``NNN/NNNNN.png``, at any depth, and from zip parts.
 
     Parts, also parts inside parts, are unpacked beside themselves, once (:func:`unpack`). Folders that are links are
@@ -72,7 +74,9 @@ def load_afew_va(root: str | os.PathLike, *, on_error: str = "raise", decode: bo
             actor, video, rows = _annotation(folder)
             _look_at_frames(folder, rows, decode)
             if videos.setdefault(video, clip) != clip:
-                expected = f"expected each video_id once, found {video!r} of clip {videos[video]} again"
+                expected = (
+                    f"expected each video_id once, found {video!r} of clip {videos[video]} again"
+                )
                 raise FileFormatError(folder / f"{clip}.json", expected)
         except FileFormatError as fault:
             faults(clip, fault)
@@ -99,15 +103,25 @@ def load_afew_va(root: str | os.PathLike, *, on_error: str = "raise", decode: bo
 
 def _clip_folders(root: Path, files: list[Path], faults: Faults) -> dict[str, Path]:
     """Folder of every clip, by the clip's name."""
-    annotated = [path for path in files if _CLIP.fullmatch(path.stem) and path.name == f"{path.parent.name}.json"]
+    annotated = [
+        path
+        for path in files
+        if _CLIP.fullmatch(path.stem) and path.name == f"{path.parent.name}.json"
+    ]
     faults.refuse_empty(annotated)
     if not annotated:
         what = "not this corpus" if root.is_dir() else "no such folder"
-        raise NotFoundError(f"AFEW-VA at {root}: {what}; looked for **/NNN/NNN.json. Ask for it at {_ASK}")
-    found = {path.parent for path in files if _CLIP.fullmatch(path.parent.name) and path.parent != root}
+        raise NotFoundError(
+            f"AFEW-VA at {root}: {what}; looked for **/NNN/NNN.json. Ask for it at {_ASK}"
+        )
+    found = {
+        path.parent for path in files if _CLIP.fullmatch(path.parent.name) and path.parent != root
+    }
     # A folder beside the others that is empty holds no file, and is at fault all the same.
     for parent in {path.parent.parent for path in annotated}:
-        found |= {entry for entry in parent.iterdir() if entry.is_dir() and _CLIP.fullmatch(entry.name)}
+        found |= {
+            entry for entry in parent.iterdir() if entry.is_dir() and _CLIP.fullmatch(entry.name)
+        }
     folders: dict[str, Path] = {}
     for folder in sorted(found):
         if folder.name in folders:
@@ -157,7 +171,14 @@ def unpack(part: Path) -> None:
             _check_members(part, content.infolist())
             content.extractall(partial)
         _settle(partial, target)
-    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, UnicodeDecodeError) as error:
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        lzma.LZMAError,
+        EOFError,
+        RuntimeError,
+        UnicodeDecodeError,
+    ) as error:
         raise FileFormatError(part, f"expected a whole zip without a password: {error}") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -173,7 +194,9 @@ def _check_members(part: Path, members: list[zipfile.ZipInfo]) -> None:
         outside = pieces[0] == "" or ".." in pieces or ":" in pieces[0]
         link = member.external_attr >> 28 == 0o12
         if outside or link:
-            raise FileFormatError(part, f"expected names inside the folder, found {member.filename!r}")
+            raise FileFormatError(
+                part, f"expected names inside the folder, found {member.filename!r}"
+            )
         if member.filename in names:
             raise FileFormatError(part, f"expected each file once, found {member.filename!r} again")
         names.add(member.filename)
@@ -228,7 +251,10 @@ def _json(path: Path) -> dict:
         raise FileFormatError(path, f"expected JSON: {error.msg}", row=error.lineno) from None
     except UnicodeDecodeError:
         raise FileFormatError(path, "expected text in UTF-8") from None
-    except (ValueError, RecursionError) as error:  # an integer of thousands of digits, brackets without end
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # an integer of thousands of digits, brackets without end
         raise FileFormatError(path, f"expected JSON: {error}") from None
     return content if isinstance(content, dict) else {}
 
@@ -239,7 +265,9 @@ def _name(path: Path, content: dict, key: str) -> str:
     if not isinstance(value, str) or not value.strip():
         raise FileFormatError(path, f"expected {key}, a name, found none")
     if not value.strip().isprintable():  # half a character, or a command to a terminal
-        raise FileFormatError(path, f"expected {key}, a name that can be printed, found {value!a:.40}")
+        raise FileFormatError(
+            path, f"expected {key}, a name that can be printed, found {value!a:.40}"
+        )
     return value.strip()
 
 
@@ -276,7 +304,9 @@ def _look_at_frames(folder: Path, rows: pd.DataFrame, decode: bool) -> None:
                 file.seek(-min(12, os.fstat(file.fileno()).st_size), os.SEEK_END)
                 whole = begin[:8] == _PNG_BEGIN and file.read() == _PNG_END
         except FileNotFoundError:
-            raise FileFormatError(path, f"expected this frame, which {folder.name}.json lists, found none") from None
+            raise FileFormatError(
+                path, f"expected this frame, which {folder.name}.json lists, found none"
+            ) from None
         if not whole:
             raise FileFormatError(path, "expected a whole png, the file is cut or another format")
         width, height = int.from_bytes(begin[16:20], "big"), int.from_bytes(begin[20:24], "big")
@@ -306,7 +336,9 @@ def _picture(path):
     except cv2.error:  # of a picture that states to be larger than OpenCV takes
         picture = None
     if picture is None:
-        raise FileFormatError(path, "expected a png that can be decoded (decode=True of load_afew_va finds them all)")
+        raise FileFormatError(
+            path, "expected a png that can be decoded (decode=True of load_afew_va finds them all)"
+        )
     return picture
 
 
@@ -342,16 +374,29 @@ def frame_array(corpus, *, crop="face", size=32, store=None, jobs=2, progress=Fa
         files = [os.path.join(folders[clip], f"{frame:05d}.png") for frame in rows["frame"]]
         boxes = rows[list(BOX)].to_numpy() if crop == "face" else None
         about = [(file, (stat := os.stat(file)).st_size, stat.st_mtime_ns) for file in files]
-        key = hashlib.sha256(repr((about, boxes if boxes is None else boxes.tolist(), size, crop)).encode()).hexdigest()
+        key = hashlib.sha256(
+            repr((about, boxes if boxes is None else boxes.tolist(), size, crop)).encode()
+        ).hexdigest()
         tasks.append((store / f"{corpus.name}-{clip}-{key[:16]}.npy", files, boxes, size))
     key = hashlib.sha256("".join(task[0].name for task in tasks).encode()).hexdigest()
     final = store / f"{corpus.name}-{crop}-{key[:16]}.npy"
     while not final.exists():
         store.mkdir(parents=True, exist_ok=True)
-        waiting = sorted((task for task in tasks if not task[0].exists()), key=lambda task: -len(task[1]))  # long first
+        waiting = sorted(
+            (task for task in tasks if not task[0].exists()), key=lambda task: -len(task[1])
+        )  # long first
         if jobs > 1 and len(waiting) > 1:
-            with ThreadPoolExecutor(min(jobs, len(waiting))) as pool:  # OpenCV decodes without the interpreter's lock
-                list(tqdm(pool.map(_decode, waiting), total=len(waiting), disable=not progress, unit="clip"))
+            with ThreadPoolExecutor(
+                min(jobs, len(waiting))
+            ) as pool:  # OpenCV decodes without the interpreter's lock
+                list(
+                    tqdm(
+                        pool.map(_decode, waiting),
+                        total=len(waiting),
+                        disable=not progress,
+                        unit="clip",
+                    )
+                )
         else:
             for task in tqdm(waiting, disable=not progress, unit="clip"):
                 _decode(task)
@@ -393,7 +438,7 @@ def _square(picture, box):
     over = max(0, -left, -top, right - width, bottom - height)
     if over:
         picture = cv2.copyMakeBorder(picture, over, over, over, over, cv2.BORDER_REPLICATE)
-    return picture[top + over:bottom + over, left + over:right + over]
+    return picture[top + over : bottom + over, left + over : right + over]
 
 
 def _save(path, array):

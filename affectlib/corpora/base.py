@@ -8,7 +8,12 @@ import pandas as pd
 from affectlib.errors import AffectError, FileFormatError, NotFoundError
 
 __all__ = [
-    "ANNOTATION_COLUMNS", "CLIP_COLUMNS", "SIMULATED_MARK", "AffectError", "Corpus", "CorpusFormatError",
+    "ANNOTATION_COLUMNS",
+    "CLIP_COLUMNS",
+    "SIMULATED_MARK",
+    "AffectError",
+    "Corpus",
+    "CorpusFormatError",
     "CorpusNotFoundError",
 ]
 
@@ -87,5 +92,8 @@ class Corpus:
         clips = self.clips.iloc[np.flatnonzero(rows) if rows.dtype == bool else rows]
         annotated = clips["source"] if "source" in clips else clips["clip"]
         kept = self.annotations["clip"].isin(set(annotated))
-        return replace(self, clips=clips.reset_index(drop=True),
-                       annotations=self.annotations[kept].reset_index(drop=True))
+        return replace(
+            self,
+            clips=clips.reset_index(drop=True),
+            annotations=self.annotations[kept].reset_index(drop=True),
+        )

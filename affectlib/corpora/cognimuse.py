@@ -35,14 +35,32 @@ from affectlib.errors import FileFormatError, NotFoundError
 from affectlib.media import film_seconds, is_film
 
 FILMS = {
-    "BMI": "A Beautiful Mind", "LOR": "The Lord of the Rings", "GLA": "Gladiator", "DEP": "The Departed",
-    "CRA": "Crash", "CHI": "Chicago", "FNE": "Finding Nemo", "ABE": "American Beauty", "MDB": "Million Dollar Baby",
-    "NCO": "No Country for Old Men", "RAT": "Ratatouille", "SIL": "Shakespeare in Love",
+    "BMI": "A Beautiful Mind",
+    "LOR": "The Lord of the Rings",
+    "GLA": "Gladiator",
+    "DEP": "The Departed",
+    "CRA": "Crash",
+    "CHI": "Chicago",
+    "FNE": "Finding Nemo",
+    "ABE": "American Beauty",
+    "MDB": "Million Dollar Baby",
+    "NCO": "No Country for Old Men",
+    "RAT": "Ratatouille",
+    "SIL": "Shakespeare in Love",
 }
 MOVIES = {  # as the twelve-film form writes them
-    "BMI": "BeautifulMind", "LOR": "LOTRReturn", "GLA": "Gladiator", "DEP": "TheDeparted",
-    "CRA": "Crash", "CHI": "Chicago", "FNE": "FindingNemo", "ABE": "AmericanBeauty", "MDB": "MDB",
-    "NCO": "NoCountry", "RAT": "Ratatouille", "SIL": "ShakespeareInLove",
+    "BMI": "BeautifulMind",
+    "LOR": "LOTRReturn",
+    "GLA": "Gladiator",
+    "DEP": "TheDeparted",
+    "CRA": "Crash",
+    "CHI": "Chicago",
+    "FNE": "FindingNemo",
+    "ABE": "AmericanBeauty",
+    "MDB": "MDB",
+    "NCO": "NoCountry",
+    "RAT": "Ratatouille",
+    "SIL": "ShakespeareInLove",
 }
 LABELS = ("valence", "arousal")
 HERTZ = 25.0
@@ -211,7 +229,9 @@ def _annotations(root: Path, files: list[Path], annotation: str, faults: Faults)
     if not found:
         faults.refuse_empty(found)
         what = "not this corpus" if root.is_dir() else "no such folder"
-        raise NotFoundError(f"COGNIMUSE at {root}: {what}; looked for {_LOOKED_FOR[annotation]}. Ask for it at {_ASK}")
+        raise NotFoundError(
+            f"COGNIMUSE at {root}: {what}; looked for {_LOOKED_FOR[annotation]}. Ask for it at {_ASK}"
+        )
     return found
 
 
@@ -240,11 +260,15 @@ def _film(root: Path, files: list[Path], code: str) -> Path:
     )
 
 
-def _course_of(root: Path, code: str, found: list[_Found], annotation: str, iteration: int | str) -> pd.DataFrame:
+def _course_of(
+    root: Path, code: str, found: list[_Found], annotation: str, iteration: int | str
+) -> pd.DataFrame:
     """Time, valence and arousal of one film, averaged over passes and subjects as asked for."""
     subjects = sorted({one.subject for one in found})
     if not subjects:
-        raise FileFormatError(_usual(root, code, annotation, 0, iteration), "expected this file, found none")
+        raise FileFormatError(
+            _usual(root, code, annotation, 0, iteration), "expected this file, found none"
+        )
     means = []
     for subject in subjects:
         passes: dict[int, Path] = {}
@@ -268,7 +292,9 @@ def _course_of(root: Path, code: str, found: list[_Found], annotation: str, iter
 def _once(root: Path, known: Path | None, other: Path) -> None:
     """Refuses a second file of the same film, subject and pass, unless it is a copy."""
     if known is not None and not filecmp.cmp(known, other, shallow=False):
-        raise FileFormatError(other, f"expected one such file, found another one at {known.relative_to(root)}")
+        raise FileFormatError(
+            other, f"expected one such file, found another one at {known.relative_to(root)}"
+        )
 
 
 def _usual(root: Path, code: str, annotation: str, subject: int, iteration: int | str) -> Path:

@@ -95,7 +95,9 @@ def warn_if_partial(corpus: Corpus, *, stacklevel: int = 3) -> None:
     less = (differing["found"] < differing["published"]).any()
     verdict = "a part of the corpus" if less else "more than the corpus"
     dropped = f" ({len(corpus.skipped)} at fault were skipped)" if corpus.skipped else ""
-    warnings.warn(f"{corpus.name}: {'; '.join(parts)}: {verdict}{dropped}", UserWarning, stacklevel=stacklevel)
+    warnings.warn(
+        f"{corpus.name}: {'; '.join(parts)}: {verdict}{dropped}", UserWarning, stacklevel=stacklevel
+    )
 
 
 def _facts(corpus: Corpus) -> tuple[str, list[_Fact]]:
@@ -113,8 +115,15 @@ def _facts(corpus: Corpus) -> tuple[str, list[_Fact]]:
         return "attend_affect", [_clips("films", "extended COGNIMUSE", "films")]
     if name == "liris_discrete":
         row = "Discrete LIRIS-ACCEDE"
-        purposes = {"learning": "to learn from", "validation": "to validate on", "test": "to test on"}
-        return "attend_affect", [_clips("excerpts", row, "excerpts"), *_sets("excerpts", row, purposes)]
+        purposes = {
+            "learning": "to learn from",
+            "validation": "to validate on",
+            "test": "to test on",
+        }
+        return "attend_affect", [
+            _clips("excerpts", row, "excerpts"),
+            *_sets("excerpts", row, purposes),
+        ]
     if name == "eimt16":
         return "attend_affect", _sets("excerpts", "Global EIMT16")
     if name == "mediaeval15":
@@ -134,7 +143,9 @@ def _clips(what: str, row: str, column: str) -> _Fact:
 def _sets(what: str, row: str, purposes: dict[str, str] | None = None) -> list[_Fact]:
     """Clips of each official set."""
     purposes = purposes or {"train": "to train on", "test": "to test on"}
-    return [_in_set(f"{what} {purpose}", row, name, "split", name) for name, purpose in purposes.items()]
+    return [
+        _in_set(f"{what} {purpose}", row, name, "split", name) for name, purpose in purposes.items()
+    ]
 
 
 def _in_set(what: str, row: str, column: str, split: str, name: str) -> _Fact:
@@ -150,7 +161,10 @@ def _videoemotion8(corpus: Corpus) -> list[_Fact]:
     row = "VideoEmotion-8"
     splits = [column for column in corpus.clips if column.startswith("split_")]
     facts = [_clips("videos", row, "videos")]
-    facts += [_in_set(f"videos of {emotion}", row, emotion, "emotion", emotion) for emotion in corpus.labels]
+    facts += [
+        _in_set(f"videos of {emotion}", row, emotion, "emotion", emotion)
+        for emotion in corpus.labels
+    ]
     facts.append(_Fact("splits", row, "splits", lambda corpus: len(splits)))
     for split in splits:
         facts.append(_in_set(f"videos to train on in {split}", row, "train", split, "train"))

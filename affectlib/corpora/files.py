@@ -142,7 +142,9 @@ def find_file(files: list[Path], name: str, *, root: Path) -> Path | None:
     for other in candidates[1:]:
         if not filecmp.cmp(candidates[0], other, shallow=False):
             first, second = (path.relative_to(root) for path in (candidates[0], other))
-            raise CorpusFormatError(root, f"expected one {name}, found two that differ: {first} and {second}")
+            raise CorpusFormatError(
+                root, f"expected one {name}, found two that differ: {first} and {second}"
+            )
     return candidates[0] if candidates else None
 
 
@@ -172,8 +174,13 @@ def find_film(files: list[Path], name: str, *, root: Path) -> Path:
 
 def visible(root, pattern):
     """Paths below a folder that match, without hidden ones and the shadows that macOS adds to a zip (``__MACOSX``)."""
-    return (path for path in root.glob(pattern)
-            if not any(part.startswith(".") or part == "__MACOSX" for part in path.relative_to(root).parts))
+    return (
+        path
+        for path in root.glob(pattern)
+        if not any(
+            part.startswith(".") or part == "__MACOSX" for part in path.relative_to(root).parts
+        )
+    )
 
 
 def require(root, wanted, *, name, ask):
@@ -191,7 +198,9 @@ def require(root, wanted, *, name, ask):
     missing = [pattern for pattern in wanted if not (root.is_dir() and any(visible(root, pattern)))]
     if missing:
         what = "no such folder" if not root.is_dir() else "not this corpus"
-        raise CorpusNotFoundError(f"{name} at {root}: {what}; looked for {', '.join(missing)}. Ask for it at {ask}")
+        raise CorpusNotFoundError(
+            f"{name} at {root}: {what}; looked for {', '.join(missing)}. Ask for it at {ask}"
+        )
 
 
 def corpus_files(
@@ -330,7 +339,10 @@ def numbers(table, limits, fault):
         values = pd.to_numeric(table[column], errors="coerce").astype(float)
         good = values.between(low, high) & np.isfinite(values)
         for row in table.index[~good]:
-            fault(row, f"expected {column} as a number in [{low:g}, {high:g}], found {table.at[row, column]!r}")
+            fault(
+                row,
+                f"expected {column} as a number in [{low:g}, {high:g}], found {table.at[row, column]!r}",
+            )
         result[column] = values.where(good)
     return pd.DataFrame(result, index=table.index)
 

@@ -73,13 +73,19 @@ def official_split(corpus, *, validation_share=0.2, seed=0):
     if found == {"learning", "validation", "test"}:
         return [_fold("official", split == "validation", split == "test")]
     if found != {"train", "test"}:
-        raise ValueError(f"{corpus.name}: expected the splits train and test, or learning, validation and test; "
-                         f"found {', '.join(sorted(map(repr, found)))}")
+        raise ValueError(
+            f"{corpus.name}: expected the splits train and test, or learning, validation and test; "
+            f"found {', '.join(sorted(map(repr, found)))}"
+        )
     train = split == "train"
     films = np.unique(groups[train])
     if len(films) < 2:
-        raise ValueError(f"{corpus.name}: holding films out of train needs 2 of them, found {len(films)}")
-    n = min(max(1, math.ceil(validation_share * len(films) - 1e-9)), len(films) - 1)  # at least one and never all
+        raise ValueError(
+            f"{corpus.name}: holding films out of train needs 2 of them, found {len(films)}"
+        )
+    n = min(
+        max(1, math.ceil(validation_share * len(films) - 1e-9)), len(films) - 1
+    )  # at least one and never all
     held_out = films[np.random.default_rng(seed).permutation(len(films))[:n]]
     return [_fold("official", train & np.isin(groups, held_out), split == "test")]
 
@@ -106,10 +112,16 @@ def subject_folds(corpus, k=5, *, seed=0, folder=None):
     clips = corpus.clips
     groups = clips["group"].to_numpy()
     if not 3 <= k <= len(set(groups)):
-        raise ValueError(f"{corpus.name}: k lies between 3 and the {len(set(groups))} actors, not at {k}")
+        raise ValueError(
+            f"{corpus.name}: k lies between 3 and the {len(set(groups))} actors, not at {k}"
+        )
     table = clips[["clip", "group", "mood"]].to_csv(index=False)
     key = hashlib.sha256(table.encode()).hexdigest()
-    path = None if folder is None else os.path.join(folder, f"folds_{corpus.name}_{key[:8]}_{k}_{seed}.json")
+    path = (
+        None
+        if folder is None
+        else os.path.join(folder, f"folds_{corpus.name}_{key[:8]}_{k}_{seed}.json")
+    )
     if path is not None and os.path.exists(path):
         with open(path, encoding="utf-8") as file:
             frozen = json.load(file)
@@ -119,7 +131,9 @@ def subject_folds(corpus, k=5, *, seed=0, folder=None):
     else:
         from sklearn.model_selection import StratifiedGroupKFold
 
-        draw = StratifiedGroupKFold(k, shuffle=True, random_state=seed).split(clips, clips["mood"], groups)
+        draw = StratifiedGroupKFold(k, shuffle=True, random_state=seed).split(
+            clips, clips["mood"], groups
+        )
         parts = [np.isin(np.arange(len(clips)), test) for _, test in draw]
         if path is not None:
             content = {"corpus": key, "folds": [sorted(set(groups[part])) for part in parts]}

@@ -26,13 +26,16 @@ def lead_in_seconds(annotations):
         >>> lead_in_seconds(rows).to_dict()
         {'BMI': 2.0}
     """
+
     def run(rows):
         values, times = rows[["valence", "arousal"]].to_numpy(), rows["time"].to_numpy()
         moved = np.flatnonzero((values != values[0]).any(axis=1))
         end = moved[0] if len(moved) else len(rows) - 1
         return float(times[end] - times[0]) if end > 1 else 0.0
 
-    return pd.Series({clip: run(rows) for clip, rows in annotations.groupby("clip", sort=False)}, dtype=float)
+    return pd.Series(
+        {clip: run(rows) for clip, rows in annotations.groupby("clip", sort=False)}, dtype=float
+    )
 
 
 def segment_means(annotations, seconds):
@@ -59,9 +62,13 @@ def segment_means(annotations, seconds):
     if not seconds > 0:
         raise ValueError(f"seconds must be positive, not {seconds}")
     segment = np.floor((annotations["time"] + _EPSILON) / seconds).astype(int)
-    means = annotations.groupby([annotations["clip"], segment.rename("segment")], sort=False)[["valence", "arousal"]]
+    means = annotations.groupby([annotations["clip"], segment.rename("segment")], sort=False)[
+        ["valence", "arousal"]
+    ]
     means = means.mean().reset_index()
-    ends = annotations.groupby("clip", sort=False)["time"].agg(lambda times: times.iloc[-1] + times.diff().median())
+    ends = annotations.groupby("clip", sort=False)["time"].agg(
+        lambda times: times.iloc[-1] + times.diff().median()
+    )
     means.insert(2, "start", means["segment"] * float(seconds))
     means.insert(3, "seconds", float(seconds))
     whole = means["start"] + seconds <= means["clip"].map(ends) + _EPSILON
@@ -98,7 +105,9 @@ def segments(corpus, *, seconds=None, parts=None, lead_in="keep"):
     if lead_in not in ("keep", "trim"):
         raise ValueError(f"lead_in is 'keep' or 'trim', not {lead_in!r}")
     if parts is not None and corpus.clips["seconds"].isna().any():
-        raise ValueError(f"{corpus.name} was read without its films (films=False): its clips have no length to cut")
+        raise ValueError(
+            f"{corpus.name} was read without its films (films=False): its clips have no length to cut"
+        )
     known = ["path", "group", "split"]
     if "valence" in corpus.clips:
         rows = _parts(corpus, parts) if seconds is None else _seconds(corpus, seconds, lead_in)
@@ -107,7 +116,10 @@ def segments(corpus, *, seconds=None, parts=None, lead_in="keep"):
         rows = _pieces(corpus, seconds, parts)
         order = [column for column in corpus.clips if column not in ("clip", "seconds", *known)]
         known += order
-    rows["clip"] = [f"{source}:{segment:04d}" for source, segment in zip(rows["source"], rows["segment"], strict=True)]
+    rows["clip"] = [
+        f"{source}:{segment:04d}"
+        for source, segment in zip(rows["source"], rows["segment"], strict=True)
+    ]
     clips = rows.drop(columns="segment").join(corpus.clips.set_index("clip")[known], on="source")
     order = ["clip", "source", "start", "seconds", "path", "group", "split", *order]
     return replace(corpus, clips=clips[order].reset_index(drop=True))
@@ -115,12 +127,16 @@ def segments(corpus, *, seconds=None, parts=None, lead_in="keep"):
 
 def _seconds(corpus, seconds, lead_in):
     if corpus.annotations.empty:
-        raise ValueError(f"{corpus.name} has one value per clip and no annotations over time: cut it by parts")
+        raise ValueError(
+            f"{corpus.name} has one value per clip and no annotations over time: cut it by parts"
+        )
     rows = segment_means(corpus.annotations, seconds)
     films = rows["clip"].map(corpus.clips.set_index("clip")["seconds"])
     late = rows["start"] + seconds > films + _SLACK
     for clip, lost in rows[late].groupby("clip", sort=False):
-        warnings.warn(f"{clip}: the film ends before its annotation; {len(lost)} segments lost", stacklevel=3)
+        warnings.warn(
+            f"{clip}: the film ends before its annotation; {len(lost)} segments lost", stacklevel=3
+        )
     if lead_in == "trim":
         late |= rows["start"] < rows["clip"].map(lead_in_seconds(corpus.annotations)) - _EPSILON
     for clip in corpus.clips.loc[~corpus.clips["clip"].isin(rows.loc[~late, "clip"]), "clip"]:
@@ -129,7 +145,9 @@ def _seconds(corpus, seconds, lead_in):
 
 
 def _parts(corpus, parts):
-    rows = corpus.clips[["clip", "seconds", "valence", "arousal"]].rename(columns={"clip": "source"})
+    rows = corpus.clips[["clip", "seconds", "valence", "arousal"]].rename(
+        columns={"clip": "source"}
+    )
     rows = rows.loc[rows.index.repeat(parts)].assign(seconds=lambda row: row["seconds"] / parts)
     rows["segment"] = np.tile(np.arange(parts), len(corpus))
     return rows.assign(start=rows["segment"] * rows["seconds"])
@@ -202,7 +220,10 @@ def mood_label(valence, *, rule="longest_run"):
 
 def with_mood(corpus, *, rule="longest_run"):
     """The same corpus with the column mood among its clips: -1, 0 or 1, by :func:`mood_label`."""
-    moods = {clip: mood_label(rows, rule=rule) for clip, rows in corpus.annotations.groupby("clip")["valence"]}
+    moods = {
+        clip: mood_label(rows, rule=rule)
+        for clip, rows in corpus.annotations.groupby("clip")["valence"]
+    }
     return replace(corpus, clips=corpus.clips.assign(mood=corpus.clips["clip"].map(moods)))
 
 
@@ -229,7 +250,7 @@ def change_label(valence, k):
     valence = np.asarray(valence)
     if not 2 <= k <= len(valence):
         raise ValueError(f"k lies between 2 and the {len(valence)} frames of the clip, not at {k}")
-    return np.sign(valence[k - 1:] - valence[:len(valence) - k + 1]).astype(int)
+    return np.sign(valence[k - 1 :] - valence[: len(valence) - k + 1]).astype(int)
 
 
 def windows(frames, k):
@@ -256,8 +277,10 @@ def windows(frames, k):
     """
     numbers = np.arange(frames) if np.isscalar(frames) else np.asarray(frames)
     if k < 1 or (np.diff(numbers) <= 0).any():
-        raise ValueError(f"windows need k of at least 1 and increasing frame numbers, not k={k} and {frames}")
-    return np.flatnonzero(numbers[k - 1:] - numbers[:max(0, len(numbers) - k + 1)] == k - 1)
+        raise ValueError(
+            f"windows need k of at least 1 and increasing frame numbers, not k={k} and {frames}"
+        )
+    return np.flatnonzero(numbers[k - 1 :] - numbers[: max(0, len(numbers) - k + 1)] == k - 1)
 
 
 def mood_windows(corpus, k, *, landmarks=False):
@@ -280,8 +303,17 @@ def mood_windows(corpus, k, *, landmarks=False):
         first = windows(rows["frame"].to_numpy()[kept], k)
         if len(first):
             change = change_label(rows["valence"].to_numpy()[kept], k)[first]
-            tables.append(pd.DataFrame({"clip": clip, "group": about.at[clip, "group"], "start": kept[first],
-                                        "mood": about.at[clip, "mood"], "change": change}))
+            tables.append(
+                pd.DataFrame(
+                    {
+                        "clip": clip,
+                        "group": about.at[clip, "group"],
+                        "start": kept[first],
+                        "mood": about.at[clip, "mood"],
+                        "change": change,
+                    }
+                )
+            )
     if not tables:
         raise ValueError(f"{corpus.name}: no clip has {k} consecutive frames")
     return pd.concat(tables, ignore_index=True)

@@ -32,7 +32,9 @@ def length_table(corpus: Corpus) -> pd.DataFrame:
         ValueError: if the corpus has no annotation over time
     """
     if corpus.hertz is None:
-        raise ValueError(f"{corpus.name}: expected an annotation over time, it has one value per clip")
+        raise ValueError(
+            f"{corpus.name}: expected an annotation over time, it has one value per clip"
+        )
     last = corpus.annotations.groupby("clip")["time"].max()
     rows = []
     for clip, path, seconds in zip(
@@ -41,7 +43,9 @@ def length_table(corpus: Corpus) -> pd.DataFrame:
         # The last row stands for the time until the next one would come.
         annotated = last[clip] + 1 / corpus.hertz
         film = seconds if path else float("nan")
-        rows.append((clip, film, annotated, film - annotated, film / annotated, _remark(film, annotated)))
+        rows.append(
+            (clip, film, annotated, film - annotated, film / annotated, _remark(film, annotated))
+        )
     return pd.DataFrame(rows, columns=list(LENGTH_COLUMNS))
 
 

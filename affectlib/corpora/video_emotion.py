@@ -8,13 +8,29 @@ import pandas as pd
 
 from affectlib.corpora.base import ANNOTATION_COLUMNS, CLIP_COLUMNS, Corpus
 from affectlib.corpora.completeness import warn_if_partial
-from affectlib.corpora.files import Faults, files_below, find_file, is_simulated, read_table, require
+from affectlib.corpora.files import (
+    Faults,
+    files_below,
+    find_file,
+    is_simulated,
+    read_table,
+    require,
+)
 from affectlib.errors import FileFormatError, NotFoundError
 from affectlib.media import FILM_ENDINGS, film_seconds, is_film
 
 HEIV_CLASSES = ("anger", "disgust", "fear", "joy", "neutral", "sadness", "surprise")
 EKMAN6_CLASSES = ("anger", "disgust", "fear", "joy", "sadness", "surprise")
-VIDEOEMOTION8_CLASSES = ("Anger", "Anticipation", "Disgust", "Fear", "Joy", "Sadness", "Surprise", "Trust")
+VIDEOEMOTION8_CLASSES = (
+    "Anger",
+    "Anticipation",
+    "Disgust",
+    "Fear",
+    "Joy",
+    "Sadness",
+    "Surprise",
+    "Trust",
+)
 SPLITS = tuple(f"split_{number:02d}" for number in range(1, 11))  # the ten of VideoEmotion-8
 LICENSE = "research use only, given by its owners on request"
 _ASK = "yugangjiang.info"
@@ -26,7 +42,9 @@ CITATION_EKMAN6 = (
     "B. Xu, Y. Fu, Y.-G. Jiang, B. Li, L. Sigal, Heterogeneous knowledge transfer in video emotion recognition, "
     "attribution and summarization, IEEE Transactions on Affective Computing, 2018"
 )
-CITATION_VIDEOEMOTION8 = "Y.-G. Jiang, B. Xu, X. Xue, Predicting emotions in user-generated videos, AAAI, 2014"
+CITATION_VIDEOEMOTION8 = (
+    "Y.-G. Jiang, B. Xu, X. Xue, Predicting emotions in user-generated videos, AAAI, 2014"
+)
 
 
 def load_heiv(root: str | os.PathLike, *, on_error: str = "raise") -> Corpus:
@@ -55,7 +73,9 @@ def load_heiv(root: str | os.PathLike, *, on_error: str = "raise") -> Corpus:
     root = Path(root)
     faults = Faults(on_error)
     files = files_below(root)
-    clips = _videos(root, files, HEIV_CLASSES, ("train", "test"), faults, name="HEIV", ask="its authors")
+    clips = _videos(
+        root, files, HEIV_CLASSES, ("train", "test"), faults, name="HEIV", ask="its authors"
+    )
     corpus = _corpus("heiv", clips, HEIV_CLASSES, CITATION_HEIV, root, faults)
     warn_if_partial(corpus)
     return corpus
@@ -137,7 +157,9 @@ def load_videoemotion8(root: str | os.PathLike, *, on_error: str = "raise") -> C
     for column, lists in _numbered_lists(root, files).items():
         splits[column] = clips["clip"].map(_split(lists, clips, faults)).fillna("")
     clips = clips.assign(**splits)
-    corpus = _corpus("videoemotion8", clips, VIDEOEMOTION8_CLASSES, CITATION_VIDEOEMOTION8, root, faults)
+    corpus = _corpus(
+        "videoemotion8", clips, VIDEOEMOTION8_CLASSES, CITATION_VIDEOEMOTION8, root, faults
+    )
     warn_if_partial(corpus)
     return corpus
 
@@ -156,9 +178,13 @@ def split_columns(corpus: Corpus) -> tuple[str, ...]:
 
 def _videos(root, files, classes, splits, faults, *, name, ask):
     """Every video of the class folders: clip, path, split, emotion."""
-    folders = {root / split / emotion: (split, emotion) for split in splits or ("",) for emotion in classes}
+    folders = {
+        root / split / emotion: (split, emotion) for split in splits or ("",) for emotion in classes
+    }
     if not any(folder.is_dir() for folder in folders):
-        require(root, [folder.relative_to(root).as_posix() for folder in folders], name=name, ask=ask)
+        require(
+            root, [folder.relative_to(root).as_posix() for folder in folders], name=name, ask=ask
+        )
     videos: dict[Path, list[Path]] = {folder: [] for folder in folders}
     for path in files:
         if path.parent in videos and is_film(path):
@@ -166,7 +192,9 @@ def _videos(root, files, classes, splits, faults, *, name, ask):
     rows = {}
     for folder, (split, emotion) in folders.items():
         if not videos[folder]:
-            fault = FileFormatError(folder, f"expected this folder with the videos of {emotion}, found none")
+            fault = FileFormatError(
+                folder, f"expected this folder with the videos of {emotion}, found none"
+            )
             faults(f"{split}/{emotion}".lstrip("/"), fault)
         for path in videos[folder]:
             clip = f"{emotion}/{path.stem}"
@@ -186,7 +214,9 @@ def _the_lists(root: Path, files: list[Path]) -> dict[str, Path]:
         if not names:
             _no_list(root, f"{part}list.txt", files)
         if len(names) > 1:
-            raise FileFormatError(root / f"{part}list.txt", f"expected this list once, found {', '.join(names)}")
+            raise FileFormatError(
+                root / f"{part}list.txt", f"expected this list once, found {', '.join(names)}"
+            )
         lists[part] = find_file(files, names[0], root=root)
     return lists
 
@@ -201,10 +231,14 @@ def _numbered_lists(root: Path, files: list[Path]) -> dict[str, dict[str, Path]]
         part, number = match[1], int(match[2])
         column = f"split_{number:02d}"
         if column not in SPLITS:
-            raise FileFormatError(path, f"expected a split from 01 to {len(SPLITS)}, found {match[2]}")
+            raise FileFormatError(
+                path, f"expected a split from 01 to {len(SPLITS)}, found {match[2]}"
+            )
         known = found.setdefault(column, {}).setdefault(part, path)
         if known.name != path.name:
-            raise FileFormatError(path, f"expected one list of this split, found {known.relative_to(root)} as well")
+            raise FileFormatError(
+                path, f"expected one list of this split, found {known.relative_to(root)} as well"
+            )
         found[column][part] = find_file(files, path.name, root=root)
     if not found:
         _no_list(root, "trainlist01.txt", files)
@@ -212,7 +246,9 @@ def _numbered_lists(root: Path, files: list[Path]) -> dict[str, dict[str, Path]]
         for part, other in (("train", "test"), ("test", "train")):
             if part not in lists:
                 name = lists[other].name.replace(other, part)
-                raise FileFormatError(root / name, f"expected this list beside {lists[other].name}, found none")
+                raise FileFormatError(
+                    root / name, f"expected this list beside {lists[other].name}, found none"
+                )
     return dict(sorted(found.items()))
 
 
@@ -221,7 +257,9 @@ def _no_list(root: Path, wanted: str, files: list[Path]):
     if any(re.fullmatch(r"(train|test)list\d*\.txt", path.name) for path in files):
         raise FileFormatError(root / wanted, "expected this list, found none")
     what = "not this corpus without its lists"
-    raise NotFoundError(f"{root}: {what}; looked for **/trainlist*.txt, **/testlist*.txt. Ask for them at {_ASK}")
+    raise NotFoundError(
+        f"{root}: {what}; looked for **/trainlist*.txt, **/testlist*.txt. Ask for them at {_ASK}"
+    )
 
 
 def _split(lists: dict[str, Path], clips: pd.DataFrame, faults: Faults) -> dict[str, str]:
@@ -292,11 +330,25 @@ def _corpus(name, clips, classes, citation, root, faults):
             faults(clip, fault)
     clips = clips[~clips["clip"].isin(faults.found)]
     faults.refuse_empty(clips)
-    clips = clips.assign(group=clips["clip"], seconds=clips["clip"].map(seconds)).reset_index(drop=True)
+    clips = clips.assign(group=clips["clip"], seconds=clips["clip"].map(seconds)).reset_index(
+        drop=True
+    )
     others = [column for column in clips if column not in (*CLIP_COLUMNS, "emotion")]
-    empty = pd.DataFrame({column: pd.Series(dtype=str if column == "clip" else float) for column in ANNOTATION_COLUMNS})
+    empty = pd.DataFrame(
+        {
+            column: pd.Series(dtype=str if column == "clip" else float)
+            for column in ANNOTATION_COLUMNS
+        }
+    )
     return Corpus(
-        name=name, clips=clips[[*CLIP_COLUMNS, "emotion", *others]], annotations=empty, labels=classes,
-        value_range=(0, len(classes) - 1), hertz=None, license=LICENSE, citation=citation,
-        simulated=is_simulated(root), skipped=faults.messages(),
+        name=name,
+        clips=clips[[*CLIP_COLUMNS, "emotion", *others]],
+        annotations=empty,
+        labels=classes,
+        value_range=(0, len(classes) - 1),
+        hertz=None,
+        license=LICENSE,
+        citation=citation,
+        simulated=is_simulated(root),
+        skipped=faults.messages(),
     )

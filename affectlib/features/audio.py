@@ -21,14 +21,23 @@ FRAME, HOP = 1024, 512  # of the spectrum, in samples
 BANDS, COEFFICIENTS = 32, 20
 MAJOR = (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88)
 MINOR = (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17)
-FRAMEWISE = (tuple(f"logmel_{k}" for k in range(BANDS)) + tuple(f"mfcc_{k}" for k in range(COEFFICIENTS))
-             + tuple(f"tonnetz_{k}" for k in range(6)) + tuple(f"contrast_{k}" for k in range(7))
-             + ("loudness", "centroid", "bandwidth", "rolloff", "flatness", "zero_crossing", "onset"))
-SOUND_NAMES = (tuple(f"{name}_mean" for name in FRAMEWISE) + tuple(f"{name}_sd" for name in FRAMEWISE)
-               + tuple(f"chroma_{k}" for k in range(12))
-               + ("loudness_p95", "loudness_p5", "tempo", "pulse", "mode", "key_strength"))
+FRAMEWISE = (
+    tuple(f"logmel_{k}" for k in range(BANDS))
+    + tuple(f"mfcc_{k}" for k in range(COEFFICIENTS))
+    + tuple(f"tonnetz_{k}" for k in range(6))
+    + tuple(f"contrast_{k}" for k in range(7))
+    + ("loudness", "centroid", "bandwidth", "rolloff", "flatness", "zero_crossing", "onset")
+)
+SOUND_NAMES = (
+    tuple(f"{name}_mean" for name in FRAMEWISE)
+    + tuple(f"{name}_sd" for name in FRAMEWISE)
+    + tuple(f"chroma_{k}" for k in range(12))
+    + ("loudness_p95", "loudness_p5", "tempo", "pulse", "mode", "key_strength")
+)
 VGGISH_WINDOW, VGGISH_HOP, VGGISH_FFT, VGGISH_BANDS, VGGISH_FRAMES = 400, 160, 512, 64, 96
-VGGISH_BLOCK = 192  # frames whose spectra are taken at once: they stay in the cache of the processor
+VGGISH_BLOCK = (
+    192  # frames whose spectra are taken at once: they stay in the cache of the processor
+)
 
 
 def __getattr__(name):
@@ -58,7 +67,15 @@ def emobase(*, hop=0.04) -> Extractor:
     References:
         Thao, Balamurali, Herremans and Roig (2020), AttendAffectNet, section III-B.
     """
-    return Extractor("emobase", 1, _smile_names(), emobase_vector, sound=True, shortest=0.5, options=(("hop", hop),))
+    return Extractor(
+        "emobase",
+        1,
+        _smile_names(),
+        emobase_vector,
+        sound=True,
+        shortest=0.5,
+        options=(("hop", hop),),
+    )
 
 
 def sound_vector(signal):
@@ -76,21 +93,39 @@ def sound_vector(signal):
     signal = np.pad(signal, (0, max(0, 2 * FRAME - len(signal))))
     spectrum = np.abs(librosa.stft(signal, n_fft=FRAME, hop_length=HOP))  # (513, frames)
     power = spectrum**2
-    mel = librosa.power_to_db(librosa.feature.melspectrogram(S=power, n_mels=BANDS, **rate), top_db=None, amin=1e-8)
+    mel = librosa.power_to_db(
+        librosa.feature.melspectrogram(S=power, n_mels=BANDS, **rate), top_db=None, amin=1e-8
+    )
     chroma = librosa.feature.chroma_stft(S=power, tuning=0.0, **rate)  # (12, frames)
     loudness = 10 * np.log10(np.maximum(power.mean(0), 1e-8))
     rise = np.maximum(np.diff(mel, axis=1, prepend=mel[:, :1]), 0).mean(0)  # (frames,)
-    rows = np.vstack([
-        mel, librosa.feature.mfcc(S=mel, n_mfcc=COEFFICIENTS), librosa.feature.tonnetz(chroma=chroma, **rate),
-        librosa.feature.spectral_contrast(S=spectrum, fmin=100.0, n_bands=6, **rate), loudness,
-        librosa.feature.spectral_centroid(S=spectrum, **rate) / 1000,
-        librosa.feature.spectral_bandwidth(S=spectrum, **rate) / 1000,
-        librosa.feature.spectral_rolloff(S=spectrum, **rate) / 1000, librosa.feature.spectral_flatness(S=spectrum),
-        librosa.feature.zero_crossing_rate(signal, frame_length=FRAME, hop_length=HOP), rise])
+    rows = np.vstack(
+        [
+            mel,
+            librosa.feature.mfcc(S=mel, n_mfcc=COEFFICIENTS),
+            librosa.feature.tonnetz(chroma=chroma, **rate),
+            librosa.feature.spectral_contrast(S=spectrum, fmin=100.0, n_bands=6, **rate),
+            loudness,
+            librosa.feature.spectral_centroid(S=spectrum, **rate) / 1000,
+            librosa.feature.spectral_bandwidth(S=spectrum, **rate) / 1000,
+            librosa.feature.spectral_rolloff(S=spectrum, **rate) / 1000,
+            librosa.feature.spectral_flatness(S=spectrum),
+            librosa.feature.zero_crossing_rate(signal, frame_length=FRAME, hop_length=HOP),
+            rise,
+        ]
+    )
     pitches = (chroma * power.mean(0)).sum(1)
     pitches /= max(pitches.sum(), 1e-9)
-    return np.concatenate([rows.mean(1), rows.std(1), pitches, np.percentile(loudness, [95, 5]), tempo(rise),
-                           key(pitches)])
+    return np.concatenate(
+        [
+            rows.mean(1),
+            rows.std(1),
+            pitches,
+            np.percentile(loudness, [95, 5]),
+            tempo(rise),
+            key(pitches),
+        ]
+    )
 
 
 def tempo(onsets):
@@ -102,7 +137,9 @@ def tempo(onsets):
         onsets ``(frames,)``, one every 32 ms; result ``(2,)``: tempo 0 and clarity 0 where there is no pulse
     """
     centred = onsets - onsets.mean()
-    lags = np.arange(round(60 / 240 * SAMPLING_RATE / HOP), round(60 / 40 * SAMPLING_RATE / HOP) + 1)
+    lags = np.arange(
+        round(60 / 240 * SAMPLING_RATE / HOP), round(60 / 40 * SAMPLING_RATE / HOP) + 1
+    )
     energy = float(centred @ centred)
     if energy < 1e-6 or len(onsets) <= lags[-1]:
         return np.zeros(2)
@@ -124,7 +161,10 @@ def key(pitches):
     """
     if np.std(pitches) < 1e-9:
         return np.zeros(2)
-    best = [max(np.corrcoef(pitches, np.roll(mode, k))[0, 1] for k in range(12)) for mode in (MAJOR, MINOR)]
+    best = [
+        max(np.corrcoef(pitches, np.roll(mode, k))[0, 1] for k in range(12))
+        for mode in (MAJOR, MINOR)
+    ]
     return np.array([best[0] - best[1], max(best)])
 
 
@@ -163,14 +203,17 @@ def vggish_examples(signal, sampling_rate):
     if not hops:
         return np.empty((0, VGGISH_FRAMES, VGGISH_BANDS), np.float32)
     frames = np.lib.stride_tricks.sliding_window_view(signal, VGGISH_WINDOW)[::VGGISH_HOP][:hops]
-    result, padded = np.empty((hops, VGGISH_BANDS), np.float32), np.zeros((VGGISH_BLOCK, VGGISH_FFT), np.float32)
+    result, padded = (
+        np.empty((hops, VGGISH_BANDS), np.float32),
+        np.zeros((VGGISH_BLOCK, VGGISH_FFT), np.float32),
+    )
     for first in range(0, hops, VGGISH_BLOCK):
-        block = frames[first:first + VGGISH_BLOCK]
-        np.multiply(block, window, out=padded[:len(block), :VGGISH_WINDOW])
-        parts = rfft(padded[:len(block)], axis=1).view(np.float32)  # real and imaginary in turn
+        block = frames[first : first + VGGISH_BLOCK]
+        np.multiply(block, window, out=padded[: len(block), :VGGISH_WINDOW])
+        parts = rfft(padded[: len(block)], axis=1).view(np.float32)  # real and imaginary in turn
         np.multiply(parts, parts, out=parts)
         magnitudes = np.sqrt(parts[:, ::2] + parts[:, 1::2])  # (block, 257)
-        np.matmul(magnitudes, mel, out=result[first:first + len(block)])
+        np.matmul(magnitudes, mel, out=result[first : first + len(block)])
     result += 0.01
     return np.log(result, out=result).reshape(-1, VGGISH_FRAMES, VGGISH_BANDS)
 
@@ -179,8 +222,10 @@ def vggish_examples(signal, sampling_rate):
 def _vggish_filters():
     """Window ``(400,)`` and triangles ``(257, 64)``, which are straight on the mel scale, not in Hz as librosa's."""
     window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(VGGISH_WINDOW) / VGGISH_WINDOW)
-    edges, bins = (1127 * np.log1p(np.asarray(hertz) / 700)
-                   for hertz in ((125, 7500), np.linspace(0, SAMPLING_RATE / 2, VGGISH_FFT // 2 + 1)))
+    edges, bins = (
+        1127 * np.log1p(np.asarray(hertz) / 700)
+        for hertz in ((125, 7500), np.linspace(0, SAMPLING_RATE / 2, VGGISH_FFT // 2 + 1))
+    )
     edges = np.linspace(*edges, VGGISH_BANDS + 2)
     low, centre, high, bins = edges[:-2], edges[1:-1], edges[2:], bins[:, None]
     mel = np.maximum(0, np.minimum((bins - low) / (centre - low), (high - bins) / (high - centre)))
@@ -208,11 +253,21 @@ def _framed(hop):
     """openSMILE's own configuration takes functionals over the whole signal: here over frames of 320 ms."""
     import opensmile
 
-    standard = Path(opensmile.__file__).parent / "core" / "config" / f"{opensmile.FeatureSet.IS10.value}.conf"
-    text, n = re.subn(r"frameMode *= *full\s+frameSize *= *0\s+frameStep *= *0",
-                      f"frameMode = fixed\nframeSize = 0.32\nframeStep = {hop:g}", standard.read_text(errors="replace"))
+    standard = (
+        Path(opensmile.__file__).parent
+        / "core"
+        / "config"
+        / f"{opensmile.FeatureSet.IS10.value}.conf"
+    )
+    text, n = re.subn(
+        r"frameMode *= *full\s+frameSize *= *0\s+frameStep *= *0",
+        f"frameMode = fixed\nframeSize = 0.32\nframeStep = {hop:g}",
+        standard.read_text(errors="replace"),
+    )
     if n != 3:
-        raise CorpusFormatError(standard, f"expected three blocks of functionals over the whole signal, found {n}")
+        raise CorpusFormatError(
+            standard, f"expected three blocks of functionals over the whole signal, found {n}"
+        )
     return text.encode()
 
 
@@ -227,4 +282,6 @@ def _smile(path):
 def _smile_names():
     import opensmile
 
-    return tuple(opensmile.Smile(opensmile.FeatureSet.IS10, opensmile.FeatureLevel.Functionals).feature_names)
+    return tuple(
+        opensmile.Smile(opensmile.FeatureSet.IS10, opensmile.FeatureLevel.Functionals).feature_names
+    )

@@ -40,7 +40,9 @@ class _Net(nn.Module):
             self.add_module(f"prelu{len(kernels) + 1}", nn.PReLU(widths[-1]))
             channels = widths[-1]
         for name, width in heads.items():
-            self.add_module(name, nn.Linear(channels, width) if dense else nn.Conv2d(channels, width, 1))
+            self.add_module(
+                name, nn.Linear(channels, width) if dense else nn.Conv2d(channels, width, 1)
+            )
         self.heads = tuple(heads)
 
     def forward(self, x):
@@ -48,7 +50,9 @@ class _Net(nn.Module):
             x = getattr(self, f"prelu{i}")(getattr(self, f"conv{i}")(x))
             x = F.max_pool2d(x, pool, 2, ceil_mode=True) if pool else x
         if self.flat:
-            x = getattr(self, self.flat)(x.permute(0, 3, 2, 1).flatten(1))  # column by column, as it was trained
+            x = getattr(self, self.flat)(
+                x.permute(0, 3, 2, 1).flatten(1)
+            )  # column by column, as it was trained
             x = getattr(self, self.flat.replace("dense", "prelu"))(x)
         score, shift = (getattr(self, name)(x) for name in self.heads[:2])
         return score.softmax(1)[:, 1], shift  # (batch, ...), (batch, 4, ...)
@@ -63,8 +67,13 @@ def _rnet():
 
 
 def _onet():
-    return _Net((32, 64, 64, 128, 256), (3, 3, 3, 2), (3, 3, 2, 0), 1152,
-                {"dense6_1": 2, "dense6_2": 4, "dense6_3": 10})
+    return _Net(
+        (32, 64, 64, 128, 256),
+        (3, 3, 3, 2),
+        (3, 3, 2, 0),
+        1152,
+        {"dense6_1": 2, "dense6_2": 4, "dense6_3": 10},
+    )
 
 
 class MTCNN:
@@ -83,8 +92,10 @@ class MTCNN:
             files.find("mtcnn_pnet", "mtcnn_rnet", "mtcnn_onet")
         self.smallest = smallest
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.nets = [files.load(f"mtcnn_{name}", make, weights=weights).to(self.device)
-                     for name, make in (("pnet", _pnet), ("rnet", _rnet), ("onet", _onet))]
+        self.nets = [
+            files.load(f"mtcnn_{name}", make, weights=weights).to(self.device)
+            for name, make in (("pnet", _pnet), ("rnet", _rnet), ("onet", _onet))
+        ]
 
     @torch.inference_mode()
     def detect(self, image):
@@ -127,8 +138,15 @@ class MTCNN:
             score, shift = self.nets[0]((small - 127.5) / 128)
             place = (score[0] >= THRESHOLDS[0]).nonzero()  # (boxes, 2): row, column
             corner = 2.0 * place.flip(1)
-            rows = torch.cat([((corner + 1) / scale).floor(), ((corner + 12) / scale).floor(),
-                              score[0][tuple(place.T)][:, None], shift[0][:, place[:, 0], place[:, 1]].T], 1)
+            rows = torch.cat(
+                [
+                    ((corner + 1) / scale).floor(),
+                    ((corner + 12) / scale).floor(),
+                    score[0][tuple(place.T)][:, None],
+                    shift[0][:, place[:, 0], place[:, 1]].T,
+                ],
+                1,
+            )
             found.append(rows[nms(rows[:, :4], rows[:, 4], 0.5)])
             scale *= SHRINK
         rows = torch.cat(found)
@@ -174,8 +192,10 @@ def _crops(x, boxes, side):
     left, top = (corners[:, i].clamp(min=1) - 1 for i in (0, 1))
     right, bottom = corners[:, 2].clamp(max=width), corners[:, 3].clamp(max=height)
     inside = (right > left) & (bottom > top)
-    crops = [F.interpolate(x[:, :, t:b, l:r], (side, side), mode="area")
-             for l, t, r, b in torch.stack([left, top, right, bottom], 1)[inside].tolist()]
+    crops = [
+        F.interpolate(x[:, :, t:b, l:r], (side, side), mode="area")
+        for l, t, r, b in torch.stack([left, top, right, bottom], 1)[inside].tolist()
+    ]
     return (torch.cat(crops) - 127.5) / 128 if crops else x[:0], boxes[inside]
 
 
@@ -195,8 +215,13 @@ class faster_rcnn:
     def __init__(self, *, weights=None, threshold=0.5):
         from torchvision.models.detection import fasterrcnn_resnet50_fpn
 
-        self.net = files.load("fasterrcnn", lambda: fasterrcnn_resnet50_fpn(
-            weights=None, weights_backbone=None, num_classes=2, box_score_thresh=threshold), weights=weights)
+        self.net = files.load(
+            "fasterrcnn",
+            lambda: fasterrcnn_resnet50_fpn(
+                weights=None, weights_backbone=None, num_classes=2, box_score_thresh=threshold
+            ),
+            weights=weights,
+        )
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self.net.to(self.device)
 

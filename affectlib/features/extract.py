@@ -12,7 +12,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from affectlib.corpora.base import ANNOTATION_COLUMNS, Corpus, CorpusFormatError, CorpusNotFoundError
+from affectlib.corpora.base import (
+    ANNOTATION_COLUMNS,
+    Corpus,
+    CorpusFormatError,
+    CorpusNotFoundError,
+)
 from affectlib.features.audio import emobase, sound
 from affectlib.features.faces import face, people
 from affectlib.features.motion import motion
@@ -20,7 +25,11 @@ from affectlib.features.store import FeatureTable, put
 from affectlib.features.visual import scene
 from affectlib.features.work import ExtractionError, Part, work
 
-_OF_A_FILM = (CorpusNotFoundError, CorpusFormatError, ExtractionError)  # what on_error="skip" forgives
+_OF_A_FILM = (
+    CorpusNotFoundError,
+    CorpusFormatError,
+    ExtractionError,
+)  # what on_error="skip" forgives
 
 
 def descriptors(*, hop=0.04) -> tuple:
@@ -36,7 +45,11 @@ def descriptors(*, hop=0.04) -> tuple:
     return scene(), motion(), face(), sound(), emobase(hop=hop)
 
 
-SEGMENT = {"attend_affect": 5.0, "shot_long": 1.0, "gla": 1.0}  # seconds into which their notebooks cut films
+SEGMENT = {
+    "attend_affect": 5.0,
+    "shot_long": 1.0,
+    "gla": 1.0,
+}  # seconds into which their notebooks cut films
 
 
 def described(paper) -> tuple:
@@ -98,15 +111,38 @@ def film(path, *, seconds=5.0) -> Corpus:
     whole = media.probe(path).seconds
     length = whole if seconds is None or whole < seconds else seconds
     n = 1 if length == whole else int((whole + 1e-6) // length)
-    clips = pd.DataFrame({
-        "clip": [f"{path.stem}:{i:04d}" for i in range(n)], "source": path.stem, "start": np.arange(n) * length,
-        "seconds": length, "path": str(path), "group": path.stem, "split": "", "valence": np.nan, "arousal": np.nan})
-    nothing = pd.DataFrame({c: pd.Series(dtype=object if c == "clip" else float) for c in ANNOTATION_COLUMNS})
-    return Corpus(path.stem, clips, nothing, ("valence", "arousal"), (-1.0, 1.0), None, "yours", "", False)
+    clips = pd.DataFrame(
+        {
+            "clip": [f"{path.stem}:{i:04d}" for i in range(n)],
+            "source": path.stem,
+            "start": np.arange(n) * length,
+            "seconds": length,
+            "path": str(path),
+            "group": path.stem,
+            "split": "",
+            "valence": np.nan,
+            "arousal": np.nan,
+        }
+    )
+    nothing = pd.DataFrame(
+        {c: pd.Series(dtype=object if c == "clip" else float) for c in ANNOTATION_COLUMNS}
+    )
+    return Corpus(
+        path.stem, clips, nothing, ("valence", "arousal"), (-1.0, 1.0), None, "yours", "", False
+    )
 
 
-def extract(corpus, extractors, *, store=None, client=None, progress=True, missing="error", on_error="raise",
-            jobs=2) -> FeatureTable:
+def extract(
+    corpus,
+    extractors,
+    *,
+    store=None,
+    client=None,
+    progress=True,
+    missing="error",
+    on_error="raise",
+    jobs=2,
+) -> FeatureTable:
     """Computes, or takes from the store, one vector per clip and extractor.
 
     Args:
@@ -133,16 +169,22 @@ def extract(corpus, extractors, *, store=None, client=None, progress=True, missi
 
     extractors = tuple(extractors)
     if missing not in ("error", "zeros") or on_error not in ("raise", "skip"):
-        raise ValueError(f"expected missing 'error' or 'zeros', on_error 'raise' or 'skip': {missing!r}, {on_error!r}")
+        raise ValueError(
+            f"expected missing 'error' or 'zeros', on_error 'raise' or 'skip': {missing!r}, {on_error!r}"
+        )
     if len({e.name for e in extractors}) < len(extractors):
         raise ValueError("two extractors have the same name")
     if (corpus.clips["path"] == "").any():
-        raise ValueError(f"{corpus.name} was read without its films (films=False): there is nothing to describe")
+        raise ValueError(
+            f"{corpus.name} was read without its films (films=False): there is nothing to describe"
+        )
     films, arrays, failed, todo = _films(corpus.clips), {}, {}, []
     for path, (rows, starts, seconds) in films.items():
         places = {}
         with suppress(FileNotFoundError):  # the film itself is not there: said by whoever opens it
-            places = {e.name: store.place(path, e, starts, seconds) for e in extractors} if store else {}
+            places = (
+                {e.name: store.place(path, e, starts, seconds) for e in extractors} if store else {}
+            )
         whole = Part(path, extractors, starts, seconds, tuple(range(len(rows))), places)
         arrays |= {(path, e.name): whole.stored(e) for e in extractors}
         undone = {e.name: np.isinf(arrays[path, e.name]).any(1) for e in extractors}
@@ -150,9 +192,18 @@ def extract(corpus, extractors, *, store=None, client=None, progress=True, missi
             left = np.flatnonzero(np.any([undone[e.name] for e in needed], axis=0))
             todo.append(replace(whole, extractors=needed, rows=tuple(left.tolist())))
     served = len(corpus) - sum(map(len, todo))
-    with (tqdm(total=len(corpus), initial=served, unit="clip", disable=not progress,
-               desc=f"features of {corpus.name}") as bar,
-          closing(work(todo, client, jobs, lambda n: bar.update(max(0, min(n, len(corpus) - bar.n))))) as done):
+    with (
+        tqdm(
+            total=len(corpus),
+            initial=served,
+            unit="clip",
+            disable=not progress,
+            desc=f"features of {corpus.name}",
+        ) as bar,
+        closing(
+            work(todo, client, jobs, lambda n: bar.update(max(0, min(n, len(corpus) - bar.n))))
+        ) as done,
+    ):
         for part, found, errors in done:
             served += len(part)
             bar.update(max(0, served - bar.n))
@@ -178,8 +229,10 @@ def _films(clips):
     seconds, paths, films = clips["seconds"].to_numpy(float), clips["path"].map(str).to_numpy(), {}
     for i in np.argsort(starts, kind="stable"):
         films.setdefault(paths[i], []).append(i)
-    return {path: (np.array(films[path]), starts[films[path]].tolist(), seconds[films[path]].tolist())
-            for path in dict.fromkeys(paths)}
+    return {
+        path: (np.array(films[path]), starts[films[path]].tolist(), seconds[films[path]].tolist())
+        for path in dict.fromkeys(paths)
+    }
 
 
 def _heard(clip):
@@ -196,7 +249,9 @@ def _heard(clip):
 def _table(corpus, extractors, films, arrays, failed, missing):
     ids, lacking, whole = corpus.clips["clip"].to_numpy(), {}, {}
     kept, skipped, order = np.ones(len(corpus), bool), [], {path: i for i, path in enumerate(films)}
-    for (path, row), message in sorted(failed.items(), key=lambda one: (order[one[0][0]], one[0][1] or 0)):
+    for (path, row), message in sorted(
+        failed.items(), key=lambda one: (order[one[0][0]], one[0][1] or 0)
+    ):
         rows = films[path][0]
         kept[rows if row is None else rows[row]] = False
         if row is None or (path, None) not in failed:
@@ -218,5 +273,10 @@ def _table(corpus, extractors, films, arrays, failed, missing):
             if absent.any():
                 lacking[e.name] = lacking.get(e.name, set()) | set(rows[absent])
     return FeatureTable(
-        tuple(ids[kept]), {name: array[kept] for name, array in whole.items()}, {e.name: e.names for e in extractors},
-        corpus.simulated, {name: tuple(ids[i] for i in sorted(rows)) for name, rows in lacking.items()}, tuple(skipped))
+        tuple(ids[kept]),
+        {name: array[kept] for name, array in whole.items()},
+        {e.name: e.names for e in extractors},
+        corpus.simulated,
+        {name: tuple(ids[i] for i in sorted(rows)) for name, rows in lacking.items()},
+        tuple(skipped),
+    )

@@ -22,18 +22,37 @@ ENLARGED = 1.5  # by how much "hog_enlarged" enlarges a frame before it searches
 # searched at 480 under both names.
 SIDES = {"hog": (480, 480), "hog_enlarged": (480, 960)}
 CROP, SMALL, CELLS, DIRECTIONS = 64, 12, 4, 6
-REGIONS = {"brows": (0.12, 0.34), "eyes": (0.26, 0.48), "nose": (0.44, 0.68), "mouth": (0.64, 0.94)}  # of its height
+REGIONS = {
+    "brows": (0.12, 0.34),
+    "eyes": (0.26, 0.48),
+    "nose": (0.44, 0.68),
+    "mouth": (0.64, 0.94),
+}  # of its height
 GEOMETRY = ("count", "x", "y", "width", "area", "score")
-SHOWN = (tuple(f"{region}_{what}" for region in REGIONS
-               for what in ("light", "contrast", "horizontal", "vertical", "height", "width", "curve", "slope"))
-         + ("skin_light", "skin_saturation", "asymmetry"))
-FACE_NAMES = (("presence",) + tuple(f"{name}_mean" for name in GEOMETRY + SHOWN)
-              + tuple(f"{name}_sd" for name in GEOMETRY + SHOWN)
-              + tuple(f"pixel_{y}_{x}" for y in range(SMALL) for x in range(SMALL))
-              + tuple(f"hog_{y}_{x}_{k}" for y in range(CELLS) for x in range(CELLS) for k in range(DIRECTIONS)))
-BLOCK = ("left", "top", "width", "height", "score") + SHOWN + FACE_NAMES[-SMALL**2 - CELLS**2 * DIRECTIONS:]
+SHOWN = tuple(
+    f"{region}_{what}"
+    for region in REGIONS
+    for what in ("light", "contrast", "horizontal", "vertical", "height", "width", "curve", "slope")
+) + ("skin_light", "skin_saturation", "asymmetry")
+FACE_NAMES = (
+    ("presence",)
+    + tuple(f"{name}_mean" for name in GEOMETRY + SHOWN)
+    + tuple(f"{name}_sd" for name in GEOMETRY + SHOWN)
+    + tuple(f"pixel_{y}_{x}" for y in range(SMALL) for x in range(SMALL))
+    + tuple(
+        f"hog_{y}_{x}_{k}" for y in range(CELLS) for x in range(CELLS) for k in range(DIRECTIONS)
+    )
+)
+BLOCK = (
+    ("left", "top", "width", "height", "score")
+    + SHOWN
+    + FACE_NAMES[-(SMALL**2) - CELLS**2 * DIRECTIONS :]
+)
 NETWORKS_OF_FACES = ("inception_faces", "vggface", "vggface_pool5", "xception")  # in pretrained
-DETECTORS = {"mtcnn": "MTCNN", "fasterrcnn": "faster_rcnn"}  # their names in affectlib.features.detectors
+DETECTORS = {
+    "mtcnn": "MTCNN",
+    "fasterrcnn": "faster_rcnn",
+}  # their names in affectlib.features.detectors
 WEIGHTS = {
     "hog": (),
     "hog_enlarged": (),
@@ -176,7 +195,9 @@ def hog(image: np.ndarray, *, side: float) -> list:
 
 
 def _largest_first(rows):
-    return np.array(sorted(rows, key=lambda row: (-row[2] * row[3], row[0])), dtype=float).reshape(-1, 5)
+    return np.array(sorted(rows, key=lambda row: (-row[2] * row[3], row[0])), dtype=float).reshape(
+        -1, 5
+    )
 
 
 def face_vector(pictures: list, *, detector: str = DETECTOR, marks: tuple = ()) -> np.ndarray:
@@ -197,8 +218,16 @@ def face_vector(pictures: list, *, detector: str = DETECTOR, marks: tuple = ()) 
             continue
         height, width = picture.image.shape[:2]
         left, top, w, h, score = found[0]
-        geometry.append([len(found), (left + w / 2) / width, (top + h / 2) / height, w / width,
-                         w * h / (width * height), score])
+        geometry.append(
+            [
+                len(found),
+                (left + w / 2) / width,
+                (top + h / 2) / height,
+                w / width,
+                w * h / (width * height),
+                score,
+            ]
+        )
         statistics, small, hog = crop_statistics(crop(picture.image, found[0]))
         shown.append(statistics)
         pixels.append(small)
@@ -206,8 +235,15 @@ def face_vector(pictures: list, *, detector: str = DETECTOR, marks: tuple = ()) 
     if not geometry:
         return np.zeros(len(FACE_NAMES))
     rows = np.hstack([geometry, shown])  # (faces, 41)
-    return np.concatenate([[len(rows) / len(pictures)], rows.mean(0), rows.std(0), np.mean(pixels, 0),
-                           np.mean(hogs, 0)])
+    return np.concatenate(
+        [
+            [len(rows) / len(pictures)],
+            rows.mean(0),
+            rows.std(0),
+            np.mean(pixels, 0),
+            np.mean(hogs, 0),
+        ]
+    )
 
 
 def people_vector(
@@ -228,7 +264,9 @@ def people_vector(
     image, result = pictures[best].image, np.zeros((count, len(BLOCK)))
     height, width = image.shape[:2]
     for block, row in zip(result, found[best], strict=False):
-        block[:] = np.concatenate([row / (width, height, width, height, 1), *crop_statistics(crop(image, row))])
+        block[:] = np.concatenate(
+            [row / (width, height, width, height, 1), *crop_statistics(crop(image, row))]
+        )
     return np.r_[np.mean([len(rows) > 0 for rows in found]), result.ravel()]
 
 
@@ -261,7 +299,9 @@ def frames_without_face(table) -> str:
         empty = f"{(values == 0).all(axis=1).sum():,} of {len(values):,} clips have none at all"
         if table.names[name][0] == "presence":
             share = 1 - values[:, 0].mean(dtype=float)
-            lines.append(f"{name}: no face in {share:.1%} of the frames; {empty}".replace("%", " %"))
+            lines.append(
+                f"{name}: no face in {share:.1%} of the frames; {empty}".replace("%", " %")
+            )
         elif name.removesuffix("_random") in NETWORKS_OF_FACES:
             lines.append(f"{name}: {empty}")
     return "\n".join(lines) if lines else "no extractor of faces in this table"
@@ -283,7 +323,9 @@ def blocks(table):
         (3, 2, 280)
     """
     if table.ndim != 2 or table.shape[1] < 2 or (table.shape[1] - 1) % len(BLOCK):
-        raise ValueError(f"expected (rows, 1 + count * {len(BLOCK)}) from the extractor people, found {table.shape}")
+        raise ValueError(
+            f"expected (rows, 1 + count * {len(BLOCK)}) from the extractor people, found {table.shape}"
+        )
     return table[:, 1:].reshape(len(table), -1, len(BLOCK))
 
 
@@ -323,8 +365,11 @@ def track(boxes, *, overlap=0.3):
 
 def _overlaps(a, b):
     """Intersection over union of every box with every other, 0 where both are empty, ``(a, b)``."""
-    sides = [np.minimum.outer(a[:, k] + a[:, k + 2], b[:, k] + b[:, k + 2]) - np.maximum.outer(a[:, k], b[:, k])
-             for k in (0, 1)]
+    sides = [
+        np.minimum.outer(a[:, k] + a[:, k + 2], b[:, k] + b[:, k + 2])
+        - np.maximum.outer(a[:, k], b[:, k])
+        for k in (0, 1)
+    ]
     both = np.prod(np.maximum(sides, 0), axis=0)
     union = np.add.outer(a[:, 2] * a[:, 3], b[:, 2] * b[:, 3]) - both
     return np.divide(both, union, out=np.zeros_like(union), where=union > 0)
@@ -368,12 +413,21 @@ def crop(image, box, *, margin=0.0):
     """
     import cv2
 
-    left, top, width, height = (box[0] - margin * box[2], box[1] - margin * box[3],
-                                box[2] * (1 + 2 * margin), box[3] * (1 + 2 * margin))
+    left, top, width, height = (
+        box[0] - margin * box[2],
+        box[1] - margin * box[3],
+        box[2] * (1 + 2 * margin),
+        box[3] * (1 + 2 * margin),
+    )
     corners = np.float32([[left, top], [left + width, top], [left, top + height * 1.1]])
     to = np.float32([[0, 0], [CROP, 0], [0, CROP]])
-    return cv2.warpAffine(image, cv2.getAffineTransform(corners, to), (CROP, CROP), flags=cv2.INTER_AREA,
-                          borderMode=cv2.BORDER_REPLICATE)
+    return cv2.warpAffine(
+        image,
+        cv2.getAffineTransform(corners, to),
+        (CROP, CROP),
+        flags=cv2.INTER_AREA,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
 
 
 def crop_statistics(image):
@@ -396,11 +450,22 @@ def crop_statistics(image):
     dx, dy = cv2.Sobel(normal, cv2.CV_32F, 1, 0) / 8, cv2.Sobel(normal, cv2.CV_32F, 0, 1) / 8
     values = []
     for top, bottom in REGIONS.values():
-        rows, columns = slice(round(top * CROP), round(bottom * CROP)), slice(CROP // 6, CROP - CROP // 6)
-        values += [normal[rows, columns].mean(), normal[rows, columns].std(), np.abs(dy[rows, columns]).mean(),
-                   np.abs(dx[rows, columns]).mean(), *_marks(normal[rows, columns])]
+        rows, columns = (
+            slice(round(top * CROP), round(bottom * CROP)),
+            slice(CROP // 6, CROP - CROP // 6),
+        )
+        values += [
+            normal[rows, columns].mean(),
+            normal[rows, columns].std(),
+            np.abs(dy[rows, columns]).mean(),
+            np.abs(dx[rows, columns]).mean(),
+            *_marks(normal[rows, columns]),
+        ]
     values += [light.mean(), hsv[..., 1].mean() / 255, np.abs(normal - normal[:, ::-1]).mean()]
-    edge, bins = np.hypot(dx, dy), ((np.arctan2(dy, dx) / np.pi + 0.5 / DIRECTIONS) % 1 * DIRECTIONS).astype(int)
+    edge, bins = (
+        np.hypot(dx, dy),
+        ((np.arctan2(dy, dx) / np.pi + 0.5 / DIRECTIONS) % 1 * DIRECTIONS).astype(int),
+    )
     cell = np.arange(CROP) * CELLS // CROP
     places = (cell[:, None] * CELLS + cell) * DIRECTIONS + np.minimum(bins, DIRECTIONS - 1)
     hog = np.bincount(places.ravel(), weights=edge.ravel(), minlength=CELLS * CELLS * DIRECTIONS)
@@ -418,5 +483,7 @@ def _marks(region):
     heights = (dark * y[:, None]).sum(0) / np.maximum(weight, 1e-6)
     w = weight / weight.sum()
     base = np.stack([x**2, x, np.ones_like(x)], 1)  # (columns, 3)
-    curve, slope, _ = np.linalg.solve(base.T @ (base * w[:, None]) + 1e-3 * np.eye(3), base.T @ (w * heights))
+    curve, slope, _ = np.linalg.solve(
+        base.T @ (base * w[:, None]) + 1e-3 * np.eye(3), base.T @ (w * heights)
+    )
     return [(w * heights).sum(), np.sqrt((w * x**2).sum()), curve, slope]

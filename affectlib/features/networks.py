@@ -36,7 +36,9 @@ def _stack(widths, channels):
 
 
 def _dense(*sizes):
-    return nn.Sequential(*(layer for a, b in pairwise(sizes) for layer in (nn.Linear(a, b), nn.ReLU(inplace=True))))
+    return nn.Sequential(
+        *(layer for a, b in pairwise(sizes) for layer in (nn.Linear(a, b), nn.ReLU(inplace=True)))
+    )
 
 
 class VGGish(nn.Module):
@@ -94,8 +96,15 @@ class VGGishPostprocessor(nn.Module):
 
 def _same(x, kernel, stride, value=0.0):
     """Pads as TensorFlow does: the output has ``ceil(size / stride)`` places, an odd one is added at the end."""
-    short = [max(k - (s if n % s == 0 else n % s), 0) for n, k, s in zip(x.shape[2:], kernel, stride, strict=True)]
-    return F.pad(x, [side for n in reversed(short) for side in (n // 2, n - n // 2)], value=value) if any(short) else x
+    short = [
+        max(k - (s if n % s == 0 else n % s), 0)
+        for n, k, s in zip(x.shape[2:], kernel, stride, strict=True)
+    ]
+    return (
+        F.pad(x, [side for n in reversed(short) for side in (n // 2, n - n // 2)], value=value)
+        if any(short)
+        else x
+    )
 
 
 class _Unit(nn.Module):
@@ -124,7 +133,9 @@ class _Mixed(nn.Module):
 
     def forward(self, x):
         pooled = _pool(x, (3, 3, 3), (1, 1, 1))
-        return torch.cat([self.b0(x), self.b1b(self.b1a(x)), self.b2b(self.b2a(x)), self.b3b(pooled)], 1)
+        return torch.cat(
+            [self.b0(x), self.b1b(self.b1a(x)), self.b2b(self.b2a(x)), self.b3b(pooled)], 1
+        )
 
 
 def _pool(x, kernel, stride):
@@ -138,11 +149,17 @@ class I3D(nn.Module):
         embed ``(batch, 3, frames, 224, 224)``, in [-1, 1], to ``(batch, 1024)``
     """
 
-    MIXED = (("3b", 192, 64, 96, 128, 16, 32, 32), ("3c", 256, 128, 128, 192, 32, 96, 64),
-             ("4b", 480, 192, 96, 208, 16, 48, 64), ("4c", 512, 160, 112, 224, 24, 64, 64),
-             ("4d", 512, 128, 128, 256, 24, 64, 64), ("4e", 512, 112, 144, 288, 32, 64, 64),
-             ("4f", 528, 256, 160, 320, 32, 128, 128), ("5b", 832, 256, 160, 320, 32, 128, 128),
-             ("5c", 832, 384, 192, 384, 48, 128, 128))
+    MIXED = (
+        ("3b", 192, 64, 96, 128, 16, 32, 32),
+        ("3c", 256, 128, 128, 192, 32, 96, 64),
+        ("4b", 480, 192, 96, 208, 16, 48, 64),
+        ("4c", 512, 160, 112, 224, 24, 64, 64),
+        ("4d", 512, 128, 128, 256, 24, 64, 64),
+        ("4e", 512, 112, 144, 288, 32, 64, 64),
+        ("4f", 528, 256, 160, 320, 32, 128, 128),
+        ("5b", 832, 256, 160, 320, 32, 128, 128),
+        ("5c", 832, 384, 192, 384, 48, 128, 128),
+    )
 
     def __init__(self):
         super().__init__()
@@ -155,11 +172,17 @@ class I3D(nn.Module):
 
     def embed(self, x):
         x = _pool(self.Conv3d_1a_7x7(x), (1, 3, 3), (1, 2, 2))  # (batch, 64, frames / 2, 56, 56)
-        x = _pool(self.Conv3d_2c_3x3(self.Conv3d_2b_1x1(x)), (1, 3, 3), (1, 2, 2))  # (batch, 192, frames / 2, 28, 28)
-        x = _pool(self.Mixed_3c(self.Mixed_3b(x)), (3, 3, 3), (2, 2, 2))  # (batch, 480, frames / 4, 14, 14)
+        x = _pool(
+            self.Conv3d_2c_3x3(self.Conv3d_2b_1x1(x)), (1, 3, 3), (1, 2, 2)
+        )  # (batch, 192, frames / 2, 28, 28)
+        x = _pool(
+            self.Mixed_3c(self.Mixed_3b(x)), (3, 3, 3), (2, 2, 2)
+        )  # (batch, 480, frames / 4, 14, 14)
         for name in "bcdef":
             x = getattr(self, f"Mixed_4{name}")(x)  # (batch, 832, frames / 4, 14, 14)
-        x = self.Mixed_5c(self.Mixed_5b(_pool(x, (2, 2, 2), (2, 2, 2))))  # (batch, 1024, frames / 8, 7, 7)
+        x = self.Mixed_5c(
+            self.Mixed_5b(_pool(x, (2, 2, 2), (2, 2, 2)))
+        )  # (batch, 1024, frames / 8, 7, 7)
         return x.mean((2, 3, 4))  # (batch, 1024)
 
     forward = embed
@@ -221,10 +244,23 @@ class OpenPoseBody(nn.Module):
         embed ``(batch, 3, height, width)``, BGR in [-0.5, 0.5], to ``(batch, 128)``
     """
 
-    BACKBONE = (("conv1_1", 3, 64), ("conv1_2", 64, 64), ("pool1_stage1", 0, 0), ("conv2_1", 64, 128),
-                ("conv2_2", 128, 128), ("pool2_stage1", 0, 0), ("conv3_1", 128, 256), ("conv3_2", 256, 256),
-                ("conv3_3", 256, 256), ("conv3_4", 256, 256), ("pool3_stage1", 0, 0), ("conv4_1", 256, 512),
-                ("conv4_2", 512, 512), ("conv4_3_CPM", 512, 256), ("conv4_4_CPM", 256, 128))
+    BACKBONE = (
+        ("conv1_1", 3, 64),
+        ("conv1_2", 64, 64),
+        ("pool1_stage1", 0, 0),
+        ("conv2_1", 64, 128),
+        ("conv2_2", 128, 128),
+        ("pool2_stage1", 0, 0),
+        ("conv3_1", 128, 256),
+        ("conv3_2", 256, 256),
+        ("conv3_3", 256, 256),
+        ("conv3_4", 256, 256),
+        ("pool3_stage1", 0, 0),
+        ("conv4_1", 256, 512),
+        ("conv4_2", 512, 512),
+        ("conv4_3_CPM", 512, 256),
+        ("conv4_4_CPM", 256, 128),
+    )
 
     def __init__(self, *, layer="dense"):
         super().__init__()
@@ -250,13 +286,19 @@ class OpenPoseBody(nn.Module):
         if any(name.startswith("backbone.") for name in state):
             return state
         state = {name.removeprefix("model0."): value for name, value in state.items()}
-        wanted = [name.removeprefix("backbone.") for name in self.state_dict() if name.startswith("backbone.")]
+        wanted = [
+            name.removeprefix("backbone.")
+            for name in self.state_dict()
+            if name.startswith("backbone.")
+        ]
         return {f"backbone.{name}": state[name] for name in wanted if name in state}
 
     def filed(self, name, state):
         if any(key.startswith("backbone.") for key in state):
             return name
-        return "model0." * any(key.startswith("model0.") for key in state) + name.removeprefix("backbone.")
+        return "model0." * any(key.startswith("model0.") for key in state) + name.removeprefix(
+            "backbone."
+        )
 
 
 class _Body(nn.Module):
@@ -286,7 +328,9 @@ class ResNet(_Body):
         super().__init__(resnet50(weights=None))
 
     def embed(self, x):
-        x = self.body.maxpool(self.body.relu(self.body.bn1(self.body.conv1(x))))  # (batch, 64, 56, 56)
+        x = self.body.maxpool(
+            self.body.relu(self.body.bn1(self.body.conv1(x)))
+        )  # (batch, 64, 56, 56)
         for level in (1, 2, 3, 4):
             x = getattr(self.body, f"layer{level}")(x)
         return x.mean((2, 3))  # (batch, 2048)
@@ -342,23 +386,45 @@ class VGG(nn.Module):
 
     def _caffe(self):
         """Caffe's names of layers to those of torchvision."""
-        blocks = [f"conv{block}_{k + 1}" for block, n in enumerate((2, 2, 3, 3, 3), 1) for k in range(n)]
-        places = [f"features.{i}" for i, layer in enumerate(self.features) if isinstance(layer, nn.Conv2d)]
+        blocks = [
+            f"conv{block}_{k + 1}" for block, n in enumerate((2, 2, 3, 3, 3), 1) for k in range(n)
+        ]
+        places = [
+            f"features.{i}" for i, layer in enumerate(self.features) if isinstance(layer, nn.Conv2d)
+        ]
         return dict(zip(blocks + ["fc6"], places + ["classifier.0"], strict=True))
 
     def filed(self, name, state):
-        state, names, (layer, _, what) = state.get("state_dict", state), self._caffe(), name.rpartition(".")
+        state, names, (layer, _, what) = (
+            state.get("state_dict", state),
+            self._caffe(),
+            name.rpartition("."),
+        )
         caffe = any(key.removeprefix("module.").rpartition(".")[0] in names for key in state)
         layers = {own: layer for layer, own in names.items()} if caffe else {}
-        return "module." * any(key.startswith("module.") for key in state) + f"{layers.get(layer, layer)}.{what}"
+        return (
+            "module." * any(key.startswith("module.") for key in state)
+            + f"{layers.get(layer, layer)}.{what}"
+        )
 
     def released(self, state):
-        state = {name.removeprefix("module."): value for name, value in state.get("state_dict", state).items()}
+        state = {
+            name.removeprefix("module."): value
+            for name, value in state.get("state_dict", state).items()
+        }
         names = self._caffe()
-        behind = ("fc7", "fc8", "classifier.3", "classifier.6") if self.layer == "fc6" else ("fc", "classifier.")
+        behind = (
+            ("fc7", "fc8", "classifier.3", "classifier.6")
+            if self.layer == "fc6"
+            else ("fc", "classifier.")
+        )
         state = {name: value for name, value in state.items() if not name.startswith(behind)}
-        return {".".join((names.get(layer, layer), what)): value
-                for (layer, _, what), value in ((name.rpartition("."), value) for name, value in state.items())}
+        return {
+            ".".join((names.get(layer, layer), what)): value
+            for (layer, _, what), value in (
+                (name.rpartition("."), value) for name, value in state.items()
+            )
+        }
 
 
 class Xception(nn.Module):
@@ -395,7 +461,8 @@ def fold(network):
         for (name, first), (then, norm) in pairwise(children):
             owner, key = (first, "pointwise") if hasattr(first, "pointwise") else (module, name)
             if isinstance(norm, (nn.BatchNorm2d, nn.BatchNorm3d)) and isinstance(
-                    conv := getattr(owner, key), (nn.Conv2d, nn.Conv3d)):
+                conv := getattr(owner, key), (nn.Conv2d, nn.Conv3d)
+            ):
                 setattr(owner, key, fuse_conv_bn_eval(conv.eval(), norm.eval()))
                 setattr(module, then, nn.Identity())
     return network
@@ -406,9 +473,11 @@ def direct(network):
 
     Sixteen and more do not fit the cache of a processor: eight frames at a time are a fifth faster.
     """
+
     def forward(layer, x):
-        return torch.mkldnn_convolution(x, layer.weight, layer.bias, layer.padding, layer.stride, layer.dilation,
-                                        layer.groups)
+        return torch.mkldnn_convolution(
+            x, layer.weight, layer.bias, layer.padding, layer.stride, layer.dilation, layer.groups
+        )
 
     if torch.backends.mkldnn.is_available():
         for layer in network.modules():

@@ -24,9 +24,14 @@ from affectlib.features.faces import DETECTOR, WEIGHTS, marks
 from affectlib.features.store import Extractor
 
 SIDE = 640  # longer side of the frames that are read: the shorter is at least 256 up to 2.5 to 1
-BATCH, LARGE_BATCH = 8, 64  # frames at once: what fits the cache of a processor; on a GPU, and of sound
+BATCH, LARGE_BATCH = (
+    8,
+    64,
+)  # frames at once: what fits the cache of a processor; on a GPU, and of sound
 STACK = 128  # frames of one stack of I3D, which sees 125 in the paper
-MARGIN = 0.2  # added around a face for VGG-Face, on every side, in shares of its width and height; ours
+MARGIN = (
+    0.2  # added around a face for VGG-Face, on every side, in shares of its width and height; ours
+)
 PRECISIONS = ("fp32", "bf16", "auto")
 
 
@@ -39,7 +44,9 @@ class Input:
     mean: tuple = (127.5,) * 3
     deviation: tuple = (127.5,) * 3
     options: tuple = ()
-    central: float = 0.0  # share of the shorter side that is cut out of the middle, 0 for the whole frame
+    central: float = (
+        0.0  # share of the shorter side that is cut out of the middle, 0 for the whole frame
+    )
     bgr: bool = False
 
 
@@ -50,15 +57,31 @@ _FACE = dict(mean=(129.1863, 104.7624, 93.5940), deviation=(1.0,) * 3)
 INPUTS = {
     "resnet50": Input("ResNet", **_IMAGENET, central=224 / 256),
     "inception": Input("Inception", 299),
-    **{f"vgg16_{layer}": Input("VGG", **_IMAGENET, options=(("layer", layer),)) for layer in VGG_SIZES},
-    **{f"vgg16_places_{layer}": Input("VGG", **_CAFFE, options=(("layer", layer),)) for layer in VGG_SIZES},
+    **{
+        f"vgg16_{layer}": Input("VGG", **_IMAGENET, options=(("layer", layer),))
+        for layer in VGG_SIZES
+    },
+    **{
+        f"vgg16_places_{layer}": Input("VGG", **_CAFFE, options=(("layer", layer),))
+        for layer in VGG_SIZES
+    },
     "vggface": Input("VGG", **_FACE, options=(("layer", "fc6"),)),
     "vggface_pool5": Input("VGG", **_FACE, options=(("layer", "pool5"),)),
     "xception": Input("Xception", 160),
     "i3d": Input("I3D", central=224 / 256),
-    "flownet": Input("FlowNetS", mean=(104.805, 110.16, 114.75), deviation=(255.0,) * 3, central=224 / 256),
-    **{f"openpose_{layer}": Input("OpenPoseBody", mean=(128.0,) * 3, deviation=(256.0,) * 3, bgr=True,
-                                   options=(("layer", layer),)) for layer in ("backbone", "dense")},
+    "flownet": Input(
+        "FlowNetS", mean=(104.805, 110.16, 114.75), deviation=(255.0,) * 3, central=224 / 256
+    ),
+    **{
+        f"openpose_{layer}": Input(
+            "OpenPoseBody",
+            mean=(128.0,) * 3,
+            deviation=(256.0,) * 3,
+            bgr=True,
+            options=(("layer", layer),),
+        )
+        for layer in ("backbone", "dense")
+    },
     "vggish": Input("VGGish"),
     "vggish_pca_round": Input("VGGishPostprocessor"),
     "vggish_pca_truncate": Input("VGGishPostprocessor", options=(("quantise", "truncate"),)),
@@ -81,8 +104,17 @@ def inception(*, faces=0, weights=None, rate=1.0, precision="fp32", detector=DET
     """
     if not faces:
         return _extractor("inception", 2048, stills, weights, precision, rate=rate)
-    return _extractor("inception_faces", 2048 * faces, largest_faces, weights, precision, rate=rate, kind="inception",
-                      file="inception", extra=(("count", faces), ("detector", detector)))
+    return _extractor(
+        "inception_faces",
+        2048 * faces,
+        largest_faces,
+        weights,
+        precision,
+        rate=rate,
+        kind="inception",
+        file="inception",
+        extra=(("count", faces), ("detector", detector)),
+    )
 
 
 def vgg16(*, places=False, layer="fc6", weights=None, rate=1.0, precision="fp32") -> Extractor:
@@ -93,11 +125,21 @@ def vgg16(*, places=False, layer="fc6", weights=None, rate=1.0, precision="fp32"
     if layer not in VGG_SIZES:
         raise ValueError(f"layer is 'pool', 'pool5' or 'fc6', not {layer!r}")
     file = "vgg16_places" if places else "vgg16"
-    return _extractor(f"{file}_pool5" if layer == "pool5" else file, VGG_SIZES[layer], stills, weights, precision,
-                      rate=rate, kind=f"{file}_{layer}", file=file)
+    return _extractor(
+        f"{file}_pool5" if layer == "pool5" else file,
+        VGG_SIZES[layer],
+        stills,
+        weights,
+        precision,
+        rate=rate,
+        kind=f"{file}_{layer}",
+        file=file,
+    )
 
 
-def vggface(*, faces=1, layer="fc6", weights=None, rate=2.0, precision="fp32", detector=DETECTOR) -> Extractor:
+def vggface(
+    *, faces=1, layer="fc6", weights=None, rate=2.0, precision="fp32", detector=DETECTOR
+) -> Extractor:
     """VGG-Face, fc6 after its ReLU, 4,096 values of each of the largest faces, cut out with ``MARGIN`` (caan).
 
     Args:
@@ -110,14 +152,29 @@ def vggface(*, faces=1, layer="fc6", weights=None, rate=2.0, precision="fp32", d
     if layer not in ("fc6", "pool5"):
         raise ValueError(f"layer is 'fc6' or 'pool5', not {layer!r}")
     name = "vggface" if layer == "fc6" else "vggface_pool5"
-    return _extractor(name, VGG_SIZES[layer] * faces, largest_faces, weights, precision, rate=rate, file="vggface",
-                      extra=(("count", faces), ("detector", detector), ("margin", MARGIN)))
+    return _extractor(
+        name,
+        VGG_SIZES[layer] * faces,
+        largest_faces,
+        weights,
+        precision,
+        rate=rate,
+        file="vggface",
+        extra=(("count", faces), ("detector", detector), ("margin", MARGIN)),
+    )
 
 
 def xception(*, weights=None, rate=1.0, precision="fp32", detector=DETECTOR) -> Extractor:
     """Expression of the largest face, 3,072 values (shot_long); zeros where there is none."""
-    return _extractor("xception", 3072, largest_faces, weights, precision, rate=rate,
-                      extra=(("count", 1), ("detector", detector)))
+    return _extractor(
+        "xception",
+        3072,
+        largest_faces,
+        weights,
+        precision,
+        rate=rate,
+        extra=(("count", 1), ("detector", detector)),
+    )
 
 
 def i3d(*, weights=None, rate=25.0, precision="fp32") -> Extractor:
@@ -139,8 +196,16 @@ def openpose(*, layer="dense", weights=None, rate=1.0, precision="fp32") -> Extr
     """
     if layer not in ("dense", "backbone"):
         raise ValueError(f"layer is 'dense' or 'backbone', not {layer!r}")
-    return _extractor("openpose", 128, stills, weights, precision, rate=rate, kind=f"openpose_{layer}",
-                      file="openpose_dense" if layer == "dense" else "openpose")
+    return _extractor(
+        "openpose",
+        128,
+        stills,
+        weights,
+        precision,
+        rate=rate,
+        kind=f"openpose_{layer}",
+        file="openpose_dense" if layer == "dense" else "openpose",
+    )
 
 
 def vggish(
@@ -164,12 +229,32 @@ def vggish(
     if quantise not in ("round", "truncate"):
         raise ValueError(f"quantise is 'round' or 'truncate', not {quantise!r}")
     extra = (("postprocessed", postprocessed), ("quantise", quantise))
-    return _extractor("vggish", 128, sounds, weights, precision, sound=True, shortest=0.975, padded=0.5, extra=extra)
+    return _extractor(
+        "vggish",
+        128,
+        sounds,
+        weights,
+        precision,
+        sound=True,
+        shortest=0.975,
+        padded=0.5,
+        extra=extra,
+    )
 
 
-NEEDS = {"attend_affect": ("resnet50", "flownet", "i3d", "vggish"),
-         "shot_long": ("vggish", "vggish_pca", "vgg16_places", "xception", *WEIGHTS["mtcnn"], "openpose"),
-         "gla": ("inception", "vggish", "vggish_pca"), "caan": ("vggface", "vgg16")}
+NEEDS = {
+    "attend_affect": ("resnet50", "flownet", "i3d", "vggish"),
+    "shot_long": (
+        "vggish",
+        "vggish_pca",
+        "vgg16_places",
+        "xception",
+        *WEIGHTS["mtcnn"],
+        "openpose",
+    ),
+    "gla": ("inception", "vggish", "vggish_pca"),
+    "caan": ("vggface", "vgg16"),
+}
 
 
 def pretrained(paper, *, weights=None, rate=None, precision="fp32") -> tuple:
@@ -202,9 +287,12 @@ def pretrained(paper, *, weights=None, rate=None, precision="fp32") -> tuple:
     if paper == "attend_affect":
         return resnet50(**seen), flownets(**seen), i3d(**seen), vggish(**options), emobase()
     if paper == "shot_long":
-        return (vggish(postprocessed=True, **options), vgg16(places=True, layer="pool", **seen),
-                xception(detector=DETECTOR if weights == "random" else "mtcnn", **seen),
-                openpose(layer="backbone", **seen))
+        return (
+            vggish(postprocessed=True, **options),
+            vgg16(places=True, layer="pool", **seen),
+            xception(detector=DETECTOR if weights == "random" else "mtcnn", **seen),
+            openpose(layer="backbone", **seen),
+        )
     if paper == "gla":
         return inception(**seen), vggish(postprocessed=True, **options), inception(faces=2, **seen)
     return vggface(**seen), vgg16(**seen)
@@ -219,15 +307,33 @@ def _extractor(name, size, many, weights, precision, *, kind="", file="", extra=
     if weights == "random":
         name, made_of = f"{name}_random", ("random",)
     else:
-        found = files.find(*wanted) if weights is None else (Path(weights), *files.find(*wanted[1:]))
+        found = (
+            files.find(*wanted) if weights is None else (Path(weights), *files.find(*wanted[1:]))
+        )
         if not found[0].is_file():
             raise files.WeightsNotFoundError(f"{weights}: no such file of weights")
-        weights, made_of = weights and str(weights), tuple(files.digest(path)[:16] for path in found)
+        weights, made_of = (
+            weights and str(weights),
+            tuple(files.digest(path)[:16] for path in found),
+        )
     made_of += marks(dict(extra).get("detector", DETECTOR))
-    options = (("kind", kind), ("file", file), ("weights", weights), ("marks", made_of), ("precision", precision),
-               *extra)
-    return Extractor(name, 1, tuple(f"{name}_{i}" for i in range(size)), functools.partial(_one, many=many),
-                     options=options, many=many, **{"side": SIDE} | fields)
+    options = (
+        ("kind", kind),
+        ("file", file),
+        ("weights", weights),
+        ("marks", made_of),
+        ("precision", precision),
+        *extra,
+    )
+    return Extractor(
+        name,
+        1,
+        tuple(f"{name}_{i}" for i in range(size)),
+        functools.partial(_one, many=many),
+        options=options,
+        many=many,
+        **{"side": SIDE} | fields,
+    )
 
 
 def faster():
@@ -236,7 +342,11 @@ def faster():
 
     if torch.cuda.is_available():
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    return "bf16" if torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported() else "fp32"
+    return (
+        "bf16"
+        if torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+        else "fp32"
+    )
 
 
 def _one(given, *, many, **options):
@@ -254,15 +364,24 @@ def stills(inputs, **chosen):
         result ``(clips, size)``
     """
     wanted = INPUTS[chosen["kind"]]
-    images = np.stack([square(picture.image, wanted) for pictures in inputs for picture in pictures])
+    images = np.stack(
+        [square(picture.image, wanted) for pictures in inputs for picture in pictures]
+    )
     return _means(_run(images, **chosen), [len(pictures) for pictures in inputs])
 
 
 def frame_pairs(inputs, **chosen):
     """Mean over the frame pairs of each clip; as :func:`stills`."""
     wanted = INPUTS[chosen["kind"]]
-    images = np.stack([np.concatenate([square(image, wanted) for image in (picture.image, picture.following)], -1)
-                       for pictures in inputs for picture in pictures])
+    images = np.stack(
+        [
+            np.concatenate(
+                [square(image, wanted) for image in (picture.image, picture.following)], -1
+            )
+            for pictures in inputs
+            for picture in pictures
+        ]
+    )
     return _means(_run(images, **chosen), [len(pictures) for pictures in inputs])
 
 
@@ -293,7 +412,12 @@ def largest_faces(inputs, *, count, detector, margin=0.0, **chosen):
             for rank, box in enumerate(detect(picture.image, detector=detector)[:count]):
                 crops.append(square(cut(picture.image, box, margin=margin), wanted))
                 places.append((clip, rank))
-    size = {"inception": 2048, "vggface": 4096, "vggface_pool5": VGG_SIZES["pool5"], "xception": 3072}[chosen["kind"]]
+    size = {
+        "inception": 2048,
+        "vggface": 4096,
+        "vggface_pool5": VGG_SIZES["pool5"],
+        "xception": 3072,
+    }[chosen["kind"]]
     result = np.zeros((len(inputs), count, size), np.float32)
     if crops:
         values, places = _run(np.stack(crops), **chosen), np.array(places)
@@ -302,9 +426,7 @@ def largest_faces(inputs, *, count, detector, margin=0.0, **chosen):
     return result.reshape(len(inputs), -1)
 
 
-def sounds(
-    inputs: list, *, postprocessed: bool, quantise: str = "round", **chosen
-) -> np.ndarray:
+def sounds(inputs: list, *, postprocessed: bool, quantise: str = "round", **chosen) -> np.ndarray:
     """Mean over the examples of 0.96 s of each clip.
 
     Args:
@@ -343,7 +465,7 @@ def cut(image, box, *, margin=0.0):
     more = margin * box[2], margin * box[3]
     left, top = (max(int(v - m), 0) for v, m in zip(box[:2], more, strict=True))
     right, bottom = (int(v + size + m) for v, size, m in zip(box[:2], box[2:4], more, strict=True))
-    return image[top:max(bottom, top + 1), left:max(right, left + 1)]
+    return image[top : max(bottom, top + 1), left : max(right, left + 1)]
 
 
 def square(image, wanted):
@@ -354,9 +476,11 @@ def square(image, wanted):
         height, width = image.shape[:2]
         n = max(1, round(wanted.central * min(height, width)))
         top, left = (height - n) // 2, (width - n) // 2
-        image = image[top:top + n, left:left + n]
+        image = image[top : top + n, left : left + n]
     smaller = min(image.shape[:2]) > wanted.side
-    image = cv2.resize(image, (wanted.side,) * 2, interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
+    image = cv2.resize(
+        image, (wanted.side,) * 2, interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
+    )
     return image[..., ::-1] if wanted.bgr else image
 
 
@@ -369,12 +493,14 @@ def _run(batch, *, kind, file, weights, marks, precision):
     results, n = [], LARGE_BATCH if tensor.is_cuda or wanted.network.startswith("VGGish") else BATCH
     with torch.inference_mode():
         for start in range(0, len(batch), n):
-            x = torch.from_numpy(np.ascontiguousarray(batch[start:start + n]))
+            x = torch.from_numpy(np.ascontiguousarray(batch[start : start + n]))
             x = (x.pin_memory() if tensor.is_cuda else x).to(tensor.device, non_blocking=True)
             if x.dtype == torch.uint8:
                 repeat = x.shape[-1] // 3
                 x = x.float().sub_(x.new_tensor(wanted.mean * repeat, dtype=torch.float32))
-                x = x.div_(x.new_tensor(wanted.deviation * repeat)).movedim(-1, 1)  # (n, 3 or 6, ..., side, side)
+                x = x.div_(x.new_tensor(wanted.deviation * repeat)).movedim(
+                    -1, 1
+                )  # (n, 3 or 6, ..., side, side)
             results.append(network.embed(x.to(tensor.dtype)).float())
         return torch.cat(results).cpu().numpy()  # waits for the device once
 
@@ -393,9 +519,13 @@ def network_of(kind, file, weights, mark, precision):
     if weights != "random":
         path = files.find(file)[0] if weights is None else Path(weights)
         if path.is_file() and not files.digest(path).startswith(mark):
-            raise CorpusFormatError(path, f"expected the file of SHA-256 {mark} that the extractor was made with")
+            raise CorpusFormatError(
+                path, f"expected the file of SHA-256 {mark} that the extractor was made with"
+            )
     make = functools.partial(getattr(networks, INPUTS[kind].network), **dict(INPUTS[kind].options))
     network = networks.fold(files.load(file, make, weights=weights))
     network = network.to(torch.bfloat16 if precision == "bf16" else torch.float32)
-    network = network.to(memory_format=torch.channels_last_3d if kind == "i3d" else torch.channels_last)
+    network = network.to(
+        memory_format=torch.channels_last_3d if kind == "i3d" else torch.channels_last
+    )
     return network.cuda() if torch.cuda.is_available() else networks.direct(network)

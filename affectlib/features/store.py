@@ -72,17 +72,27 @@ class Extractor:
             ValueError: if the extractor does not give as many finite values as it has names
         """
         rows = np.full((len(clips), self.size), np.nan, np.float32)
-        inputs = {i: given for i, clip in enumerate(clips) if (given := self._input(clip)) is not None}
+        inputs = {
+            i: given for i, clip in enumerate(clips) if (given := self._input(clip)) is not None
+        }
         if not inputs:
             return rows
         options, given = dict(self.options), list(inputs.values())
-        values = self.many(given, **options) if self.many else [self.vector(one, **options) for one in given]
+        values = (
+            self.many(given, **options)
+            if self.many
+            else [self.vector(one, **options) for one in given]
+        )
         if len(values) != len(given):
-            raise ValueError(f"{self.name}: expected {len(given)} rows, one per clip, got {len(values)}")
+            raise ValueError(
+                f"{self.name}: expected {len(given)} rows, one per clip, got {len(values)}"
+            )
         for i, value in zip(inputs, values, strict=True):
             value = np.asarray(value, np.float32)
             if value.shape != (self.size,) or not np.isfinite(value).all():
-                raise ValueError(f"{self.name}: expected {self.size} finite values, got shape {value.shape}")
+                raise ValueError(
+                    f"{self.name}: expected {self.size} finite values, got shape {value.shape}"
+                )
             rows[i] = value
         return rows
 
@@ -91,12 +101,21 @@ class Extractor:
         from affectlib.media import SAMPLING_RATE
 
         if self.sound:
-            wanted, there = round(self.shortest * SAMPLING_RATE), 0 if clip.sound is None else len(clip.sound)
+            wanted, there = (
+                round(self.shortest * SAMPLING_RATE),
+                0 if clip.sound is None else len(clip.sound),
+            )
             if there >= wanted:
                 return clip.sound
-            return np.pad(clip.sound, (0, wanted - there)) if there and there >= self.padded * wanted else None
+            return (
+                np.pad(clip.sound, (0, wanted - there))
+                if there and there >= self.padded * wanted
+                else None
+            )
         pictures = clip.at(self.rate, side=self.side) if self.rate else []
-        return [picture for picture in pictures if picture.following is not None or not self.pairs] or None
+        return [
+            picture for picture in pictures if picture.following is not None or not self.pairs
+        ] or None
 
 
 @dataclass(frozen=True)
@@ -129,7 +148,9 @@ class FeatureTable:
 
     def __repr__(self):
         sizes = ", ".join(f"{name} {size}" for name, size in self.sizes.items())
-        return f"FeatureTable({'simulated' if self.simulated else 'real'}, {len(self)} clips, {sizes})"
+        return (
+            f"FeatureTable({'simulated' if self.simulated else 'real'}, {len(self)} clips, {sizes})"
+        )
 
     @property
     def sizes(self):
@@ -141,9 +162,17 @@ class FeatureTable:
         rows = np.asarray(rows)
         rows = np.flatnonzero(rows) if rows.dtype == bool else rows
         clips = tuple(self.clips[i] for i in rows)
-        missing = {name: tuple(c for c in ids if c in set(clips)) for name, ids in self.missing.items()}
-        return FeatureTable(clips, {name: array[rows] for name, array in self.arrays.items()}, self.names,
-                            self.simulated, missing, self.skipped)
+        missing = {
+            name: tuple(c for c in ids if c in set(clips)) for name, ids in self.missing.items()
+        }
+        return FeatureTable(
+            clips,
+            {name: array[rows] for name, array in self.arrays.items()},
+            self.names,
+            self.simulated,
+            missing,
+            self.skipped,
+        )
 
 
 class Store:
@@ -164,7 +193,11 @@ class Store:
     def content(self, path):
         """SHA-256 of a film; kept by path, size and date of change, so that a film is read for it once."""
         path, (size, changed) = Path(path).resolve(), stamp(path)
-        known = self.root / "films" / hashlib.sha256(f"{path}\n{size}\n{changed}".encode()).hexdigest()[:32]
+        known = (
+            self.root
+            / "films"
+            / hashlib.sha256(f"{path}\n{size}\n{changed}".encode()).hexdigest()[:32]
+        )
         if known.is_file() and len(digest := known.read_text()) == 64:
             return digest
         with open(path, "rb") as film:
@@ -175,8 +208,17 @@ class Store:
     def path(self, film, extractor, starts, seconds):
         """Where the features of a film are kept, whether they are there yet or not."""
         grid = [[round(float(t), 6) for t in column] for column in (starts, seconds)]
-        parts = [self.content(film), extractor.name, extractor.version, extractor.options, extractor.names,
-                 extractor.rate, extractor.side, grid, *([extractor.padded] if extractor.padded != 1 else [])]
+        parts = [
+            self.content(film),
+            extractor.name,
+            extractor.version,
+            extractor.options,
+            extractor.names,
+            extractor.rate,
+            extractor.side,
+            grid,
+            *([extractor.padded] if extractor.padded != 1 else []),
+        ]
         key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
         return self.root / extractor.name / f"{key[:40]}.npy"
 
@@ -217,7 +259,9 @@ def load(place):
     except FileNotFoundError:
         return np.full(place.shape, np.inf, np.float32)
     except (ValueError, EOFError, OSError) as error:
-        raise CorpusFormatError(path, f"stored features are damaged ({error}): delete this file") from error
+        raise CorpusFormatError(
+            path, f"stored features are damaged ({error}): delete this file"
+        ) from error
     if array.shape != place.shape or array.dtype != np.float32:
         found = f"found {array.dtype} {array.shape}: delete this file"
         raise CorpusFormatError(path, f"expected stored features float32 {place.shape}, {found}")
@@ -235,7 +279,9 @@ def put(place, array):
     except FileNotFoundError:
         raise CorpusNotFoundError(f"{place.film}: deleted while it was read") from None
     if now != place.stamp:
-        raise CorpusFormatError(place.film, "changed while it was read: nothing is kept, run it again")
+        raise CorpusFormatError(
+            place.film, "changed while it was read: nothing is kept, run it again"
+        )
     array = np.asarray(array, np.float32)
     if np.isinf(array).any():
         array = np.where(np.isinf(array), load(place), array)

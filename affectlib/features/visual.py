@@ -12,13 +12,38 @@ from affectlib.features.store import Extractor
 
 WIDTH = 160  # of the frames that are described, in pixels
 HUES, LEVELS, EDGES = 12, 8, 8
-STATISTICS = ("hue_cos", "hue_sin", "saturation", "saturation_sd", "light", "light_sd", "dark", "bright",
-              "lighting_key", "green_red", "blue_yellow", "warm", "colourfulness", "colour_energy", "sharpness",
-              "edges", "centre_light", "top_light", "vertical_edges", "entropy")
-FRAME_NAMES = (STATISTICS + tuple(f"hue_{k * 360 // HUES}" for k in range(HUES))
-               + tuple(f"light_bin_{k}" for k in range(LEVELS)) + tuple(f"saturation_bin_{k}" for k in range(LEVELS))
-               + tuple(f"edge_{k * 180 // EDGES}" for k in range(EDGES)))
-SCENE_NAMES = tuple(f"{name}_mean" for name in FRAME_NAMES) + tuple(f"{name}_sd" for name in STATISTICS)
+STATISTICS = (
+    "hue_cos",
+    "hue_sin",
+    "saturation",
+    "saturation_sd",
+    "light",
+    "light_sd",
+    "dark",
+    "bright",
+    "lighting_key",
+    "green_red",
+    "blue_yellow",
+    "warm",
+    "colourfulness",
+    "colour_energy",
+    "sharpness",
+    "edges",
+    "centre_light",
+    "top_light",
+    "vertical_edges",
+    "entropy",
+)
+FRAME_NAMES = (
+    STATISTICS
+    + tuple(f"hue_{k * 360 // HUES}" for k in range(HUES))
+    + tuple(f"light_bin_{k}" for k in range(LEVELS))
+    + tuple(f"saturation_bin_{k}" for k in range(LEVELS))
+    + tuple(f"edge_{k * 180 // EDGES}" for k in range(EDGES))
+)
+SCENE_NAMES = tuple(f"{name}_mean" for name in FRAME_NAMES) + tuple(
+    f"{name}_sd" for name in STATISTICS
+)
 
 
 def __getattr__(name):
@@ -49,7 +74,7 @@ def scene_vector(pictures):
         result ``(76,)``
     """
     rows = np.array([frame_statistics(picture.image) for picture in pictures])  # (frames, 56)
-    return np.concatenate([rows.mean(0), rows[:, :len(STATISTICS)].std(0)])
+    return np.concatenate([rows.mean(0), rows[:, : len(STATISTICS)].std(0)])
 
 
 def frame_statistics(image):
@@ -65,7 +90,9 @@ def frame_statistics(image):
 
     cv2.setNumThreads(1)
     height = max(8, round(WIDTH * image.shape[0] / image.shape[1]))
-    image = cv2.resize(image, (WIDTH, height), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+    image = (
+        cv2.resize(image, (WIDTH, height), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+    )
     hue, saturation, value = cv2.split(cv2.cvtColor(image, cv2.COLOR_RGB2HSV))  # hue in degrees
     light, green_red, blue_yellow = cv2.split(cv2.cvtColor(image, cv2.COLOR_RGB2LAB) / 100)
     chroma = saturation * value  # a hue counts as much as it is seen
@@ -73,7 +100,9 @@ def frame_statistics(image):
     weight = max(float(chroma.sum()), 1e-6)
     red, green, blue = cv2.split(image)
     opponents = red - green, (red + green) / 2 - blue
-    colourfulness = np.hypot(*(x.std() for x in opponents)) + 0.3 * np.hypot(*(x.mean() for x in opponents))
+    colourfulness = np.hypot(*(x.std() for x in opponents)) + 0.3 * np.hypot(
+        *(x.mean() for x in opponents)
+    )
     dx, dy = cv2.Sobel(light, cv2.CV_32F, 1, 0) / 8, cv2.Sobel(light, cv2.CV_32F, 0, 1) / 8
     edge = np.hypot(dx, dy)
     hues = _histogram(((hue + 180 / HUES) % 360) / 360, HUES, chroma)
@@ -81,18 +110,33 @@ def frame_statistics(image):
     directions = _histogram((np.arctan2(dy, dx) / np.pi + 0.5 / EDGES) % 1, EDGES, edge)
     h, w = light.shape
     statistics = [
-        (np.cos(angle) * chroma).sum() / weight, (np.sin(angle) * chroma).sum() / weight,
-        saturation.mean(), saturation.std(), light.mean(), light.std(),
-        (light < 0.2).mean(), (light > 0.8).mean(), light.mean() * light.std(),  # Wang and Cheong, lighting key
-        green_red.mean(), blue_yellow.mean(), ((np.cos(angle - np.pi / 6) > 0.5) * chroma).sum() / weight,
-        colourfulness, chroma.mean() * light.std(), cv2.Laplacian(light, cv2.CV_32F).std(), edge.mean(),
-        light[h // 4:h - h // 4, w // 4:w - w // 4].mean() - light.mean(),
-        light[:h // 2].mean() - light[h // 2:].mean(), (np.abs(dx) > np.abs(dy)).mean(),
-        -(lights[lights > 0] * np.log2(lights[lights > 0])).sum() / np.log2(LEVELS)]
+        (np.cos(angle) * chroma).sum() / weight,
+        (np.sin(angle) * chroma).sum() / weight,
+        saturation.mean(),
+        saturation.std(),
+        light.mean(),
+        light.std(),
+        (light < 0.2).mean(),
+        (light > 0.8).mean(),
+        light.mean() * light.std(),  # Wang and Cheong, lighting key
+        green_red.mean(),
+        blue_yellow.mean(),
+        ((np.cos(angle - np.pi / 6) > 0.5) * chroma).sum() / weight,
+        colourfulness,
+        chroma.mean() * light.std(),
+        cv2.Laplacian(light, cv2.CV_32F).std(),
+        edge.mean(),
+        light[h // 4 : h - h // 4, w // 4 : w - w // 4].mean() - light.mean(),
+        light[: h // 2].mean() - light[h // 2 :].mean(),
+        (np.abs(dx) > np.abs(dy)).mean(),
+        -(lights[lights > 0] * np.log2(lights[lights > 0])).sum() / np.log2(LEVELS),
+    ]
     return np.concatenate([statistics, hues, lights, saturations, directions])
 
 
 def _histogram(values, bins, weights=None):
     places = np.clip((values * bins).astype(int), 0, bins - 1).ravel()
-    counts = np.bincount(places, weights=None if weights is None else weights.ravel(), minlength=bins)
+    counts = np.bincount(
+        places, weights=None if weights is None else weights.ravel(), minlength=bins
+    )
     return counts / max(counts.sum(), 1e-9)

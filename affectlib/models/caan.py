@@ -73,7 +73,11 @@ def _parts(of, allowed, face, context):
     """Place among the inputs, and size, of what a model looks at."""
     if of not in allowed:
         raise ValueError(f"of is one of {', '.join(allowed)}, not {of!r}")
-    return [(i, size) for i, (name, size) in enumerate((("face", face), ("context", context))) if of in (name, "both")]
+    return [
+        (i, size)
+        for i, (name, size) in enumerate((("face", face), ("context", context)))
+        if of in (name, "both")
+    ]
 
 
 def _halves(size, layers):
@@ -86,8 +90,12 @@ def _halves(size, layers):
 def dense_scores(size, layers):
     """One score per frame from 1, 2 or 3 dense layers, the last a single cell: 1FC, 2FC, 3FC (Eq. 3)."""
     widths = _halves(size, layers)[:-1]
-    hidden = [layer for pair in itertools.pairwise(widths) for layer in (nn.Linear(*pair), nn.ReLU())]
-    return nn.Sequential(*hidden, nn.Linear(widths[-1], 1), nn.Sigmoid(), nn.Threshold(1e-12, 1e-12))
+    hidden = [
+        layer for pair in itertools.pairwise(widths) for layer in (nn.Linear(*pair), nn.ReLU())
+    ]
+    return nn.Sequential(
+        *hidden, nn.Linear(widths[-1], 1), nn.Sigmoid(), nn.Threshold(1e-12, 1e-12)
+    )
 
 
 class MapScores(nn.Module):
@@ -96,12 +104,19 @@ class MapScores(nn.Module):
     def __init__(self, channels, layers):
         super().__init__()
         widths = _halves(channels, layers)
-        self.maps = nn.Sequential(*(layer for pair in itertools.pairwise(widths)
-                                    for layer in (nn.Conv2d(*pair, 3, padding=1), nn.ReLU())))
+        self.maps = nn.Sequential(
+            *(
+                layer
+                for pair in itertools.pairwise(widths)
+                for layer in (nn.Conv2d(*pair, 3, padding=1), nn.ReLU())
+            )
+        )
         self.cell = dense_scores(widths[-1], 1)
 
     def forward(self, maps):
-        x = self.maps(maps.flatten(0, 1).to(self.maps[0].weight.dtype)).mean((-2, -1))  # (batch * frames, channels)
+        x = self.maps(maps.flatten(0, 1).to(self.maps[0].weight.dtype)).mean(
+            (-2, -1)
+        )  # (batch * frames, channels)
         return self.cell(x.unflatten(0, maps.shape[:2]))  # (batch, frames, 1)
 
 
@@ -159,8 +174,18 @@ class CAAN(_Scored):
         torch.Size([2, 7])
     """
 
-    def __init__(self, *, face=4096, context=4096, middle=1024, features=1024, scores=3, attention=True, dropout=0.5,
-                 n_classes=7):
+    def __init__(
+        self,
+        *,
+        face=4096,
+        context=4096,
+        middle=1024,
+        features=1024,
+        scores=3,
+        attention=True,
+        dropout=0.5,
+        n_classes=7,
+    ):
         super().__init__()
         self.attention = attention
         self.face, self.context = _branch(face, middle), _branch(context, middle)
@@ -171,7 +196,9 @@ class CAAN(_Scored):
     def frames(self, x):
         """Features g ``(batch, frames, features)`` and scores s ``(batch, frames)``, 0 where a frame does not count."""
         faces, contexts, mask = x[:3]
-        r = torch.cat([self.face(faces) * mask[..., 1:], self.context(contexts)], -1)  # (batch, frames, 2 * middle)
+        r = torch.cat(
+            [self.face(faces) * mask[..., 1:], self.context(contexts)], -1
+        )  # (batch, frames, 2 * middle)
         g, s = self.fusion(self.dropout(r))  # (batch, frames, features), (batch, frames)
         return g, (s if self.attention else torch.ones_like(s)) * mask[..., 0]
 
@@ -191,12 +218,25 @@ class QualityAware(_Scored):
         takes what :class:`CAAN` takes and, with maps, twice ``(batch, frames, maps, height, width)``
     """
 
-    def __init__(self, *, of="context", face=4096, context=4096, maps=0, middle=1024, features=1024, scores=1,
-                 dropout=0.5, n_classes=7):
+    def __init__(
+        self,
+        *,
+        of="context",
+        face=4096,
+        context=4096,
+        maps=0,
+        middle=1024,
+        features=1024,
+        scores=1,
+        dropout=0.5,
+        n_classes=7,
+    ):
         super().__init__()
         ((self.of, size),) = _parts(of, ("face", "context"), face, context)
         self.maps = maps
-        self.feature = nn.Sequential(_branch(size, middle), nn.Dropout(dropout), nn.Linear(middle, features))
+        self.feature = nn.Sequential(
+            _branch(size, middle), nn.Dropout(dropout), nn.Linear(middle, features)
+        )
         self.score = MapScores(maps, scores) if maps else dense_scores(size, scores)
         self.head = nn.Linear(features, n_classes)
 
@@ -217,16 +257,22 @@ class AverageAggregate(_Video):
         dropout: between those layers; ours
     """
 
-    def __init__(self, *, of="both", face=4096, context=4096, middle=1024, dropout=0.5, n_classes=7):
+    def __init__(
+        self, *, of="both", face=4096, context=4096, middle=1024, dropout=0.5, n_classes=7
+    ):
         super().__init__()
         parts, fused = _parts(of, ("face", "context", "both"), face, context), of == "both"
-        self.branches = nn.ModuleDict({str(i): _branch(size, middle) if fused else nn.Identity() for i, size in parts})
+        self.branches = nn.ModuleDict(
+            {str(i): _branch(size, middle) if fused else nn.Identity() for i, size in parts}
+        )
         self.dense = _branch(2 * middle if fused else parts[0][1], middle)
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(middle, n_classes))
 
     def embed(self, x):
         seen = (x[2][..., 1:], 1)
-        parts = [branch(x[int(i)]) * seen[int(i)] for i, branch in self.branches.items()]  # (batch, frames, …) each
+        parts = [
+            branch(x[int(i)]) * seen[int(i)] for i, branch in self.branches.items()
+        ]  # (batch, frames, …) each
         return self.dense(average_aggregate(torch.cat(parts, -1), x[2][..., 0]))  # (batch, middle)
 
 
@@ -253,14 +299,25 @@ class AttentionClusters(_Video):
         """Weights over the frames, those of faces first: two ``(batch, clusters, frames)``, each row a sum of 1."""
         _refuse_empty(x[2][..., 0].sum(1))
         absent = x[2][..., :1] == 0  # (batch, frames, 1)
-        return [layer(own).masked_fill(absent, -torch.inf).softmax(1).mT
-                for layer, own in zip(self.weights, x, strict=False)]
+        return [
+            layer(own).masked_fill(absent, -torch.inf).softmax(1).mT
+            for layer, own in zip(self.weights, x, strict=False)
+        ]
 
     def embed(self, x):
-        seen = x[2][..., 1].amax(1)[:, None, None]  # (batch, 1, 1): a video without a face has no face clusters
-        pooled = [a @ own for a, own in zip(self.attend(x), x, strict=False)]  # (batch, clusters, size) each
-        v = [functional.normalize(self.scale[i] * each + self.shift[i], dim=-1) for i, each in enumerate(pooled)]
-        v = torch.cat([(v[0] * seen).flatten(1), v[1].flatten(1)], 1)  # (batch, clusters * (face + context))
+        seen = x[2][..., 1].amax(1)[
+            :, None, None
+        ]  # (batch, 1, 1): a video without a face has no face clusters
+        pooled = [
+            a @ own for a, own in zip(self.attend(x), x, strict=False)
+        ]  # (batch, clusters, size) each
+        v = [
+            functional.normalize(self.scale[i] * each + self.shift[i], dim=-1)
+            for i, each in enumerate(pooled)
+        ]
+        v = torch.cat(
+            [(v[0] * seen).flatten(1), v[1].flatten(1)], 1
+        )  # (batch, clusters * (face + context))
         return v / self.scale.shape[1] ** 0.5
 
 
@@ -295,7 +352,9 @@ def _triplets(margin):
 
     distance = distances.LpDistance(p=2, power=2, normalize_embeddings=True)
     mined = miners.BatchHardMiner(distance=distances.LpDistance(normalize_embeddings=True))
-    return losses.TripletMarginLoss(margin=margin, distance=distance, reducer=reducers.MeanReducer()), mined
+    return losses.TripletMarginLoss(
+        margin=margin, distance=distance, reducer=reducers.MeanReducer()
+    ), mined
 
 
 def triplet_loss(truth, video, *, margin=0.2):
@@ -354,9 +413,13 @@ def videos(frames, seen):
     faces = faces * sight.view(-1, *[1] * (faces.dim() - 1))
     faces, context, *maps = (pad([x[own] for own in kept]) for x in (faces, *others))
     first = [own[0] for own in rows]
-    return replace(frames, inputs=(faces, context, pad([mask[own] for own in kept]), *maps),
-                   target=frames.target[first].long(), ids=tuple(names[first].tolist()),
-                   groups=tuple(frames.groups[i] for i in first))
+    return replace(
+        frames,
+        inputs=(faces, context, pad([mask[own] for own in kept]), *maps),
+        target=frames.target[first].long(),
+        ids=tuple(names[first].tolist()),
+        groups=tuple(frames.groups[i] for i in first),
+    )
 
 
 class FrameClassifier(_Video):
@@ -366,7 +429,9 @@ class FrameClassifier(_Video):
         a list of one tensor, RGB frames ``(batch, side, side, 3)``, uint8, to ``(batch, n_classes)``
     """
 
-    def __init__(self, network, *, size=4096, n_classes=7, mean=(127.5,) * 3, deviation=(127.5,) * 3):
+    def __init__(
+        self, network, *, size=4096, n_classes=7, mean=(127.5,) * 3, deviation=(127.5,) * 3
+    ):
         super().__init__()
         # Released weights are in single precision, whatever the other models are trained in.
         precision = next(network.parameters()).dtype
@@ -375,13 +440,30 @@ class FrameClassifier(_Video):
         self.register_buffer("scale", torch.tensor([mean, deviation], dtype=precision))
 
     def embed(self, x):
-        parts = x[0].split(len(x[0]) if self.training else 32)  # a whole validation set would not fit into memory
-        return torch.cat([self.network.embed(((part - self.scale[0]) / self.scale[1]).movedim(-1, 1))
-                          for part in parts])  # (batch, size)
+        parts = x[0].split(
+            len(x[0]) if self.training else 32
+        )  # a whole validation set would not fit into memory
+        return torch.cat(
+            [
+                self.network.embed(((part - self.scale[0]) / self.scale[1]).movedim(-1, 1))
+                for part in parts
+            ]
+        )  # (batch, size)
 
 
-def tune_backbone(network, train, validation, *, fit, seed=0, size=4096, n_classes=7, mean=(127.5,) * 3,
-                  deviation=(127.5,) * 3, **options):
+def tune_backbone(
+    network,
+    train,
+    validation,
+    *,
+    fit,
+    seed=0,
+    size=4096,
+    n_classes=7,
+    mean=(127.5,) * 3,
+    deviation=(127.5,) * 3,
+    **options,
+):
     """First stage: VGG-Face or VGG-16 learns the categories from single frames, before its fc6 is taken (4.1): History.
 
     Args:
@@ -396,5 +478,7 @@ def tune_backbone(network, train, validation, *, fit, seed=0, size=4096, n_class
     """
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = FrameClassifier(network, size=size, n_classes=n_classes, mean=mean, deviation=deviation)
+        model = FrameClassifier(
+            network, size=size, n_classes=n_classes, mean=mean, deviation=deviation
+        )
     return fit(model, train, validation, loss=emotion_loss, seed=seed, **options)

@@ -86,7 +86,9 @@ class MixtureOfExperts(nn.Module):
         return self.gates(x).unflatten(-1, (-1, self.n_experts + 1)).softmax(-1)
 
     def forward(self, x):
-        said = self.experts(x).sigmoid().unflatten(-1, (-1, self.n_experts))  # (..., n_labels, n_experts)
+        said = (
+            self.experts(x).sigmoid().unflatten(-1, (-1, self.n_experts))
+        )  # (..., n_labels, n_experts)
         return (self.shares(x)[..., :-1] * said).sum(-1)  # (..., n_labels)
 
 
@@ -117,12 +119,26 @@ class GLA(nn.Module):
         torch.Size([2, 3, 2])
     """
 
-    def __init__(self, *, sizes=(2048, 128), hidden=128, layers=1, cell="gru", length=60, n_labels=2, n_experts=2,
-                 dropout=0.3, batch_norm=True):
+    def __init__(
+        self,
+        *,
+        sizes=(2048, 128),
+        hidden=128,
+        layers=1,
+        cell="gru",
+        length=60,
+        n_labels=2,
+        n_experts=2,
+        dropout=0.3,
+        batch_norm=True,
+    ):
         super().__init__()
         if cell not in ("gru", "lstm"):
             raise ValueError(f"cell is 'gru' or 'lstm', not {cell!r}")
-        hidden, layers = ([each] * len(sizes) if isinstance(each, int) else list(each) for each in (hidden, layers))
+        hidden, layers = (
+            [each] * len(sizes) if isinstance(each, int) else list(each)
+            for each in (hidden, layers)
+        )
         kind = nn.GRU if cell == "gru" else nn.LSTM
         self.length = length
         shapes = zip(sizes, hidden, layers, strict=True)
@@ -131,15 +147,18 @@ class GLA(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Sequential(
             MixtureOfExperts(n_features=sum(hidden), n_labels=n_labels, n_experts=n_experts),
-            ContextGate(n_features=n_labels, batch_norm=batch_norm))
+            ContextGate(n_features=n_labels, batch_norm=batch_norm),
+        )
 
     def states(self, x):
         """Last state of every modality in every window, side by side: ``(batch, run, sum of hidden)``."""
         *x, present = x
         alike = len({(rnn.hidden_size, rnn.num_layers) for rnn in self.recurrent}) == 1
         pairs = list(zip(self.recurrent, x, strict=True))
-        groups = [last_states(*zip(*own, strict=True), present, self.length)
-                  for own in ([pairs] if alike else [[pair] for pair in pairs])]
+        groups = [
+            last_states(*zip(*own, strict=True), present, self.length)
+            for own in ([pairs] if alike else [[pair] for pair in pairs])
+        ]
         return torch.cat([states for group in groups for states in group], -1)
 
     def embed(self, x):
@@ -168,20 +187,31 @@ def last_states(rnns, x, present, length):
         result ``(modalities, batch, run, hidden)``
     """
     run, whole = present.shape[1] - length + 1, bool(present.all())
-    seen = [present[:, t:t + run] > 0 for t in range(length)]  # each (batch, run, 1)
+    seen = [present[:, t : t + run] > 0 for t in range(length)]  # each (batch, run, 1)
     for layer in range(rnns[0].num_layers):
-        w, recurrent, b, bias = ([getattr(rnn, f"{name}_l{layer}") for rnn in rnns] for name in (
-            "weight_ih", "weight_hh", "bias_ih", "bias_hh"))
-        recurrent, bias = torch.stack(recurrent).mT, torch.stack(bias).unsqueeze(1)  # (modalities, hidden, gates), …
+        w, recurrent, b, bias = (
+            [getattr(rnn, f"{name}_l{layer}") for rnn in rnns]
+            for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        )
+        recurrent, bias = (
+            torch.stack(recurrent).mT,
+            torch.stack(bias).unsqueeze(1),
+        )  # (modalities, hidden, gates), …
         steps = torch.stack([functional.linear(*each) for each in zip(x, w, b, strict=True)])
         # each (modalities, batch, run, gates); at the first layer a view
-        steps = steps.unbind(1) if layer else [steps[:, :, t:t + run] for t in range(length)]
+        steps = steps.unbind(1) if layer else [steps[:, :, t : t + run] for t in range(length)]
         state = h, c = (present.new_zeros(len(rnns), len(present), run, rnns[0].hidden_size),) * 2
         more, outputs = layer + 1 < rnns[0].num_layers, []
         for t, step in enumerate(steps):
-            back = torch.baddbmm(bias, h.flatten(1, 2), recurrent).view_as(step)  # (modalities, batch, run, gates)
+            back = torch.baddbmm(bias, h.flatten(1, 2), recurrent).view_as(
+                step
+            )  # (modalities, batch, run, gates)
             new = _cell(rnns[0], step, back, h, c)
-            state = new if whole else [torch.where(seen[t], *pair) for pair in zip(new, state, strict=True)]
+            state = (
+                new
+                if whole
+                else [torch.where(seen[t], *pair) for pair in zip(new, state, strict=True)]
+            )
             h, c = state
             outputs += [h] if more else []
         x = torch.stack(outputs, 1) if more else x  # (modalities, length, batch, run, hidden)
@@ -221,9 +251,14 @@ class TCN(nn.Module):
     def __init__(self, *, sizes=(2048, 128), channels=(64, 96), kernel=5, n_labels=2, dropout=0.3):
         super().__init__()
         widths = [sum(sizes), *channels]
-        conv = [nn.Conv1d(*pair, kernel, padding=kernel // 2) for pair in zip(widths, channels, strict=False)]
-        back = [nn.Conv1d(*pair, kernel, padding=kernel // 2)
-                for pair in zip(channels[::-1], [*channels[-2::-1], channels[0]], strict=True)]
+        conv = [
+            nn.Conv1d(*pair, kernel, padding=kernel // 2)
+            for pair in zip(widths, channels, strict=False)
+        ]
+        back = [
+            nn.Conv1d(*pair, kernel, padding=kernel // 2)
+            for pair in zip(channels[::-1], [*channels[-2::-1], channels[0]], strict=True)
+        ]
         self.encoder, self.decoder = nn.ModuleList(conv), nn.ModuleList(back)
         self.dropout = nn.Dropout1d(dropout)
         self.head = nn.Sequential(nn.Linear(channels[0], n_labels), nn.Sigmoid())
@@ -234,9 +269,13 @@ class TCN(nn.Module):
         rates = []
         for layer in self.encoder:
             rates.append(x.shape[-1])
-            x = functional.max_pool1d(self.dropout(layer(x).relu()), 2, ceil_mode=True)  # (batch, channels, halved)
+            x = functional.max_pool1d(
+                self.dropout(layer(x).relu()), 2, ceil_mode=True
+            )  # (batch, channels, halved)
         for layer, seconds in zip(self.decoder, rates[::-1], strict=True):
-            x = self.dropout(layer(functional.interpolate(x, seconds)).relu())  # (batch, channels, doubled)
+            x = self.dropout(
+                layer(functional.interpolate(x, seconds)).relu()
+            )  # (batch, channels, doubled)
         return x.transpose(1, 2)  # (batch, seconds, channels)
 
     def forward(self, x):
@@ -295,8 +334,14 @@ def stretches(data, *, length=60, run=64):
     inputs = [torch.cat([x, x.new_zeros(1, x.shape[1])]) for x in data.inputs]
     present = (torch.arange(len(films) + 1) < len(films)).to(data.inputs[0].dtype)[:, None]
     target = data.target[windows[:, -run:]].unsqueeze(-1)  # (stretches, run, labels, 1)
-    return replace(data, inputs=(*inputs, present), windows=windows, target=target,
-                   ids=tuple(data.ids[end - 1] for end in ends), groups=tuple(data.groups[end - 1] for end in ends))
+    return replace(
+        data,
+        inputs=(*inputs, present),
+        windows=windows,
+        target=target,
+        ids=tuple(data.ids[end - 1] for end in ends),
+        groups=tuple(data.groups[end - 1] for end in ends),
+    )
 
 
 def per_second(data, values):
@@ -311,7 +356,7 @@ def per_second(data, values):
     """
     values = np.asarray(values)
     result = np.full((len(data.inputs[0]) - 1, *values.shape[2:]), np.nan)
-    result[data.windows[:, -values.shape[1]:].numpy()] = values
+    result[data.windows[:, -values.shape[1] :].numpy()] = values
     return result
 
 
@@ -346,9 +391,13 @@ def butterworth(series, *, order, cutoff, hertz, causal=False):
     sections = signal.butter(order, cutoff, fs=hertz, output="sos")
     if causal:
         start = signal.sosfilt_zi(sections)  # (sections, 2), of a step of height 1
-        start = start.reshape(len(start), *[1] * (series.ndim - 1), 2) * series[..., :1]  # (sections, ..., 2)
+        start = (
+            start.reshape(len(start), *[1] * (series.ndim - 1), 2) * series[..., :1]
+        )  # (sections, ..., 2)
         return signal.sosfilt(sections, series, zi=start)[0]
-    return signal.sosfiltfilt(sections, series, padlen=min(3 * (2 * len(sections) + 1), series.shape[-1] - 1))
+    return signal.sosfiltfilt(
+        sections, series, padlen=min(3 * (2 * len(sections) + 1), series.shape[-1] - 1)
+    )
 
 
 def moving_average(series, *, seconds, hertz):
@@ -378,7 +427,9 @@ def moving_average(series, *, seconds, hertz):
         raise ValueError(f"seconds must be positive, not {seconds}")
     series, side = np.asarray(series, float), round(seconds * hertz) // 2
     weights = 1 - np.abs(np.arange(-side, side + 1)) / (side + 1)  # (2 * side + 1,)
-    total, inside = (convolve1d(x, weights, mode="constant") for x in (series, np.ones_like(series)))
+    total, inside = (
+        convolve1d(x, weights, mode="constant") for x in (series, np.ones_like(series))
+    )
     return total / inside  # (..., time)
 
 

@@ -38,7 +38,9 @@ class SameConv3d(nn.Conv3d):
 
     def forward(self, x):
         padding = []
-        for size, kernel, stride in zip(x.shape[:1:-1], self.kernel_size[::-1], self.stride[::-1], strict=True):
+        for size, kernel, stride in zip(
+            x.shape[:1:-1], self.kernel_size[::-1], self.stride[::-1], strict=True
+        ):
             lacking = max((-(-size // stride) - 1) * stride + kernel - size, 0)
             padding += [lacking // 2, lacking - lacking // 2]
         return super().forward(F.pad(x, padding))
@@ -80,7 +82,9 @@ class MoodCNN(nn.Module):
         uint8 frames ``(batch, k, 32, 32, 3)`` to logits ``(batch, classes)``
     """
 
-    def __init__(self, *, classes=3, kernels=(16, 32, 32), width=512, dropout=0.4, convolutions=None):
+    def __init__(
+        self, *, classes=3, kernels=(16, 32, 32), width=512, dropout=0.4, convolutions=None
+    ):
         super().__init__()
         self.convolutions = Convolutions(kernels=kernels) if convolutions is None else convolutions
         self.dense = nn.Sequential(nn.Linear(kernels[-1], width), nn.ReLU())
@@ -120,7 +124,9 @@ class TwoBranchCNN(nn.Module):
         if shared not in ("none", "convolutions"):
             raise ValueError(f"shared is 'none' or 'convolutions', not {shared!r}")
         self.mood = MoodCNN(**options)
-        self.change = MoodCNN(convolutions=self.mood.convolutions if shared == "convolutions" else None, **options)
+        self.change = MoodCNN(
+            convolutions=self.mood.convolutions if shared == "convolutions" else None, **options
+        )
 
     @property
     def branches(self):
@@ -150,9 +156,13 @@ class FusionMLP(nn.Module):
 
     def __init__(self, mood, change, *, widths=(512, 256), classes=3):
         super().__init__()
-        self.mood, self.change = (copy.deepcopy(branch).requires_grad_(False) for branch in (mood, change))
+        self.mood, self.change = (
+            copy.deepcopy(branch).requires_grad_(False) for branch in (mood, change)
+        )
         joined = mood.head[-1].in_features + change.head[-1].in_features
-        self.mlp = nn.Sequential(nn.Linear(joined, widths[0]), nn.ReLU(), nn.Linear(widths[0], widths[1]), nn.ReLU())
+        self.mlp = nn.Sequential(
+            nn.Linear(joined, widths[0]), nn.ReLU(), nn.Linear(widths[0], widths[1]), nn.ReLU()
+        )
         self.head = nn.Linear(widths[1], classes)
 
     @property
@@ -220,4 +230,6 @@ def grad_cam(model, x, target):
 
     branch = model.branches[0].eval()
     map_ = LayerGradCam(branch, branch.convolutions[0]).attribute(x, target, relu_attributions=True)
-    return F.interpolate(map_.detach(), x.shape[1:4], mode="trilinear", align_corners=False).squeeze(1)
+    return F.interpolate(
+        map_.detach(), x.shape[1:4], mode="trilinear", align_corners=False
+    ).squeeze(1)

@@ -44,9 +44,13 @@ class Windows:
     targets: dict
 
     def __post_init__(self):
-        lengths = {"start": len(self), "clip": len(self.clip)} | {name: len(t) for name, t in self.targets.items()}
+        lengths = {"start": len(self), "clip": len(self.clip)} | {
+            name: len(t) for name, t in self.targets.items()
+        }
         if len(set(lengths.values())) > 1 or int(self.start.max()) + self.k > len(self.frames):
-            raise ValueError(f"{len(self.frames)} frames do not hold windows of {self.k}, or lengths differ: {lengths}")
+            raise ValueError(
+                f"{len(self.frames)} frames do not hold windows of {self.k}, or lengths differ: {lengths}"
+            )
 
     @classmethod
     def cut(cls, corpus, frames, k, *, landmarks=False):
@@ -54,7 +58,9 @@ class Windows:
         table = mood_windows(corpus, k, landmarks=landmarks)
         place = pd.Index(corpus.clips["clip"]).get_indexer(table["clip"])
         targets = {name: torch.tensor(table[name].to_numpy() + 1) for name in ("mood", "change")}
-        return cls(torch.from_numpy(frames), torch.tensor(table["start"].to_numpy()), k, place, targets)
+        return cls(
+            torch.from_numpy(frames), torch.tensor(table["start"].to_numpy()), k, place, targets
+        )
 
     def __len__(self):
         return len(self.start)
@@ -145,7 +151,9 @@ def _unfold(x, weight, *, fill=0):
     """
     taps = [_taps(size) for size in x.shape[1:4]]
     lacking = [-size % 3 if size > 2 else 0 for size in x.shape[3:0:-1]]
-    x = F.pad(x, [0, 0, *(n for size in lacking for n in (size // 2, size - size // 2))], value=fill)
+    x = F.pad(
+        x, [0, 0, *(n for size in lacking for n in (size // 2, size - size // 2))], value=fill
+    )
     kernel = [min(3, size) for size in x.shape[1:4]]
     cells = [n // size for n, size in zip(x.shape[1:4], kernel, strict=True)]
     pairs = [n for pair in zip(cells, kernel, strict=True) for n in pair]
@@ -161,8 +169,11 @@ def _pool(x):
         x = pairs if even == x.shape[1] else torch.cat([pairs, x[:, even:]], 1)
     n, t = x.shape[:2]
     size = [min(2, side) for side in x.shape[2:4]]
-    return F.avg_pool2d(x.flatten(0, 1).permute(0, 3, 1, 2), size, 2, ceil_mode=True).permute(0, 2, 3, 1).unflatten(
-        0, (n, t))
+    return (
+        F.avg_pool2d(x.flatten(0, 1).permute(0, 3, 1, 2), size, 2, ceil_mode=True)
+        .permute(0, 2, 3, 1)
+        .unflatten(0, (n, t))
+    )
 
 
 class _First(torch.autograd.Function):
@@ -181,7 +192,9 @@ class _First(torch.autograd.Function):
     @staticmethod
     def backward(ctx, gradient):
         x, y = ctx.saved_tensors
-        for axis, (size, cells) in enumerate(zip(y.shape[1:4], gradient.shape[1:4], strict=True), 1):
+        for axis, (size, cells) in enumerate(
+            zip(y.shape[1:4], gradient.shape[1:4], strict=True), 1
+        ):
             cell = torch.arange(size) // 2
             share = 1 / torch.bincount(cell, minlength=cells).view(-1, *[1] * (4 - axis))
             gradient = (gradient * share).index_select(axis, cell)
@@ -193,8 +206,12 @@ class _Branches:
     """1-CNNs on the same windows, side by side: one matrix product where Conv3d would run once for each."""
 
     def __init__(self, branches, owners, *, seed=0):
-        shared = list({id(branch.convolutions): branch.convolutions for branch in branches}.values())
-        self.index = torch.tensor([[one is branch.convolutions for one in shared].index(True) for branch in branches])
+        shared = list(
+            {id(branch.convolutions): branch.convolutions for branch in branches}.values()
+        )
+        self.index = torch.tensor(
+            [[one is branch.convolutions for one in shared].index(True) for branch in branches]
+        )
         first = [int((self.index == i).nonzero()[0]) for i in range(len(shared))]
         self.convolutions = _Stack(shared, [owners[i] for i in first])
         self.dense = _Stack([branch.dense for branch in branches], owners)
@@ -206,26 +223,38 @@ class _Branches:
         """Normalised output of the convolutions, ``(branches, batch, 32)``."""
         stack = self.convolutions
         modules = len(stack.modules)
-        x, weight = _unfold(windows.take(rows), stack["0.weight"] / 128, fill=128)  # (batch, t, 11, 11, 81)
+        x, weight = _unfold(
+            windows.take(rows), stack["0.weight"] / 128, fill=128
+        )  # (batch, t, 11, 11, 81)
         x = F.pad(x, (0, 1), value=129).to(weight.dtype).sub_(128)  # a column of ones, for the bias
-        weight = torch.cat([weight, stack["0.bias"].unsqueeze(1)], 1).transpose(0, 1).flatten(1)  # (82, modules * 16)
+        weight = (
+            torch.cat([weight, stack["0.bias"].unsqueeze(1)], 1).transpose(0, 1).flatten(1)
+        )  # (82, modules * 16)
         x = _First.apply(x, weight)  # (batch, t, 6, 6, modules * 16)
         x = x.unflatten(-1, (modules, -1)).movedim(-2, 0)  # (modules, batch, t, 6, 6, 16)
         for layer in ("3", "6"):
-            x, weight = _unfold(x.flatten(0, 1), stack[f"{layer}.weight"])  # (modules * batch, t, h, w, taps * c)
+            x, weight = _unfold(
+                x.flatten(0, 1), stack[f"{layer}.weight"]
+            )  # (modules * batch, t, h, w, taps * c)
             shape = x.shape[:-1]
             x = x.reshape(modules, -1, x.shape[-1])
             x = torch.baddbmm(stack[f"{layer}.bias"].unsqueeze(1), x, weight)
             x = _pool(F.relu(x).reshape(*shape, -1)).unflatten(0, (modules, -1))
         x = x.flatten(2).transpose(0, 1).flatten(1)  # (batch, modules * 32)
-        x = F.batch_norm(x, *(stack[f"10.{name}"].view(-1) for name in ("running_mean", "running_var")),
-                         *(stack[f"10.{name}"].flatten() for name in ("weight", "bias")), training=training)
+        x = F.batch_norm(
+            x,
+            *(stack[f"10.{name}"].view(-1) for name in ("running_mean", "running_var")),
+            *(stack[f"10.{name}"].flatten() for name in ("weight", "bias")),
+            training=training,
+        )
         return x.unflatten(1, (modules, -1)).transpose(0, 1)[self.index]
 
     def logits(self, windows, rows, *, training=False):
         """``(branches, batch, 3)``"""
         x = F.relu(self.dense.linear(self.features(windows, rows, training=training), "0"))
-        if training:  # drawn by a generator of its own: folds in other threads draw at the same time
+        if (
+            training
+        ):  # drawn by a generator of its own: folds in other threads draw at the same time
             kept = 1 - self.dropout
             x = x * torch.empty_like(x).bernoulli_(kept, generator=self.generator).div_(kept)
         return self.head.linear(x, "1")
@@ -242,7 +271,9 @@ class _Fusions:
         branches = _Branches(pairs, [0] * len(pairs))
         self.dense, parts = branches.dense, torch.arange(len(windows)).split(512)
         with torch.no_grad():
-            self.seen = torch.cat([branches.features(windows, rows) for rows in parts], 1)  # (2 * models, n, 32)
+            self.seen = torch.cat(
+                [branches.features(windows, rows) for rows in parts], 1
+            )  # (2 * models, n, 32)
 
     def logits(self, windows, rows, *, training=False):
         """``(models, batch, 3)``"""
@@ -265,8 +296,18 @@ def _predicted(stack, windows, rows):
         return torch.cat([stack.logits(windows, part) for part in rows.split(512)], 1)
 
 
-def fit_folds(build, windows, folds, *, seeds=(0,), epochs=20, batch_size=128, learning_rate=1e-3, jobs=2,
-              progress=False):
+def fit_folds(
+    build,
+    windows,
+    folds,
+    *,
+    seeds=(0,),
+    epochs=20,
+    batch_size=128,
+    learning_rate=1e-3,
+    jobs=2,
+    progress=False,
+):
     """Trains the tasks of every fold and seed; the tasks and seeds of a fold go side by side, in one stack.
 
     Each fold is a stack of its own: one of all folds falls out of the processor's cache and is slower. Folds go side by
@@ -301,73 +342,128 @@ def fit_folds(build, windows, folds, *, seeds=(0,), epochs=20, batch_size=128, l
         torch.manual_seed(seed)
         return {(name, seed): task for name, task in build(fold, seed).items()}
 
-    with (torch.random.fork_rng(), ThreadPoolExecutor(jobs) as pool,
-          tqdm(total=len(folds) * epochs, disable=not progress, unit="epoch") as bar):
-        tasks = [{key: task for seed in seeds for key, task in made(fold, seed).items()} for fold in folds]
-        found = pool.map(lambda part, fold: _fit_fold(part, windows, fold, epochs, batch_size, learning_rate, bar),
-                         tasks, folds)
+    with (
+        torch.random.fork_rng(),
+        ThreadPoolExecutor(jobs) as pool,
+        tqdm(total=len(folds) * epochs, disable=not progress, unit="epoch") as bar,
+    ):
+        tasks = [
+            {key: task for seed in seeds for key, task in made(fold, seed).items()}
+            for fold in folds
+        ]
+        found = pool.map(
+            lambda part, fold: _fit_fold(
+                part, windows, fold, epochs, batch_size, learning_rate, bar
+            ),
+            tasks,
+            folds,
+        )
         return [run for runs in found for run in runs]
 
 
 def _fit_fold(tasks, windows, fold, epochs, batch_size, learning_rate, bar):
-    train, validation, test = (windows.of(getattr(fold, part)) for part in ("train", "validation", "test"))
+    train, validation, test = (
+        windows.of(getattr(fold, part)) for part in ("train", "validation", "test")
+    )
     if not (len(train) and len(validation) and len(test)):
-        raise ValueError(f"{fold.name}: {len(train)} windows to train on, {len(validation)} to validate, {len(test)} "
-                         "to test: all are needed")
-    listed = [(i, task, branch, target) for i, task in enumerate(tasks.values())
-              for branch, target in zip(task.model.branches, task.targets, strict=True)]
+        raise ValueError(
+            f"{fold.name}: {len(train)} windows to train on, {len(validation)} to validate, {len(test)} "
+            "to test: all are needed"
+        )
+    listed = [
+        (i, task, branch, target)
+        for i, task in enumerate(tasks.values())
+        for branch, target in zip(task.model.branches, task.targets, strict=True)
+    ]
     owners, each, branches, names = map(list, zip(*listed, strict=True))
     dropouts = {branch.head[0].p for branch in branches if not isinstance(branch, FusionMLP)}
     if len(dropouts) > 1:
-        raise ValueError(f"{fold.name}: tasks side by side share their dropout, found {sorted(dropouts)}")
+        raise ValueError(
+            f"{fold.name}: tasks side by side share their dropout, found {sorted(dropouts)}"
+        )
     stack = _stacked(branches, owners, windows, seed=next(iter(tasks))[1])
     leaders = torch.tensor([owners.index(i) for i in range(len(tasks))])
     target = torch.stack([windows.targets[name] for name in names])  # (branches, n)
     taught = {id(task.teacher): task.teacher for task in each if task.teacher is not None}
     known = torch.zeros(len(taught) + 1, len(windows), 3)
     if taught:
-        known[1:, train] = _predicted(_stacked(list(taught.values()), [0] * len(taught), windows), windows, train)
-    teacher = [1 + list(taught).index(id(task.teacher)) if task.teacher is not None else 0 for task in each]
+        known[1:, train] = _predicted(
+            _stacked(list(taught.values()), [0] * len(taught), windows), windows, train
+        )
+    teacher = [
+        1 + list(taught).index(id(task.teacher)) if task.teacher is not None else 0 for task in each
+    ]
     alpha = torch.tensor([task.alpha if task.teacher is not None else 1.0 for task in each])
     temperature = torch.tensor([task.temperature for task in each])
     parameters = [p for part in stack.stacks for p in part.parameters.values()]
     optimiser = torch.optim.Adam(parameters, learning_rate, fused=True)
     size, held = min(batch_size, len(train)), torch.cat([validation, test])
-    best, chosen, said = ({kind: value.clone() for kind in ("clean", "paper")} for value in (
-        torch.full((len(tasks),), math.inf), torch.zeros(len(tasks)), torch.zeros(len(tasks), len(test), 3)))
+    best, chosen, said = (
+        {kind: value.clone() for kind in ("clean", "paper")}
+        for value in (
+            torch.full((len(tasks),), math.inf),
+            torch.zeros(len(tasks)),
+            torch.zeros(len(tasks), len(test), 3),
+        )
+    )
     curves = []
     for epoch in range(1, epochs + 1):
         order = torch.randperm(len(train), generator=torch.Generator().manual_seed(epoch))
         total = torch.zeros(len(each))
         steps = len(train) // size
-        for rows in train[order[:steps * size].view(steps, size)]:
-            losses = distillation_loss(target[:, rows], stack.logits(windows, rows, training=True),
-                                       known[:, rows][teacher], alpha=alpha, temperature=temperature)
+        for rows in train[order[: steps * size].view(steps, size)]:
+            losses = distillation_loss(
+                target[:, rows],
+                stack.logits(windows, rows, training=True),
+                known[:, rows][teacher],
+                alpha=alpha,
+                temperature=temperature,
+            )
             optimiser.zero_grad()
             losses.sum().backward()
             optimiser.step()
             total += losses.detach() / steps
         logits = _predicted(stack, windows, held)[leaders]  # (models, validation + test, 3)
         values = F.cross_entropy(logits.movedim(-1, 1), target[leaders][:, held], reduction="none")
-        values = {"clean": values[:, :len(validation)].mean(1), "paper": values[:, len(validation):].mean(1)}
+        values = {
+            "clean": values[:, : len(validation)].mean(1),
+            "paper": values[:, len(validation) :].mean(1),
+        }
         for protocol, value in values.items():
             improved = value < best[protocol]
             best[protocol] = torch.where(improved, value, best[protocol])
             chosen[protocol][improved] = epoch
-            said[protocol][improved] = logits[improved][:, len(validation):]
+            said[protocol][improved] = logits[improved][:, len(validation) :]
             if protocol == "clean":
                 for part in stack.stacks:
                     part.keep(improved)
         curves.append(torch.stack([total[leaders], values["clean"]]).numpy())
         bar.update()
     if not chosen["clean"].all():
-        raise ValueError(f"{fold.name}: the validation loss was never a number: look at the learning rate")
+        raise ValueError(
+            f"{fold.name}: the validation loss was never a number: look at the learning rate"
+        )
     for part in stack.stacks:
         part.restore()
-    return [Fitted(name, fold, seed, task.model.eval(), test, {kind: said[kind][i] for kind in said},
-                   pd.DataFrame({"epoch": np.arange(1, epochs + 1), "train_loss": np.array(curves)[:, 0, i],
-                                 "validation_loss": np.array(curves)[:, 1, i]}), int(chosen["clean"][i]))
-            for i, ((name, seed), task) in enumerate(tasks.items())]
+    return [
+        Fitted(
+            name,
+            fold,
+            seed,
+            task.model.eval(),
+            test,
+            {kind: said[kind][i] for kind in said},
+            pd.DataFrame(
+                {
+                    "epoch": np.arange(1, epochs + 1),
+                    "train_loss": np.array(curves)[:, 0, i],
+                    "validation_loss": np.array(curves)[:, 1, i],
+                }
+            ),
+            int(chosen["clean"][i]),
+        )
+        for i, ((name, seed), task) in enumerate(tasks.items())
+    ]
 
 
 def vote(logits, clips):

@@ -35,9 +35,21 @@ def _tensor(storage, offset, size, stride, *_):
     return torch.as_strided(storage, size, stride, offset)
 
 
-_CLASSES = {"Encoder_FullyConnected", "Encoder", "EncoderLayer", "MultiHeadedAttention", "PositionwiseFeedForward",
-            "SublayerConnection", "LayerNorm", "Embeddings", "Linear", "Dropout", "ModuleList", "Sequential",
-            "AvgPool1d"}
+_CLASSES = {
+    "Encoder_FullyConnected",
+    "Encoder",
+    "EncoderLayer",
+    "MultiHeadedAttention",
+    "PositionwiseFeedForward",
+    "SublayerConnection",
+    "LayerNorm",
+    "Embeddings",
+    "Linear",
+    "Dropout",
+    "ModuleList",
+    "Sequential",
+    "AvgPool1d",
+}
 _ALLOWED = {
     ("collections", "OrderedDict"): OrderedDict,
     ("torch", "FloatStorage"): "float32",
@@ -47,7 +59,9 @@ _ALLOWED = {
 }
 
 
-class _Unpickler(pickle._Unpickler):  # the one in Python: that in C lets nobody decide who takes state
+class _Unpickler(
+    pickle._Unpickler
+):  # the one in Python: that in C lets nobody decide who takes state
     """Builds tensors, plain containers and stand-ins. Storages are made empty and filled afterwards."""
 
     dispatch = dict(pickle._Unpickler.dispatch)  # noqa: RUF012
@@ -61,13 +75,17 @@ class _Unpickler(pickle._Unpickler):  # the one in Python: that in C lets nobody
             return _ALLOWED[module, name]
         if name in _CLASSES and re.fullmatch(r"model_\w+|torch\.nn\.modules\.\w+", module):
             return type(name, (_StandIn,), {})
-        raise RefusedPickleError(f"asks for {module}.{name}, which no checkpoint needs: refused, nothing ran")
+        raise RefusedPickleError(
+            f"asks for {module}.{name}, which no checkpoint needs: refused, nothing ran"
+        )
 
     def load_build(self):
         """State goes to stand-ins only: set on a function of the list, it would outlive the file."""
         state, target = self.stack.pop(), self.stack[-1]
         if not isinstance(target, _StandIn) or not isinstance(state, dict):
-            raise RefusedPickleError(f"sets state on {getattr(target, '__name__', type(target).__name__)}: refused")
+            raise RefusedPickleError(
+                f"sets state on {getattr(target, '__name__', type(target).__name__)}: refused"
+            )
         vars(target).update(state)
 
     dispatch[pickle.BUILD[0]] = load_build
@@ -109,12 +127,16 @@ def _released_state(path):
             for name in _Unpickler(file, limit).load():
                 (numel,) = struct.unpack("<q", file.read(8))
                 if numel != len(reader.storages[name]):
-                    raise ValueError(f"storage {name} holds {numel} values, {len(reader.storages[name])} expected")
+                    raise ValueError(
+                        f"storage {name} holds {numel} values, {len(reader.storages[name])} expected"
+                    )
                 fill(reader.storages[name], file.read(4 * numel))
     state = {}
 
     def walk(node, prefix):
-        state.update({prefix + name: value for name, value in node._parameters.items() if value is not None})
+        state.update(
+            {prefix + name: value for name, value in node._parameters.items() if value is not None}
+        )
         for name, child in node._modules.items():
             walk(child, f"{prefix}{name}.")
 
@@ -122,39 +144,67 @@ def _released_state(path):
     return state
 
 
-_RENAMED = ((r"^(?:linear|reduced_)(\d)\.", lambda m: f"project.linears.{m[1]}."), (r"^linear\.", "head.last."),
-            (r"^src_embed\.0\.lut\.", "embedding."), (r"self_attn\.linears\.0", "attention.query"),
-            (r"self_attn\.linears\.3", "attention.output"), (r"self_attn\.linears", "attention.linears"),
-            (r"feed_forward\.w\.", "feed_forward.linear."), (r"sublayer", "residuals"), (r"a_2", "scale"),
-            (r"b_2", "shift"))
+_RENAMED = (
+    (r"^(?:linear|reduced_)(\d)\.", lambda m: f"project.linears.{m[1]}."),
+    (r"^linear\.", "head.last."),
+    (r"^src_embed\.0\.lut\.", "embedding."),
+    (r"self_attn\.linears\.0", "attention.query"),
+    (r"self_attn\.linears\.3", "attention.output"),
+    (r"self_attn\.linears", "attention.linears"),
+    (r"feed_forward\.w\.", "feed_forward.linear."),
+    (r"sublayer", "residuals"),
+    (r"a_2", "scale"),
+    (r"b_2", "shift"),
+)
 
 
 def load(path):
     """What :func:`affectlib.models.attend_affect.from_released` gives."""
     if not Path(path).is_file():
-        raise CorpusNotFoundError(f"{path}: no such checkpoint; github.com/ivyha010/AttendAffectNet has them")
+        raise CorpusNotFoundError(
+            f"{path}: no such checkpoint; github.com/ivyha010/AttendAffectNet has them"
+        )
     try:
         state = _released_state(path)
         for pattern, name in _RENAMED:
             state = {re.sub(pattern, name, key): value for key, value in state.items()}
-        tokens = sorted(key for key in state if key.startswith("project.") and key.endswith("weight"))
+        tokens = sorted(
+            key for key in state if key.startswith("project.") and key.endswith("weight")
+        )
         first = int(tokens[0].split(".")[2])
-        state = {re.sub(r"^project\.linears\.(\d)", lambda m: f"project.linears.{int(m[1]) - first}", key): value
-                 for key, value in state.items()}
-        width, layers = len(state["encoder.norm.scale"]), len({k.split(".")[2] for k in state if "encoder.layers" in k})
+        state = {
+            re.sub(
+                r"^project\.linears\.(\d)", lambda m: f"project.linears.{int(m[1]) - first}", key
+            ): value
+            for key, value in state.items()
+        }
+        width, layers = (
+            len(state["encoder.norm.scale"]),
+            len({k.split(".")[2] for k in state if "encoder.layers" in k}),
+        )
         for key in [key for key in state if "attention.linears.1" in key]:
             state[key.replace("linears.1", "key_value")] = torch.cat(
-                [state.pop(key), state.pop(key.replace("linears.1", "linears.2"))])
+                [state.pop(key), state.pop(key.replace("linears.1", "linears.2"))]
+            )
         variant = "fused" if "embedding.weight" in state else "single"
         sizes = [state[f"project.linears.{i}.weight"].shape[1] for i in range(len(tokens))]
-        model = FeatureAAN(sizes=sizes, width=width, layers=layers, variant=variant,
-                           unused_embedding="embedding.weight" in state)
+        model = FeatureAAN(
+            sizes=sizes,
+            width=width,
+            layers=layers,
+            variant=variant,
+            unused_embedding="embedding.weight" in state,
+        )
         last = len(model.head) - 1
-        model.load_state_dict({key.replace("head.last", f"head.{last}"): value for key, value in state.items()})
+        model.load_state_dict(
+            {key.replace("head.last", f"head.{last}"): value for key, value in state.items()}
+        )
     except RefusedPickleError as error:
         raise RefusedPickleError(f"{path}: {error}") from None
     except Exception as error:
-        raise CorpusFormatError(path, f"expected a released Feature AttendAffectNet, whole: {error}") from error
+        raise CorpusFormatError(
+            path, f"expected a released Feature AttendAffectNet, whole: {error}"
+        ) from error
     return model.eval()
 
 
@@ -192,8 +242,11 @@ def compare(folder):
         with torch.no_grad():
             said = model(tokens)
         if expected and said.shape != expected[kind].shape:
-            raise CorpusFormatError(folder / "expected_arousal.json", f"expected {len(said)} values of {kind}, as many "
-                                    f"as segments in the sample features; found {expected[kind].numel()}")
+            raise CorpusFormatError(
+                folder / "expected_arousal.json",
+                f"expected {len(said)} values of {kind}, as many "
+                f"as segments in the sample features; found {expected[kind].numel()}",
+            )
         off = float((said - expected[kind]).abs().max()) if expected else math.nan
         rows.append((kind, sum(p.numel() for p in model.parameters()), off))
     return rows
@@ -207,7 +260,9 @@ def _expected(path):
         content = json.loads(path.read_text(encoding="utf-8"))
         return {kind: torch.tensor(content[kind]["prediction"]) for kind in _USED}
     except (ValueError, KeyError, TypeError) as error:
-        raise CorpusFormatError(path, f"expected the values of {', '.join(_USED)}: {error!r}") from None
+        raise CorpusFormatError(
+            path, f"expected the values of {', '.join(_USED)}: {error!r}"
+        ) from None
 
 
 def _sample(path):
@@ -215,9 +270,13 @@ def _sample(path):
     import h5py
 
     if not path.is_file():
-        raise CorpusFormatError(path, "expected the sample features beside the checkpoints, found none")
+        raise CorpusFormatError(
+            path, "expected the sample features beside the checkpoints, found none"
+        )
     try:
         with h5py.File(path) as file:
             return torch.tensor(file[next(iter(file))][()], dtype=torch.get_default_dtype())
     except (OSError, StopIteration, TypeError) as error:
-        raise CorpusFormatError(path, f"expected an HDF5 file with one table of features: {error!r}") from None
+        raise CorpusFormatError(
+            path, f"expected an HDF5 file with one table of features: {error!r}"
+        ) from None

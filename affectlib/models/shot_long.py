@@ -32,7 +32,12 @@ import numpy as np
 import torch
 from torch import nn
 
-SIZES = {"Audio": 128, "Scene": 512, "Expression": 3072, "Action": 128}  # of the paper's features, per second
+SIZES = {
+    "Audio": 128,
+    "Scene": 512,
+    "Expression": 3072,
+    "Action": 128,
+}  # of the paper's features, per second
 
 
 def final(lstm, x):
@@ -43,7 +48,9 @@ def final(lstm, x):
 
 def top(width_in, width, outputs):
     """The two dense layers above the LSTMs: an embedding, and a value in [-1, 1] or, of several outputs, logits."""
-    head = nn.Sequential(nn.Linear(width, 1), nn.Tanh()) if outputs == 1 else nn.Linear(width, outputs)
+    head = (
+        nn.Sequential(nn.Linear(width, 1), nn.Tanh()) if outputs == 1 else nn.Linear(width, outputs)
+    )
     return nn.Linear(width_in, width), head
 
 
@@ -68,11 +75,14 @@ class IntraClip(nn.Module):
     def __init__(self, *, sizes=(128, 512, 3072), hidden=128, width=128, layers=2, outputs=1):
         super().__init__()
         self.lstms = nn.ModuleList(
-            nn.LSTM(size, hidden, layers, batch_first=True, bidirectional=True) for size in sizes)
+            nn.LSTM(size, hidden, layers, batch_first=True, bidirectional=True) for size in sizes
+        )
         self.dense, self.head = top(2 * hidden, width, outputs)
 
     def embed(self, x):
-        fused = sum(final(lstm, each) for lstm, each in zip(self.lstms, x, strict=True))  # (batch, 2 * hidden)
+        fused = sum(
+            final(lstm, each) for lstm, each in zip(self.lstms, x, strict=True)
+        )  # (batch, 2 * hidden)
         return self.dense(fused).relu()  # (batch, width)
 
     def forward(self, x):
@@ -111,7 +121,9 @@ class _Newcomer(nn.Module):
         self.lstm, self.dense, self.head = lstm, dense, head
 
     def forward(self, x):
-        before, own = x  # (batch, seconds, 2 * hidden), filled in at the first second; (batch, seconds, size)
+        before, own = (
+            x  # (batch, seconds, 2 * hidden), filled in at the first second; (batch, seconds, size)
+        )
         fused = before[:, 0] + final(self.lstm, own)  # (batch, 2 * hidden)
         return self.head(self.dense(fused).relu()).squeeze(-1)  # (batch,) or (batch, outputs)
 
@@ -147,7 +159,9 @@ def fit_alone(model, train, validation, *, fit):
     steps = []
     for i in range(len(model.lstms)):
         alone = _part(model, [i])
-        steps.append(Step(alone, (i,), fit(alone, *(pick(each, [i]) for each in (train, validation)))))
+        steps.append(
+            Step(alone, (i,), fit(alone, *(pick(each, [i]) for each in (train, validation))))
+        )
     return steps
 
 
@@ -178,14 +192,22 @@ def progressive_fit(model, train, validation, *, fit, alone=None):
         raise ValueError("expected clips with a window of seconds each, see clips_of")
     alone = fit_alone(model, train, validation, fit=fit) if alone is None else list(alone)
     if len(alone) != len(model.lstms):
-        raise ValueError(f"alone has {len(alone)} steps, the model has {len(model.lstms)} modalities")
+        raise ValueError(
+            f"alone has {len(alone)} steps, the model has {len(model.lstms)} modalities"
+        )
     order = sorted(range(len(alone)), key=lambda i: alone[i].score)
     model.lstms[order[0]].load_state_dict(alone[order[0]].model.lstms[0].state_dict())
-    sums, steps = [_vectors(model, each, order[0]) for each in parts], [replace(alone[order[0]], used=(order[0],))]
+    sums, steps = (
+        [_vectors(model, each, order[0]) for each in parts],
+        [replace(alone[order[0]], used=(order[0],))],
+    )
     for k, i in enumerate(order[1:], 2):
         stage = _part(model, order[:k])
         newcomer = _Newcomer(model.lstms[i], stage.dense, stage.head)
-        joined = [replace(each, inputs=(before, each.inputs[i])) for before, each in zip(sums, parts, strict=True)]
+        joined = [
+            replace(each, inputs=(before, each.inputs[i]))
+            for before, each in zip(sums, parts, strict=True)
+        ]
         history = fit(newcomer, *joined)
         stage.lstms[-1].load_state_dict(model.lstms[i].state_dict())
         steps.append(Step(stage, tuple(order[:k]), history))
@@ -239,13 +261,20 @@ def clips_of(data, length=10):
     start = np.maximum.accumulate(np.where(change, row, 0))
     begins = (row - start) % length == 0
     owner, firsts = np.cumsum(begins) - 1, np.flatnonzero(begins)
-    ends = np.r_[np.flatnonzero(change)[1:], len(data)][np.cumsum(change)[firsts] - 1]  # of each clip's film
+    ends = np.r_[np.flatnonzero(change)[1:], len(data)][
+        np.cumsum(change)[firsts] - 1
+    ]  # of each clip's film
     windows = torch.from_numpy(np.minimum(firsts[:, None] + np.arange(length), ends[:, None] - 1))
     own = torch.from_numpy(owner)
     total = torch.zeros(len(firsts), dtype=torch.float64).index_add_(0, own, data.target.double())
     target = (total / torch.bincount(own)).to(data.target.dtype)
-    return replace(data, target=target, ids=tuple(data.ids[i] for i in firsts),
-                   groups=tuple(data.groups[i] for i in firsts), windows=windows), owner
+    return replace(
+        data,
+        target=target,
+        ids=tuple(data.ids[i] for i in firsts),
+        groups=tuple(data.groups[i] for i in firsts),
+        windows=windows,
+    ), owner
 
 
 def _first_seconds(data):
@@ -261,7 +290,9 @@ def _first_seconds(data):
             raise ValueError(f"{source} belongs to two groups, {groups[source]} and {group}")
     for i in np.flatnonzero(~change):
         if names[i][0] and int(names[i][2]) != int(names[i - 1][2]) + 1:
-            raise ValueError(f"expected consecutive seconds, found {data.ids[i]} after {data.ids[i - 1]}")
+            raise ValueError(
+                f"expected consecutive seconds, found {data.ids[i]} after {data.ids[i - 1]}"
+            )
     return change
 
 
@@ -287,8 +318,14 @@ def runs_of(data, vectors, length, *, stride=1):
         for start in sorted({*range(0, last + 1, stride), last}):
             windows.append(rows[np.minimum(start + np.arange(length), len(rows) - 1)])
     windows = torch.from_numpy(np.stack(windows))
-    return replace(data, inputs=(vectors,), target=data.target[windows].unsqueeze(-1), windows=windows,
-                   ids=tuple(data.ids[i] for i in windows[:, 0]), groups=tuple(names[windows[:, 0]].tolist()))
+    return replace(
+        data,
+        inputs=(vectors,),
+        target=data.target[windows].unsqueeze(-1),
+        windows=windows,
+        ids=tuple(data.ids[i] for i in windows[:, 0]),
+        groups=tuple(names[windows[:, 0]].tolist()),
+    )
 
 
 def spread(values, windows, clips):

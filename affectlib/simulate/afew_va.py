@@ -44,19 +44,38 @@ def make_afew_va(root, *, n_clips=600, frames=(10, 145), seed=0, snr=8.0, jobs=2
     from affectlib.corpora.afew_va import load_afew_va
 
     if not 10 <= n_clips <= 999 or not 3 <= frames[0] <= frames[1] or not snr > 0:
-        raise ValueError(f"expected 10 to 999 clips, at least 3 frames and snr above 0, not {n_clips}, {frames}, {snr}")
+        raise ValueError(
+            f"expected 10 to 999 clips, at least 3 frames and snr above 0, not {n_clips}, {frames}, {snr}"
+        )
     rng = np.random.default_rng([seed, 0])
     counts = {mood: round(n_clips * share) for mood, share in MOODS.items()}
-    moods = rng.permutation(np.repeat([1, -1, 0], [*counts.values(), n_clips - sum(counts.values())]))
+    moods = rng.permutation(
+        np.repeat([1, -1, 0], [*counts.values(), n_clips - sum(counts.values())])
+    )
     lengths = np.rint(frames[0] + (frames[1] - frames[0]) * rng.beta(1.1, 2.6, n_clips)).astype(int)
     cast = round(n_clips * ACTORS)
     actors = rng.permutation(np.r_[np.arange(cast), rng.integers(cast, size=n_clips - cast)])
     root, tasks, files = Path(root), [], []
     for index in range(n_clips):
-        clip, length, n = f"{index + 1:03d}", int(lengths[index]), np.random.default_rng([seed, 1, index])
+        clip, length, n = (
+            f"{index + 1:03d}",
+            int(lengths[index]),
+            np.random.default_rng([seed, 1, index]),
+        )
         missing = int(n.integers(1, length - 1)) if n.uniform() < GAPS else None
         numbers = [number for number in range(length) if number != missing]
-        tasks.append((root, f"{clip}/", seed, index, numbers, int(moods[index]), int(actors[index]), float(snr)))
+        tasks.append(
+            (
+                root,
+                f"{clip}/",
+                seed,
+                index,
+                numbers,
+                int(moods[index]),
+                int(actors[index]),
+                float(snr),
+            )
+        )
         files += [*(f"{clip}/{number:05d}.png" for number in numbers), f"{clip}/{clip}.json"]
     arguments = {"n_clips": n_clips, "frames": list(frames), "seed": seed, "snr": snr}
     build_corpus(root, "afew_va", arguments, files, lambda: {}, _write_clip, tasks, jobs)
@@ -80,7 +99,11 @@ def _write_clip(root, clip, seed, index, numbers, mood, actor, snr):
         if number in numbers:
             landmarks = None if rng.uniform() < BLIND else np.round(points, 2).tolist()
             arousal, valence = int(values[number, 1]), int(values[number, 0])
-            annotated[f"{number:05d}"] = {"landmarks": landmarks, "arousal": arousal, "valence": valence}
+            annotated[f"{number:05d}"] = {
+                "landmarks": landmarks,
+                "arousal": arousal,
+                "valence": valence,
+            }
             png = cv2.imencode(".png", picture[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 1])[1]
             put(root / clip / f"{number:05d}.png", png.tobytes())
     content = {"actor": f"Actor {actor:03d}", "video_id": clip[:-1], "frames": annotated}
@@ -97,12 +120,19 @@ def _pictures(scene, valence, arousal, look, rng):
     for i, (v, a) in enumerate(zip(valence, arousal, strict=True)):
         sway = np.sin(phase + i / HERTZ * np.exp(a) * np.array([1.7, 1.3, 1.1, 0.9]))
         x, y = np.rint(MARGIN * (1 + 0.9 * sway[2:])).astype(int)
-        picture = large[y:y + height, x:x + width].copy()
-        pose = {"centre": middle + (5, 2) * sway[:2], "size": size, "yaw": turn + 0.06 * sway[2],
-                "roll": tilt + 0.04 * sway[0]}
+        picture = large[y : y + height, x : x + width].copy()
+        pose = {
+            "centre": middle + (5, 2) * sway[:2],
+            "size": size,
+            "yaw": turn + 0.06 * sway[2],
+            "roll": tilt + 0.04 * sway[0],
+        }
         units = action_units(v, a)
         draw_face(picture, actor, units, gaze=gaze, **pose)
-        yield cv2.convertScaleAbs(picture, alpha=1 + 0.25 * (scene[i] - scene.mean())), landmarks(actor, units, **pose)
+        yield (
+            cv2.convertScaleAbs(picture, alpha=1 + 0.25 * (scene[i] - scene.mean())),
+            landmarks(actor, units, **pose),
+        )
 
 
 def landmarks(actor: Actor, units, centre, size, yaw=0.0, roll=0.0):
@@ -114,24 +144,48 @@ def landmarks(actor: Actor, units, centre, size, yaw=0.0, roll=0.0):
     Shape:
         result ``(68, 2)``: x and y in pixels
     """
-    pen, au = _Pen(None, centre, size, yaw, roll), {1: 0, 2: 0, 4: 0, 12: 0, 15: 0, 25: 0, 26: 0, 43: 0} | units
+    pen, au = (
+        _Pen(None, centre, size, yaw, roll),
+        {1: 0, 2: 0, 4: 0, 12: 0, 15: 0, 25: 0, 26: 0, 43: 0} | units,
+    )
     angle = np.linspace(np.pi, 0, 17)
     across = np.sign(np.cos(angle)) * np.abs(np.cos(angle)) ** actor.jaw
     jaw = np.stack([actor.width * across, -0.05 + (0.55 + 0.07 * au[26]) * np.sin(angle)], 1)
     along = np.linspace(1, 0, 5)
-    height = -0.15 - 0.02 * np.sin(np.pi * along) - 0.055 * au[1] * (1 - along) - 0.05 * au[2] * along
+    height = (
+        -0.15 - 0.02 * np.sin(np.pi * along) - 0.055 * au[1] * (1 - along) - 0.05 * au[2] * along
+    )
     brow = np.stack([-0.072 - 0.2 * along, height + 0.05 * au[4] * (1 - along)], 1)
     bridge = np.stack([np.zeros(4), np.linspace(-0.06, 0.1, 4)], 1)
-    nostrils = np.stack([np.linspace(-actor.nose, actor.nose, 5), 0.165 - 0.01 * np.abs(np.linspace(-1, 1, 5))], 1)
+    nostrils = np.stack(
+        [np.linspace(-actor.nose, actor.nose, 5), 0.165 - 0.01 * np.abs(np.linspace(-1, 1, 5))], 1
+    )
     open_ = 1 - 0.95 * au[43]
-    eye = (-0.165, -0.055) + np.array([(-1, 0), (-0.4, -0.028 * open_ / actor.eyes), (0.4, -0.028 * open_ / actor.eyes),
-                                       (1, 0), (0.4, 0.018 / actor.eyes), (-0.4, 0.018 / actor.eyes)]) * actor.eyes
-    half, corners, gap = 0.115 + 0.04 * au[12], 0.05 * au[15] - 0.065 * au[12], 0.028 * au[25] + 0.1 * au[26]
+    eye = (-0.165, -0.055) + np.array(
+        [
+            (-1, 0),
+            (-0.4, -0.028 * open_ / actor.eyes),
+            (0.4, -0.028 * open_ / actor.eyes),
+            (1, 0),
+            (0.4, 0.018 / actor.eyes),
+            (-0.4, 0.018 / actor.eyes),
+        ]
+    ) * actor.eyes
+    half, corners, gap = (
+        0.115 + 0.04 * au[12],
+        0.05 * au[15] - 0.065 * au[12],
+        0.028 * au[25] + 0.1 * au[26],
+    )
     mouth = []
-    for n, lips in ((7, actor.lips), (5, 0)):  # outer, then inner contour, clockwise from the left corner
+    for n, lips in (
+        (7, actor.lips),
+        (5, 0),
+    ):  # outer, then inner contour, clockwise from the left corner
         x = np.linspace(-1, 1, n)
-        upper, lower = (np.stack([half * x, 0.29 + corners * x**2 + rise * (1 - x**2)], 1)
-                        for rise in (-0.3 * gap - 0.8 * lips, 0.8 * gap + 1.1 * lips))
+        upper, lower = (
+            np.stack([half * x, 0.29 + corners * x**2 + rise * (1 - x**2)], 1)
+            for rise in (-0.3 * gap - 0.8 * lips, 0.8 * gap + 1.1 * lips)
+        )
         mouth += [upper, lower[-2:0:-1]]
     mirror = (-1, 1)
     right_eye = (eye * mirror)[[3, 2, 1, 0, 5, 4]]

@@ -21,7 +21,7 @@ def slow_noise(n, *, seconds, hertz, rng):
     margin = int(np.ceil(4 * sigma))
     white = rng.standard_normal(n + 2 * margin)
     smooth = gaussian_filter1d(white, sigma, mode="wrap", truncate=4)
-    return smooth[margin:margin + n] * np.sqrt(2 * np.sqrt(np.pi) * sigma)
+    return smooth[margin : margin + n] * np.sqrt(2 * np.sqrt(np.pi) * sigma)
 
 
 def drift(n, *, hertz, rng):
@@ -54,7 +54,10 @@ def course(seconds, *, hertz, rng, mean=(0.0, 0.0), deviation=DEVIATION):
     n = round(seconds * hertz)
     valence = drift(n, hertz=hertz, rng=rng)
     arousal = COUPLING * valence + np.sqrt(1 - COUPLING**2) * drift(n, hertz=hertz, rng=rng)
-    bounded = [np.tanh(np.arctanh(m) + 1.2 * deviation * x) for m, x in zip(mean, (valence, arousal), strict=True)]
+    bounded = [
+        np.tanh(np.arctanh(m) + 1.2 * deviation * x)
+        for m, x in zip(mean, (valence, arousal), strict=True)
+    ]
     return np.arange(n) / hertz, *bounded
 
 

@@ -62,8 +62,15 @@ def make_cognimuse(root, *, n_films=12, seconds=90.0, seed=0, snr=None, jobs=2):
     if not 1 <= n_films <= len(FILMS):
         raise ValueError(f"n_films lies between 1 and {len(FILMS)}, not at {n_films}")
     root, snr = Path(root), ratios(snr)
-    tasks = [(root, code, seed, index, durations(seconds), snr) for index, code in enumerate(list(FILMS)[:n_films])]
-    files = [name for task in tasks for name in (f"{task[1]}/{task[1]}.mp4", f"{task[1]}/emotion/intended_1.dat")]
+    tasks = [
+        (root, code, seed, index, durations(seconds), snr)
+        for index, code in enumerate(list(FILMS)[:n_films])
+    ]
+    files = [
+        name
+        for task in tasks
+        for name in (f"{task[1]}/{task[1]}.mp4", f"{task[1]}/emotion/intended_1.dat")
+    ]
     arguments = {"n_films": n_films, "seconds": seconds, "seed": seed, "snr": snr}
     build_corpus(root, "cognimuse", arguments, files, lambda: {}, _write_film, tasks, jobs)
     return load_cognimuse(root)
@@ -99,11 +106,24 @@ def make_eimt16(root, *, n_clips=80, seconds=(8.0, 12.0), seed=0, snr=None, jobs
         drawn = rng.standard_normal((2, count))
         spread = 0.35 * (drawn - drawn.mean(1, keepdims=True)) / drawn.std(1, keepdims=True)
         levels = np.clip(spread.T + (0, AROUSAL_LEVEL[split]), -0.9, 0.9).tolist()
-        tasks += [(root, f"{name}{i:05d}", seed, len(tasks) + i, length, snr, tuple(level))
-                  for i, (length, level) in enumerate(zip(rng.uniform(*lengths, count), levels, strict=True))]
+        tasks += [
+            (root, f"{name}{i:05d}", seed, len(tasks) + i, length, snr, tuple(level))
+            for i, (length, level) in enumerate(
+                zip(rng.uniform(*lengths, count), levels, strict=True)
+            )
+        ]
     files = [f"data/{task[1]}.mp4" for task in tasks] + list(LIRIS_TABLES)
     arguments = {"n_clips": n_clips, "seconds": list(seconds), "seed": seed, "snr": snr}
-    build_corpus(root, "eimt16", arguments, files, lambda: _liris_annotations(tasks), write_excerpt, tasks, jobs)
+    build_corpus(
+        root,
+        "eimt16",
+        arguments,
+        files,
+        lambda: _liris_annotations(tasks),
+        write_excerpt,
+        tasks,
+        jobs,
+    )
     return load_eimt16(root)
 
 
@@ -144,17 +164,30 @@ def build_corpus(root, name, arguments, files, tables, write, tasks, jobs):
     """
     from affectlib.corpora.base import SIMULATED_MARK, CorpusFormatError
 
-    mark = {"corpus": name, "arguments": arguments, "affectlib": __version__, "source": _source(write, tables),
-            "files": files}
+    mark = {
+        "corpus": name,
+        "arguments": arguments,
+        "affectlib": __version__,
+        "source": _source(write, tables),
+        "files": files,
+    }
     final, begun = root / SIMULATED_MARK, root / f"begun.{SIMULATED_MARK}"
     old = next((json.loads(path.read_text()) for path in (final, begun) if path.is_file()), None)
     own = set() if old is None else set(old["files"])
     present = {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
-    foreign = sorted(path for path in present - {final.name, begun.name} - own if not path.endswith(".part"))
+    foreign = sorted(
+        path for path in present - {final.name, begun.name} - own if not path.endswith(".part")
+    )
     if foreign:
-        raise CorpusFormatError(root, f"expected an empty folder or a simulated corpus, found {foreign[0]}")
+        raise CorpusFormatError(
+            root, f"expected an empty folder or a simulated corpus, found {foreign[0]}"
+        )
     if old is not None and old != mark:
-        for path in (*sorted(present & own), begun.name, final.name):  # the marks last: a kill leaves them
+        for path in (
+            *sorted(present & own),
+            begun.name,
+            final.name,
+        ):  # the marks last: a kill leaves them
             (root / path).unlink(missing_ok=True)
         for folder in sorted((path for path in root.rglob("*") if path.is_dir()), reverse=True):
             if not any(folder.iterdir()):
@@ -168,7 +201,9 @@ def build_corpus(root, name, arguments, files, tables, write, tasks, jobs):
         put(root / path, table.encode())
     tasks = [task for task in tasks if any(task[1] in path for path in missing)]
     if jobs > 1 and len(tasks) > 1:
-        with ProcessPoolExecutor(min(jobs, len(tasks)), multiprocessing.get_context("spawn"), _start_worker) as pool:
+        with ProcessPoolExecutor(
+            min(jobs, len(tasks)), multiprocessing.get_context("spawn"), _start_worker
+        ) as pool:
             list(pool.map(write, *zip(*tasks, strict=True)))
     else:
         for task in tasks:
@@ -188,7 +223,9 @@ def _source(*writers):
 def _start_worker():
     """One thread per process; a worker whose parent was killed ends too."""
     cv2.setNumThreads(1)
-    threading.Thread(target=lambda: (multiprocessing.parent_process().join(), os._exit(1)), daemon=True).start()
+    threading.Thread(
+        target=lambda: (multiprocessing.parent_process().join(), os._exit(1)), daemon=True
+    ).start()
 
 
 def put(path, content):
@@ -209,8 +246,13 @@ def _write_film(root, code, seed, index, seconds, snr):
     times, valence, arousal = course(seconds, hertz=ANNOTATION_HERTZ, rng=rng)
     pictures, signal = render(valence, arousal, snr, rng, film_rng(seed, index))
     held = times < LEAD_IN[0]
-    rows = np.stack([times, np.where(held, LEAD_IN[1], valence), np.where(held, LEAD_IN[2], arousal)], 1)
-    put(root / code / "emotion" / "intended_1.dat", "".join(f"{t:.2f} {v:.4f} {a:.4f}\n" for t, v, a in rows).encode())
+    rows = np.stack(
+        [times, np.where(held, LEAD_IN[1], valence), np.where(held, LEAD_IN[2], arousal)], 1
+    )
+    put(
+        root / code / "emotion" / "intended_1.dat",
+        "".join(f"{t:.2f} {v:.4f} {a:.4f}\n" for t, v, a in rows).encode(),
+    )
     put(root / code / f"{code}.mp4", encode(pictures, signal))
 
 
@@ -287,13 +329,26 @@ def _liris_description(tasks):
 def render(valence, arousal, snr, rng, look_rng, frame_rate=FRAME_RATE):
     """Pictures and sound of a course, each modality showing its own noisy view of it."""
     look, instrument = Look.draw(look_rng), Instrument.draw(look_rng)
-    shown = {name: np.stack([view(signal, ratio, rng, hertz=ANNOTATION_HERTZ) for signal in (valence, arousal)], 1)
-             for name, ratio in snr.items()}
+    shown = {
+        name: np.stack(
+            [view(signal, ratio, rng, hertz=ANNOTATION_HERTZ) for signal in (valence, arousal)], 1
+        )
+        for name, ratio in snr.items()
+    }
     every = round(ANNOTATION_HERTZ / frame_rate)
-    pictures = frames(*(shown[name][::every] for name in ("scene", "motion", "face")), look=look, hertz=frame_rate,
-                      rng=np.random.default_rng(rng.integers(2**32)))
-    sound = compose(*shown["sound"].T, hertz=ANNOTATION_HERTZ, sampling_rate=SAMPLING_RATE, rng=rng,
-                    instrument=instrument)
+    pictures = frames(
+        *(shown[name][::every] for name in ("scene", "motion", "face")),
+        look=look,
+        hertz=frame_rate,
+        rng=np.random.default_rng(rng.integers(2**32)),
+    )
+    sound = compose(
+        *shown["sound"].T,
+        hertz=ANNOTATION_HERTZ,
+        sampling_rate=SAMPLING_RATE,
+        rng=rng,
+        instrument=instrument,
+    )
     return pictures, sound
 
 
@@ -309,17 +364,22 @@ def encode(pictures, signal, *, frame_rate=FRAME_RATE, sampling_rate=SAMPLING_RA
     """
     content = io.BytesIO()
     with av.open(content, "w", format="mp4") as container:
-        video = container.add_stream("libx264", rate=Fraction(frame_rate), options={
-            "preset": "superfast", "crf": "23", "threads": "1"})
+        video = container.add_stream(
+            "libx264",
+            rate=Fraction(frame_rate),
+            options={"preset": "superfast", "crf": "23", "threads": "1"},
+        )
         video.width, video.height, video.pix_fmt = *size, "yuv420p"
         audio = container.add_stream("aac", rate=sampling_rate, layout="mono")
         audio.bit_rate = 64000
         hop = round(sampling_rate / frame_rate)
         for i, picture in enumerate(pictures):
-            frame = av.VideoFrame.from_ndarray(cv2.cvtColor(picture, cv2.COLOR_RGB2YUV_I420), format="yuv420p")
+            frame = av.VideoFrame.from_ndarray(
+                cv2.cvtColor(picture, cv2.COLOR_RGB2YUV_I420), format="yuv420p"
+            )
             frame.pts = i
             container.mux(video.encode(frame))
-            if len(block := signal[i * hop:(i + 1) * hop]):
+            if len(block := signal[i * hop : (i + 1) * hop]):
                 sound = av.AudioFrame.from_ndarray(block[None], format="fltp", layout="mono")
                 sound.sample_rate, sound.pts = sampling_rate, i * hop
                 container.mux(audio.encode(sound))

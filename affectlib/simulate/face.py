@@ -29,7 +29,9 @@ PROTOTYPES = {
 }
 UNITS = tuple(sorted({unit for _, units in PROTOTYPES.values() for unit in units}))
 _PLACES = np.array([place for place, _ in PROTOTYPES.values()])
-_INTENSITIES = np.array([[units.get(unit, 0.0) for unit in UNITS] for _, units in PROTOTYPES.values()])
+_INTENSITIES = np.array(
+    [[units.get(unit, 0.0) for unit in UNITS] for _, units in PROTOTYPES.values()]
+)
 
 
 def action_units(valence, arousal):
@@ -50,7 +52,9 @@ def action_units(valence, arousal):
 
 def colour(hue, saturation, value):
     """RGB in 0 to 255 of hue (in turns), saturation and value (both clipped to [0, 1])."""
-    return tuple(round(255 * c) for c in colorsys.hsv_to_rgb(hue % 1, *np.clip((saturation, value), 0, 1)))
+    return tuple(
+        round(255 * c) for c in colorsys.hsv_to_rgb(hue % 1, *np.clip((saturation, value), 0, 1))
+    )
 
 
 def tint(colour, factor):
@@ -97,14 +101,23 @@ class Actor:
         grey = rng.uniform() < 0.15
         return cls(
             skin=colour(rng.uniform(0.045, 0.075), 0.30 + 0.24 * tone, 0.97 - 0.36 * tone),
-            hair=colour(rng.uniform(0.03, 0.11), 0.1 if grey else rng.uniform(0.35, 0.7),
-                         0.6 if grey else rng.uniform(0.1, 0.5 - 0.35 * tone)),
+            hair=colour(
+                rng.uniform(0.03, 0.11),
+                0.1 if grey else rng.uniform(0.35, 0.7),
+                0.6 if grey else rng.uniform(0.1, 0.5 - 0.35 * tone),
+            ),
             iris=colour(*((0.08, 0.7, 0.3), (0.58, 0.5, 0.5), (0.3, 0.4, 0.4))[rng.integers(3)]),
             cloth=colour(rng.uniform(), rng.uniform(0.2, 0.7), rng.uniform(0.25, 0.8)),
-            width=rng.uniform(0.35, 0.39), jaw=rng.uniform(0.85, 1.1), brow=rng.uniform(0.018, 0.028),
-            lips=rng.uniform(0.028, 0.042), eyes=rng.uniform(0.066, 0.076), nose=rng.uniform(0.052, 0.066),
-            fringe=rng.uniform(-0.42, -0.34), parting=rng.uniform(-0.6, 0.6),
-            length=rng.choice([0.06, 0.12, 0.5, 0.65]), light=rng.uniform(0.4, 1.0) * rng.choice([-1, 1]),
+            width=rng.uniform(0.35, 0.39),
+            jaw=rng.uniform(0.85, 1.1),
+            brow=rng.uniform(0.018, 0.028),
+            lips=rng.uniform(0.028, 0.042),
+            eyes=rng.uniform(0.066, 0.076),
+            nose=rng.uniform(0.052, 0.066),
+            fringe=rng.uniform(-0.42, -0.34),
+            parting=rng.uniform(-0.6, 0.6),
+            length=rng.choice([0.06, 0.12, 0.5, 0.65]),
+            light=rng.uniform(0.4, 1.0) * rng.choice([-1, 1]),
         )
 
 
@@ -128,7 +141,9 @@ class _Pen:
 
     def line(self, points, colour, width, *, turned=True):
         width = max(1, round(width * self.size))
-        cv2.polylines(self.image, [self.place(points, turned)], False, colour, width, cv2.LINE_AA, 4)
+        cv2.polylines(
+            self.image, [self.place(points, turned)], False, colour, width, cv2.LINE_AA, 4
+        )
 
     def oval(self, centre, radii, colour, *, turned=True):
         self.fill(np.asarray(centre) + _CIRCLE * radii, colour, turned=turned)
@@ -154,8 +169,14 @@ def _between(x, upper, lower):
 def _head(actor, grow=0.0, *, chin=0.5, bend=None):
     """Outline of the face, or with ``grow`` of the hair around it; ``bend`` below 1 makes the lower end square."""
     cosine, sine = np.cos(_ROUND), np.sin(_ROUND)
-    x = (actor.width + grow) * np.sign(cosine) * np.abs(cosine) ** np.where(sine > 0, bend or actor.jaw, 0.9)
-    return _curve(x, -0.05 + np.where(sine > 0, chin + 0.05, 0.47) * sine + np.minimum(grow * sine, 0))
+    x = (
+        (actor.width + grow)
+        * np.sign(cosine)
+        * np.abs(cosine) ** np.where(sine > 0, bend or actor.jaw, 0.9)
+    )
+    return _curve(
+        x, -0.05 + np.where(sine > 0, chin + 0.05, 0.47) * sine + np.minimum(grow * sine, 0)
+    )
 
 
 def draw_face(canvas, actor, units, centre, size, *, yaw=0.0, roll=0.0, gaze=0.0):
@@ -174,8 +195,12 @@ def draw_face(canvas, actor, units, centre, size, *, yaw=0.0, roll=0.0, gaze=0.0
         canvas ``(height, width, 3)`` uint8
     """
     height, width = canvas.shape[:2]
-    left, top = (int(np.clip(c - 0.85 * size, 0, n)) for c, n in zip(centre, (width, height), strict=True))
-    right, bottom = (int(np.clip(c + 0.85 * size, 0, n)) for c, n in zip(centre, (width, height), strict=True))
+    left, top = (
+        int(np.clip(c - 0.85 * size, 0, n)) for c, n in zip(centre, (width, height), strict=True)
+    )
+    right, bottom = (
+        int(np.clip(c + 0.85 * size, 0, n)) for c, n in zip(centre, (width, height), strict=True)
+    )
     if right - left < 2 or bottom - top < 2:
         return
     at = np.array(centre, float)
@@ -185,15 +210,26 @@ def draw_face(canvas, actor, units, centre, size, *, yaw=0.0, roll=0.0, gaze=0.0
     body.fill(np.concatenate([shoulders, [(1.15, 3), (-1.15, 3)]]), actor.cloth)
 
     region = canvas[top:bottom, left:right]
-    large = cv2.resize(region, None, fx=SUPERSAMPLING, fy=SUPERSAMPLING, interpolation=cv2.INTER_NEAREST)
-    _paint(_Pen(large, (at - (left, top)) * SUPERSAMPLING, size * SUPERSAMPLING, yaw, roll), actor, units, gaze)
+    large = cv2.resize(
+        region, None, fx=SUPERSAMPLING, fy=SUPERSAMPLING, interpolation=cv2.INTER_NEAREST
+    )
+    _paint(
+        _Pen(large, (at - (left, top)) * SUPERSAMPLING, size * SUPERSAMPLING, yaw, roll),
+        actor,
+        units,
+        gaze,
+    )
     small = cv2.resize(large, (right - left, bottom - top), interpolation=cv2.INTER_AREA)
     shade = np.full(region.shape[:2], 128, np.uint8)
     _shade(_Pen(shade, at - (left, top), size, yaw, roll), actor, units)
     across = np.clip((np.arange(left, right) - centre[0]) / (0.42 * size), -1, 1)
     below = np.clip((np.arange(top, bottom) - centre[1]) / (0.15 * size) + 3.9, 0, 1)[:, None]
-    shade = cv2.GaussianBlur(shade, (0, 0), 0.022 * size) + 22 * actor.light * below * np.sin(np.pi * across)
-    region[:] = cv2.multiply(small, cv2.merge([shade.astype(np.float32)] * 3), scale=1 / 128, dtype=cv2.CV_8U)
+    shade = cv2.GaussianBlur(shade, (0, 0), 0.022 * size) + 22 * actor.light * below * np.sin(
+        np.pi * across
+    )
+    region[:] = cv2.multiply(
+        small, cv2.merge([shade.astype(np.float32)] * 3), scale=1 / 128, dtype=cv2.CV_8U
+    )
 
 
 def _paint(pen, actor, units, gaze):
@@ -203,7 +239,9 @@ def _paint(pen, actor, units, gaze):
     chin = 0.5 + 0.07 * au[26]
 
     pen.fill(_head(actor, 0.075, chin=actor.length, bend=0.5), tint(hair, 0.75), turned=False)
-    pen.fill(_curve([-0.17, 0.17, 0.2, -0.2], [0.2, 0.2, 0.84, 0.84]), tint(skin, 0.8), turned=False)
+    pen.fill(
+        _curve([-0.17, 0.17, 0.2, -0.2], [0.2, 0.2, 0.84, 0.84]), tint(skin, 0.8), turned=False
+    )
     for side in (-1, 1):
         pen.oval((side * (actor.width + 0.005), 0.0), (0.04, 0.09), tint(skin, 0.85), turned=False)
     pen.fill(_head(actor, chin=chin), skin, turned=False)
@@ -213,14 +251,29 @@ def _paint(pen, actor, units, gaze):
     lift = 0.02 * au[9]
     for side in (-1, 1):
         pen.oval((side * 0.55 * actor.nose, 0.158 - lift), (0.018, 0.010), tint(skin, 0.38))
-        pen.line([(side * actor.nose, 0.115 - lift), (side * 1.15 * actor.nose, 0.14 - lift),
-                  (side * 0.9 * actor.nose, 0.165 - lift)], dark, 0.008)
+        pen.line(
+            [
+                (side * actor.nose, 0.115 - lift),
+                (side * 1.15 * actor.nose, 0.14 - lift),
+                (side * 0.9 * actor.nose, 0.165 - lift),
+            ],
+            dark,
+            0.008,
+        )
     _mouth(pen, actor, au)
 
     parting, fringe = actor.parting * actor.width, actor.fringe
-    edge = [(-actor.width - 0.01, 0.0), (-actor.width + 0.015, -0.16), (-0.8 * actor.width, fringe + 0.06),
-            (parting - 0.02, fringe - 0.03), (parting, fringe - 0.07), (parting + 0.02, fringe - 0.03),
-            (0.8 * actor.width, fringe + 0.06), (actor.width - 0.015, -0.16), (actor.width + 0.01, 0.0)]
+    edge = [
+        (-actor.width - 0.01, 0.0),
+        (-actor.width + 0.015, -0.16),
+        (-0.8 * actor.width, fringe + 0.06),
+        (parting - 0.02, fringe - 0.03),
+        (parting, fringe - 0.07),
+        (parting + 0.02, fringe - 0.03),
+        (0.8 * actor.width, fringe + 0.06),
+        (actor.width - 0.015, -0.16),
+        (actor.width + 0.01, 0.0),
+    ]
     crown = _head(actor, 0.08)
     crown = crown[crown[:, 1] < -0.04]
     pen.fill(np.concatenate([edge, crown[np.argsort(-crown[:, 0])]]), hair, turned=False)
@@ -237,7 +290,9 @@ def _eye(pen, actor, au, side, gaze):
     for radius, colour in ((0.035, actor.iris), (0.017, (12, 10, 10))):
         circle = np.array([middle, y - 0.004]) + radius * _CIRCLE
         order = np.argsort(across)
-        floor, ceiling = (np.interp(circle[:, 0], across[order], curve[order]) for curve in (lower, upper))
+        floor, ceiling = (
+            np.interp(circle[:, 0], across[order], curve[order]) for curve in (lower, upper)
+        )
         pen.fill(_curve(circle[:, 0], np.clip(circle[:, 1], ceiling, floor)), colour)
     if openness > 0.015:
         pen.oval((middle + 0.01, y - 0.016), (0.006, 0.006), (255, 255, 255))
@@ -246,11 +301,18 @@ def _eye(pen, actor, au, side, gaze):
     pen.line(_curve(across, lower), tint(actor.skin, 0.55), 0.006)
 
     along = (_ACROSS + 1) / 2
-    brow = -0.15 - 0.02 * np.sin(np.pi * along) - 0.055 * au[1] * (1 - along) ** 1.5 - 0.05 * au[2] * along
+    brow = (
+        -0.15
+        - 0.02 * np.sin(np.pi * along)
+        - 0.055 * au[1] * (1 - along) ** 1.5
+        - 0.05 * au[2] * along
+    )
     brow = brow + au[4] * (0.05 * (1 - along) + 0.01) + 0.02 * au[9] * (1 - along)
     thick = actor.brow * (1 - 0.65 * along**2)
-    pen.fill(_between(side * (0.072 - 0.018 * au[4] + 0.2 * along), brow - thick, brow + 0.6 * thick),
-             tint(actor.hair, 0.8))
+    pen.fill(
+        _between(side * (0.072 - 0.018 * au[4] + 0.2 * along), brow - thick, brow + 0.6 * thick),
+        tint(actor.hair, 0.8),
+    )
 
 
 def _mouth(pen, actor, au):
@@ -292,12 +354,19 @@ def _shade(pen, actor, units):
         pen.line([(side * 0.05, -0.06), (side * 0.035, 0.06), (side * 0.06, 0.11)], 110, 0.03)
         fold = max(au[12], au[10], au[9])
         if fold > 0.05:
-            pen.line([(side * 0.085, 0.13), (side * 0.15, 0.2), (side * (0.16 + 0.03 * au[12]), 0.27)],
-                     round(128 - 55 * fold), 0.016)
+            pen.line(
+                [(side * 0.085, 0.13), (side * 0.15, 0.2), (side * (0.16 + 0.03 * au[12]), 0.27)],
+                round(128 - 55 * fold),
+                0.016,
+            )
         if au[4] > 0.1:
             pen.line([(side * 0.028, -0.2), (side * 0.022, -0.11)], round(128 - 70 * au[4]), 0.014)
     if au[1] > 0.2:
-        pen.line(_curve(0.16 * _ACROSS, -0.27 + 0.01 * np.cos(6 * _ACROSS)), round(128 - 45 * au[1]), 0.012)
+        pen.line(
+            _curve(0.16 * _ACROSS, -0.27 + 0.01 * np.cos(6 * _ACROSS)),
+            round(128 - 45 * au[1]),
+            0.012,
+        )
     pen.line([(0, -0.05), (0, 0.1)], 146, 0.028)
     pen.oval((0, 0.115), (0.03, 0.022), 150)
     pen.oval((0, 0.175), (actor.nose, 0.018), 88)

@@ -43,7 +43,9 @@ CLASS_TABLES = (
 _WIDTH, _HEIGHT = 160, 90  # of the pictures that are described
 
 
-def make_mediaeval18(root, *, n_films=12, seconds=72.0, seed=0, snr=None, features=FEATURES, jobs=2):
+def make_mediaeval18(
+    root, *, n_films=12, seconds=72.0, seed=0, snr=None, features=FEATURES, jobs=2
+):
     """Writes a simulated MediaEval 2018 and loads it.
 
     Film numbers are drawn evenly from the real ones, so that the official split and all parts occur; 12 of 66 test.
@@ -66,14 +68,33 @@ def make_mediaeval18(root, *, n_films=12, seconds=72.0, seed=0, snr=None, featur
         CorpusFormatError: if ``root`` holds files that no simulator wrote
     """
     if not 3 <= n_films <= 66 or (unknown := set(features) - set(FEATURES)):
-        raise ValueError(f"unknown features {', '.join(sorted(unknown))}" if 3 <= n_films <= 66
-                         else f"n_films lies between 3 and 66, not at {n_films}")
+        raise ValueError(
+            f"unknown features {', '.join(sorted(unknown))}"
+            if 3 <= n_films <= 66
+            else f"n_films lies between 3 and 66, not at {n_films}"
+        )
     root, snr, test = Path(root), ratios({**SNR, **(snr or {})}), min(12, max(1, n_films // 3))
-    films = [*np.linspace(0, 53, n_films - test).round().astype(int), *np.linspace(54, 65, test).round().astype(int)]
+    films = [
+        *np.linspace(0, 53, n_films - test).round().astype(int),
+        *np.linspace(54, 65, test).round().astype(int),
+    ]
     names = [name for name in FEATURES if name in features]
-    tasks = [(root, f"MEDIAEVAL18_{film:02d}", seed, int(film), durations(seconds), snr, names) for film in films]
-    files = [name for _, clip, _, film, _, _, _ in tasks for name in _files(clip, film, int(seconds), names)]
-    arguments = {"n_films": n_films, "seconds": seconds, "seed": seed, "snr": snr, "features": names}
+    tasks = [
+        (root, f"MEDIAEVAL18_{film:02d}", seed, int(film), durations(seconds), snr, names)
+        for film in films
+    ]
+    files = [
+        name
+        for _, clip, _, film, _, _, _ in tasks
+        for name in _files(clip, film, int(seconds), names)
+    ]
+    arguments = {
+        "n_films": n_films,
+        "seconds": seconds,
+        "seed": seed,
+        "snr": snr,
+        "features": names,
+    }
     build_corpus(root, "mediaeval18", arguments, files, lambda: {}, _write_film, tasks, jobs)
     return load_mediaeval18(root)
 
@@ -101,12 +122,27 @@ def make_mediaeval15(root, *, n_clips=36, seconds=(8.0, 12.0), seed=0, snr=None,
     root, snr, rng = Path(root), ratios({**SNR, **(snr or {})}), np.random.default_rng(seed)
     lengths, test = durations(np.sort(seconds)), n_clips // 3
     levels = np.clip(rng.normal(0, 0.45, (n_clips, 2)), -0.9, 0.9).tolist()
-    names = [f"ACCEDE{i:05d}" for i in range(n_clips - test)] + [f"MEDIAEVAL{i:05d}" for i in range(test)]
-    tasks = [(root, name, seed, i, length, snr, tuple(level), FRAME_RATE)
-             for i, (name, length, level) in enumerate(zip(names, rng.uniform(*lengths, n_clips), levels, strict=True))]
+    names = [f"ACCEDE{i:05d}" for i in range(n_clips - test)] + [
+        f"MEDIAEVAL{i:05d}" for i in range(test)
+    ]
+    tasks = [
+        (root, name, seed, i, length, snr, tuple(level), FRAME_RATE)
+        for i, (name, length, level) in enumerate(
+            zip(names, rng.uniform(*lengths, n_clips), levels, strict=True)
+        )
+    ]
     files = [f"data/{name}.mp4" for name in names] + list(CLASS_TABLES)
     arguments = {"n_clips": n_clips, "seconds": list(seconds), "seed": seed, "snr": snr}
-    build_corpus(root, "mediaeval15", arguments, files, lambda: _class_tables(tasks), write_excerpt, tasks, jobs)
+    build_corpus(
+        root,
+        "mediaeval15",
+        arguments,
+        files,
+        lambda: _class_tables(tasks),
+        write_excerpt,
+        tasks,
+        jobs,
+    )
     return load_mediaeval15(root)
 
 
@@ -118,8 +154,11 @@ def _files(clip, film, seconds, names):
     yield f"{head}Valence_Arousal-annotations/annotations/{clip}_Valence-Arousal.txt"
     for name in names:
         for second in range(1, seconds + 1):
-            yield (f"{head}Audio_features/audio_features/{clip}/{clip}_{second:05d}.csv" if name == "audio" else
-                   f"{head}Visual_features/visual_features/{clip}/{name}/{clip}-{second:05d}_{name}.txt")
+            yield (
+                f"{head}Audio_features/audio_features/{clip}/{clip}_{second:05d}.csv"
+                if name == "audio"
+                else f"{head}Visual_features/visual_features/{clip}/{name}/{clip}-{second:05d}_{name}.txt"
+            )
 
 
 def _write_film(root, clip, seed, index, seconds, snr, names):
@@ -130,12 +169,18 @@ def _write_film(root, clip, seed, index, seconds, snr, names):
     content = encode(_watched(pictures, seen, names), signal, frame_rate=FRAME_RATE)
     film, annotation, *files = _files(clip, index, whole, names)
     put(root / film, content)
-    means = np.stack([valence, arousal], 1)[:whole * ANNOTATION_HERTZ].reshape(whole, ANNOTATION_HERTZ, 2).mean(1)
+    means = (
+        np.stack([valence, arousal], 1)[: whole * ANNOTATION_HERTZ]
+        .reshape(whole, ANNOTATION_HERTZ, 2)
+        .mean(1)
+    )
     rows = "".join(f"{second}\t{v:.4f}\t{a:.4f}\n" for second, (v, a) in enumerate(means))
     put(root / annotation, f"Time\tValence\tArousal\n{rows}".encode())
-    for file, (name, second) in zip(files, ((n, s) for n in names for s in range(whole)), strict=True):
+    for file, (name, second) in zip(
+        files, ((n, s) for n in names for s in range(whole)), strict=True
+    ):
         if name == "audio":
-            text = _arff(signal[second * SAMPLING_RATE:(second + 1) * SAMPLING_RATE])
+            text = _arff(signal[second * SAMPLING_RATE : (second + 1) * SAMPLING_RATE])
         else:
             text = ",".join(f"{value:.6g}" for value in seen[second][name])
         put(root / file, text.encode())
@@ -209,7 +254,10 @@ def _smile():
 
     smile = opensmile.Smile(opensmile.FeatureSet.IS10, opensmile.FeatureLevel.Functionals)
     attributes = "\n".join(f"@attribute {name} numeric" for name in smile.feature_names)
-    return smile, f"@relation openSMILE\n\n@attribute name string\n{attributes}\n@attribute class numeric\n\n@data\n\n"
+    return (
+        smile,
+        f"@relation openSMILE\n\n@attribute name string\n{attributes}\n@attribute class numeric\n\n@data\n\n",
+    )
 
 
 def _arff(signal):
@@ -234,19 +282,29 @@ def describe(picture, names=VISUAL):
         {'cl': 33, 'sc': 64}
     """
     small = cv2.resize(picture, (_WIDTH, _HEIGHT), interpolation=cv2.INTER_AREA)
-    hsv, grey = cv2.cvtColor(small, cv2.COLOR_RGB2HSV), cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255
+    hsv, grey = (
+        cv2.cvtColor(small, cv2.COLOR_RGB2HSV),
+        cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255,
+    )
     dx, dy = cv2.Sobel(grey, cv2.CV_32F, 1, 0) / 8, cv2.Sobel(grey, cv2.CV_32F, 0, 1) / 8
     speed, angle = np.hypot(dx, dy), (np.arctan2(dy, dx) / np.pi) % 1
     fine = hsv[..., 0] // 12 % 16 * 4 + hsv[..., 1] // 128 * 2 + hsv[..., 2] // 128  # 64 colours
     coarse = (hsv[..., 0] // 23).astype(int) * 3 + hsv[..., 2] // 86  # 24 colours
     ways = {
-        "acc": lambda: _correlogram(fine), "cl": lambda: _layout(small),
-        "sc": lambda: _shares(fine, 64), "lbp": lambda: _shares(_local_patterns(grey), 256),
-        "cedd": lambda: _joint(angle, speed, coarse, 6), "jcd": lambda: _joint(angle, speed, coarse, 7),
+        "acc": lambda: _correlogram(fine),
+        "cl": lambda: _layout(small),
+        "sc": lambda: _shares(fine, 64),
+        "lbp": lambda: _shares(_local_patterns(grey), 256),
+        "cedd": lambda: _joint(angle, speed, coarse, 6),
+        "jcd": lambda: _joint(angle, speed, coarse, 7),
         "fcth": lambda: _joint(np.clip(speed * 8, 0, 0.999), speed, coarse, 8),
-        "eh": lambda: _edges(angle, speed), "gabor": lambda: _gabor(grey),
-        "tamura": lambda: np.r_[cv2.resize(grey, None, fx=0.25, fy=0.25).std() / max(grey.std(), 1e-6), grey.std(),
-                                _shares((angle * 16).astype(int) % 16, 16, speed)],
+        "eh": lambda: _edges(angle, speed),
+        "gabor": lambda: _gabor(grey),
+        "tamura": lambda: np.r_[
+            cv2.resize(grey, None, fx=0.25, fy=0.25).std() / max(grey.std(), 1e-6),
+            grey.std(),
+            _shares((angle * 16).astype(int) % 16, 16, speed),
+        ],
         "fc6": lambda: np.maximum(cv2.resize(small, (16, 9)).ravel() / 255 @ _projection(), 0),
     }
     return {name: np.asarray(ways[name](), np.float32) for name in names}
@@ -259,7 +317,9 @@ def _shares(bins, n, weights=None):
 
 def _joint(texture, weight, colours, n):
     """Histogram of ``n`` textures by 24 colours."""
-    return _shares(np.minimum((texture * n).astype(int), n - 1) * 24 + colours, n * 24, weight + 1e-4)
+    return _shares(
+        np.minimum((texture * n).astype(int), n - 1) * 24 + colours, n * 24, weight + 1e-4
+    )
 
 
 def _correlogram(colours):
@@ -271,16 +331,26 @@ def _correlogram(colours):
 
 def _layout(picture):
     """The lowest cosine coefficients of an 8 x 8 icon: 21 of the light, 6 of each colour."""
-    icon = cv2.cvtColor(cv2.resize(picture, (8, 8), interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2YCrCb)
+    icon = cv2.cvtColor(
+        cv2.resize(picture, (8, 8), interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2YCrCb
+    )
     order = np.argsort(np.add.outer(np.arange(8), np.arange(8)).ravel(), kind="stable")
-    spectra = [cv2.dct(icon[..., channel].astype(np.float32)).ravel()[order] for channel in range(3)]
+    spectra = [
+        cv2.dct(icon[..., channel].astype(np.float32)).ravel()[order] for channel in range(3)
+    ]
     return np.concatenate([spectra[0][:21], spectra[1][:6], spectra[2][:6]])
 
 
 def _local_patterns(grey):
-    middle, bits = grey[1:-1, 1:-1], [(0, 0), (0, 1), (0, 2), (1, 2), (2, 2), (2, 1), (2, 0), (1, 0)]
+    middle, bits = (
+        grey[1:-1, 1:-1],
+        [(0, 0), (0, 1), (0, 2), (1, 2), (2, 2), (2, 1), (2, 0), (1, 0)],
+    )
     rows, columns = middle.shape
-    return sum((grey[y:y + rows, x:x + columns] >= middle).astype(int) << k for k, (y, x) in enumerate(bits))
+    return sum(
+        (grey[y : y + rows, x : x + columns] >= middle).astype(int) << k
+        for k, (y, x) in enumerate(bits)
+    )
 
 
 def _edges(angle, speed):
@@ -297,7 +367,11 @@ def _gabor(grey):
 
 @functools.cache
 def _kernels():
-    return [cv2.getGaborKernel((15, 15), 3, np.pi * k / 6, wave, 0.7) for wave in (3, 4, 6, 8, 11) for k in range(6)]
+    return [
+        cv2.getGaborKernel((15, 15), 3, np.pi * k / 6, wave, 0.7)
+        for wave in (3, 4, 6, 8, 11)
+        for k in range(6)
+    ]
 
 
 @functools.cache

@@ -36,8 +36,13 @@ class Instrument:
     @classmethod
     def draw(cls, rng):
         """A new film's music from a numpy random generator."""
-        return cls(key=rng.uniform(50, 54), tempo=float(np.exp(rng.normal(0, 0.12))), gain=rng.normal(0, 1.5),
-                   timbre=rng.normal(0, 0.12), odd=rng.uniform(0.3, 1.0))
+        return cls(
+            key=rng.uniform(50, 54),
+            tempo=float(np.exp(rng.normal(0, 0.12))),
+            gain=rng.normal(0, 1.5),
+            timbre=rng.normal(0, 0.12),
+            odd=rng.uniform(0.3, 1.0),
+        )
 
 
 def wavetables(odd):
@@ -77,7 +82,9 @@ def compose(valence, arousal, *, hertz, sampling_rate, rng, instrument=None):
     length = round(len(valence) / hertz * sampling_rate)
     times = np.arange(len(valence)) / hertz
     passed = np.cumsum(instrument.tempo * 1.4 * np.exp(0.7 * np.asarray(arousal))) / hertz
-    beats = np.interp(np.arange(int(passed[-1]) + 1), np.r_[0, passed], np.r_[times, len(valence) / hertz])
+    beats = np.interp(
+        np.arange(int(passed[-1]) + 1), np.r_[0, passed], np.r_[times, len(valence) / hertz]
+    )
     tables, signal = wavetables(instrument.odd), np.zeros(length + 3 * sampling_rate)
     noise, degree = rng.standard_normal(sampling_rate), 4
     for beat, start in enumerate(beats):
@@ -100,7 +107,7 @@ def compose(valence, arousal, *, hertz, sampling_rate, rng, instrument=None):
         hit = noise[: sampling_rate // 8] * np.exp(-elapsed[: sampling_rate // 8] / 0.03)
         voice[: len(hit)] += max(0.0, 0.5 + a) * hit[: len(voice)]
         first = int(start * sampling_rate)
-        signal[first:first + len(voice)] += voice
+        signal[first : first + len(voice)] += voice
     decibels = -21 + 11 * np.asarray(arousal) + instrument.gain
     gain = 10 ** (np.interp(np.arange(length) / sampling_rate, times, decibels) / 20)
     loud = np.tanh(signal[:length] * gain)

@@ -27,24 +27,54 @@ from affectlib.corpora.video_emotion import (
     load_heiv,
     load_videoemotion8,
 )
-from affectlib.simulate.corpora import FRAME_RATE, SAMPLING_RATE, build_corpus, durations, encode, put, ratios
+from affectlib.simulate.corpora import (
+    FRAME_RATE,
+    SAMPLING_RATE,
+    build_corpus,
+    durations,
+    encode,
+    put,
+    ratios,
+)
 from affectlib.simulate.face import UNITS, colour, draw_face, tint
 from affectlib.simulate.stage import SIZE, Look, backdrop
 
 SNR = {"face": 3.0, "scene": 2.0}
 EMFACS = {  # trust and anticipation have no agreed units: a mild smile, and brows and lids raised over parted lips
-    "joy": (6, 12), "sadness": (1, 4, 15), "surprise": (1, 2, 5, 26), "fear": (1, 2, 4, 5, 20, 26),
-    "disgust": (9, 15), "anger": (4, 5, 7, 23), "neutral": (), "trust": (12,), "anticipation": (1, 2, 25),
+    "joy": (6, 12),
+    "sadness": (1, 4, 15),
+    "surprise": (1, 2, 5, 26),
+    "fear": (1, 2, 4, 5, 20, 26),
+    "disgust": (9, 15),
+    "anger": (4, 5, 7, 23),
+    "neutral": (),
+    "trust": (12,),
+    "anticipation": (1, 2, 25),
 }
 STRENGTH = {"trust": 0.5, "anticipation": 0.6}  # of their units; of all others 1
 SCENES = {  # valence and arousal of a telling scene's palette, hue and shape of what fills it
-    "anger": (-0.5, 0.6, 0.0, "wedges"), "disgust": (-0.5, 0.1, 0.28, "drops"), "fear": (-0.8, 0.5, 0.75, "bars"),
-    "joy": (0.8, 0.4, 0.15, "drops"), "neutral": (0.0, -0.4, 0.1, "bars"), "sadness": (-0.6, -0.6, 0.6, "rain"),
-    "surprise": (0.3, 0.8, 0.88, "wedges"), "trust": (0.5, -0.4, 0.08, "drops"),
+    "anger": (-0.5, 0.6, 0.0, "wedges"),
+    "disgust": (-0.5, 0.1, 0.28, "drops"),
+    "fear": (-0.8, 0.5, 0.75, "bars"),
+    "joy": (0.8, 0.4, 0.15, "drops"),
+    "neutral": (0.0, -0.4, 0.1, "bars"),
+    "sadness": (-0.6, -0.6, 0.6, "rain"),
+    "surprise": (0.3, 0.8, 0.88, "wedges"),
+    "trust": (0.5, -0.4, 0.08, "drops"),
     "anticipation": (0.2, 0.5, 0.48, "rain"),
 }
-FACES = {"frontal": 0.25, "turned": 0.22, "covered": 0.22, "small": 0.16, "none": 0.15}  # of shots; one is frontal
-TELLING, BYSTANDER, FACELESS = 0.5, 0.35, 0.04  # share of shots with a telling scene, a bystander; of faceless videos
+FACES = {
+    "frontal": 0.25,
+    "turned": 0.22,
+    "covered": 0.22,
+    "small": 0.16,
+    "none": 0.15,
+}  # of shots; one is frontal
+TELLING, BYSTANDER, FACELESS = (
+    0.5,
+    0.35,
+    0.04,
+)  # share of shots with a telling scene, a bystander; of faceless videos
 TRUTH, TRUTH_SECONDS = "truth.csv", 0.5
 PLACE = ("left", "top", "width", "height")
 _SPREAD = 0.4  # of the units over categories
@@ -96,7 +126,9 @@ def make_videoemotion8(root, *, n_clips=128, seconds=(4.0, 6.0), seed=0, snr=Non
     clips = _draw(VIDEOEMOTION8_CLASSES, (101, 101, 115, 167, 180, 101, 236, 100), n_clips)
     lists = {}
     for number, column in enumerate(SPLITS):
-        lists |= _write_lists(clips, _chosen(clips, 736 / 1101, seed, number), VIDEOEMOTION8_CLASSES, column[-2:])
+        lists |= _write_lists(
+            clips, _chosen(clips, 736 / 1101, seed, number), VIDEOEMOTION8_CLASSES, column[-2:]
+        )
     _make(root, "videoemotion8", clips, lists, seconds, seed, snr, jobs)
     return load_videoemotion8(root)
 
@@ -128,17 +160,26 @@ def _draw(classes, sizes, n_clips, *, first=1):
         raise ValueError(f"n_clips is at least {4 * len(classes)}, four per class, not {n_clips}")
     exact = 2 + (n_clips - 2 * len(classes)) * np.array(sizes) / sum(sizes)
     counts = exact.astype(int)
-    counts[np.argsort(counts - exact, kind="stable")[:n_clips - counts.sum()]] += 1
-    names = [f"{emotion}/{first + i:04d}" for emotion, count in zip(classes, counts, strict=True) for i in range(count)]
-    return pd.DataFrame({"clip": names, "emotion": [name.split("/")[0] for name in names],
-                         "file": [f"{name}.mp4" for name in names]})
+    counts[np.argsort(counts - exact, kind="stable")[: n_clips - counts.sum()]] += 1
+    names = [
+        f"{emotion}/{first + i:04d}"
+        for emotion, count in zip(classes, counts, strict=True)
+        for i in range(count)
+    ]
+    return pd.DataFrame(
+        {
+            "clip": names,
+            "emotion": [name.split("/")[0] for name in names],
+            "file": [f"{name}.mp4" for name in names],
+        }
+    )
 
 
 def _chosen(clips, share, seed, number=0):
     """Which videos train: the same share of every class, at least one and not all."""
     rng, train = np.random.default_rng([seed, 1, number]), np.zeros(len(clips), bool)
     for rows in clips.groupby("emotion", sort=False).indices.values():
-        train[rng.permutation(rows)[:np.clip(round(share * len(rows)), 1, len(rows) - 1)]] = True
+        train[rng.permutation(rows)[: np.clip(round(share * len(rows)), 1, len(rows) - 1)]] = True
     return train
 
 
@@ -156,13 +197,25 @@ def _make(root, name, clips, lists, seconds, seed, snr, jobs):
         raise ValueError(f"snr knows {', '.join(SNR)}, not {', '.join(extra)}")
     root, snr = Path(root), {key: ratios({**SNR, **(snr or {})})[key] for key in SNR}
     corpus = ("heiv", "ekman6", "videoemotion8").index(name)
-    lengths = np.random.default_rng([seed, 2, corpus]).uniform(*durations(np.sort(seconds)), len(clips))
-    tasks = [(root, clip["file"], [seed, corpus, i], clip["emotion"].lower(), float(length), snr)
-             for i, (clip, length) in enumerate(zip(clips.to_dict("records"), lengths, strict=True))]
+    lengths = np.random.default_rng([seed, 2, corpus]).uniform(
+        *durations(np.sort(seconds)), len(clips)
+    )
+    tasks = [
+        (root, clip["file"], [seed, corpus, i], clip["emotion"].lower(), float(length), snr)
+        for i, (clip, length) in enumerate(zip(clips.to_dict("records"), lengths, strict=True))
+    ]
     arguments = {"n_clips": len(clips), "seconds": list(seconds), "seed": seed, "snr": snr}
     files = [TRUTH, *lists, *clips["file"]]
-    build_corpus(root, name, arguments, files, lambda: lists | {TRUTH: _truth(tasks, clips["clip"])}, _write_video,
-                 tasks, jobs)
+    build_corpus(
+        root,
+        name,
+        arguments,
+        files,
+        lambda: lists | {TRUTH: _truth(tasks, clips["clip"])},
+        _write_video,
+        tasks,
+        jobs,
+    )
 
 
 @dataclass(frozen=True)
@@ -191,7 +244,9 @@ class Shot:
 
     def at(self, frame):
         """Centre of the main face in one frame: it sways a little."""
-        return self.centre[0] + 3 * np.sin(0.16 * frame + self.yaw), self.centre[1] + 1.5 * np.sin(0.11 * frame)
+        return self.centre[0] + 3 * np.sin(0.16 * frame + self.yaw), self.centre[1] + 1.5 * np.sin(
+            0.11 * frame
+        )
 
 
 def shots(seconds, rng):
@@ -208,12 +263,22 @@ def shots(seconds, rng):
     centre = (0.5 + side * rng.uniform(0.09, 0.14)) * SIZE[0], rng.uniform(0.5, 0.53) * SIZE[1]
     result = []
     for start, stop, face in zip(stops, stops[1:], faces, strict=False):
-        expressive, weak, turned, smaller = (rng.uniform(*r) for r in ((0.5, 1), (0, 0.25), (0.5, 0.75), (0.62, 0.7)))
-        result.append(Shot(
-            start, stop, str(face), {"frontal": expressive, "none": 0.0}.get(face, weak),
-            bool(rng.uniform() < TELLING), bool(rng.uniform() < BYSTANDER and (faces != "none").any()), centre,
-            size * (smaller if face == "small" else 1.0),
-            float(turned * rng.choice([-1, 1]) if face == "turned" else rng.normal(0, 0.08))))
+        expressive, weak, turned, smaller = (
+            rng.uniform(*r) for r in ((0.5, 1), (0, 0.25), (0.5, 0.75), (0.62, 0.7))
+        )
+        result.append(
+            Shot(
+                start,
+                stop,
+                str(face),
+                {"frontal": expressive, "none": 0.0}.get(face, weak),
+                bool(rng.uniform() < TELLING),
+                bool(rng.uniform() < BYSTANDER and (faces != "none").any()),
+                centre,
+                size * (smaller if face == "small" else 1.0),
+                float(turned * rng.choice([-1, 1]) if face == "turned" else rng.normal(0, 0.08)),
+            )
+        )
     return result
 
 
@@ -224,9 +289,20 @@ def _truth(tasks, clips):
         for shot in shots(seconds, np.random.default_rng([3, *key])):
             for beat in np.arange(np.ceil(shot.start / step), shot.stop / step):
                 (x, y), size = shot.at(int(beat * step)), shot.size  # the frame shown at that time
-                box = np.array([x - 0.37 * size, y - 0.5 * size, 0.74 * size, size]) / (*SIZE, *SIZE)
-                rows.append((clip, beat * TRUTH_SECONDS, shot.face, round(shot.expressive, 4), int(shot.telling),
-                             *(box.round(4) if shot.face != "none" else [np.nan] * 4)))
+                box = np.array([x - 0.37 * size, y - 0.5 * size, 0.74 * size, size]) / (
+                    *SIZE,
+                    *SIZE,
+                )
+                rows.append(
+                    (
+                        clip,
+                        beat * TRUTH_SECONDS,
+                        shot.face,
+                        round(shot.expressive, 4),
+                        int(shot.telling),
+                        *(box.round(4) if shot.face != "none" else [np.nan] * 4),
+                    )
+                )
     table = pd.DataFrame(rows, columns=["clip", "time", "face", "expressive", "telling", *PLACE])
     return table.to_csv(index=False, lineterminator="\n")
 
@@ -251,10 +327,15 @@ def _pictures(plan, emotion, snr, rng):
         for frame in range(shot.start, shot.stop):
             pan = _MARGIN * (1 + 0.9 * np.sin(0.05 * (frame - shot.start) + heading))
             x, y = round(pan), round(_MARGIN + 0.4 * (pan - _MARGIN))
-            picture = scene[y:y + SIZE[1], x:x + SIZE[0]].copy()
+            picture = scene[y : y + SIZE[1], x : x + SIZE[0]].copy()
             if shot.bystander:
-                draw_face(picture, other, {43: float(frame % 37 < 2)}, other_place + (2 * np.sin(0.13 * frame), 0),
-                          other_size)
+                draw_face(
+                    picture,
+                    other,
+                    {43: float(frame % 37 < 2)},
+                    other_place + (2 * np.sin(0.13 * frame), 0),
+                    other_size,
+                )
             if shot.face != "none":
                 draw_face(picture, main, units, shot.at(frame), shot.size, yaw=shot.yaw, gaze=gaze)
             if shot.face == "covered":
@@ -265,10 +346,17 @@ def _pictures(plan, emotion, snr, rng):
 def _units(emotion, shot, snr, rng):
     """Action units of a shot: the category as far as expressed, with noise; of a hidden face mostly another one."""
     noise = rng.normal(0, _SPREAD / np.sqrt(snr), len(UNITS))
-    passing, strength = rng.choice([name for name in EMFACS if name != emotion]), rng.uniform(0.3, 0.8)
-    own, passing = (np.array([STRENGTH.get(name, 1.0) * (unit in EMFACS[name]) for unit in UNITS])
-                    for name in (emotion, passing))
-    shown = shot.expressive * np.clip(own + noise, 0, 1) + (shot.face != "frontal") * strength * passing
+    passing, strength = (
+        rng.choice([name for name in EMFACS if name != emotion]),
+        rng.uniform(0.3, 0.8),
+    )
+    own, passing = (
+        np.array([STRENGTH.get(name, 1.0) * (unit in EMFACS[name]) for unit in UNITS])
+        for name in (emotion, passing)
+    )
+    shown = (
+        shot.expressive * np.clip(own + noise, 0, 1) + (shot.face != "frontal") * strength * passing
+    )
     return dict(zip(UNITS, np.clip(shown, 0, 1).tolist(), strict=True))
 
 
@@ -286,13 +374,24 @@ def _scene(look, emotion, snr, rng):
     height, width = image.shape[:2]
     for _ in range(rng.integers(9, 18)):
         x, y, extent = rng.uniform(0, width), rng.uniform(0, height), rng.uniform(6, 16)
-        paint = colour(hue + rng.normal(0, 0.02), rng.uniform(0.5, 0.9), 0.6 + 0.3 * valence + rng.uniform(-0.15, 0.15))
+        paint = colour(
+            hue + rng.normal(0, 0.02),
+            rng.uniform(0.5, 0.9),
+            0.6 + 0.3 * valence + rng.uniform(-0.15, 0.15),
+        )
         if shape == "drops":
             cv2.circle(image, (round(x), round(y)), round(extent), paint, -1, cv2.LINE_AA)
         elif shape == "bars":
             cv2.rectangle(image, (round(x), 0), (round(x + 0.6 * extent), height), paint, -1)
         elif shape == "rain":
-            cv2.line(image, (round(x), round(y)), (round(x - extent), round(y + 3 * extent)), paint, 3, cv2.LINE_AA)
+            cv2.line(
+                image,
+                (round(x), round(y)),
+                (round(x - extent), round(y + 3 * extent)),
+                paint,
+                3,
+                cv2.LINE_AA,
+            )
         else:
             turn = rng.uniform(0, 2 * np.pi) + np.array([0, 0.35, 3.3])
             points = np.stack([x + 2 * extent * np.cos(turn), y + 2 * extent * np.sin(turn)], 1)
@@ -306,8 +405,14 @@ def _cover(picture, actor, centre, size, kind):
     if kind == 0:
         for finger in range(4):
             start = round(x + (0.16 * finger - 0.3) * size), round(y + (0.2 + 0.02 * finger) * size)
-            cv2.line(picture, start, (start[0] + round(0.05 * size), start[1] + round(0.2 * size)),
-                     tint(actor.skin, 0.86 + 0.05 * finger), max(2, round(0.15 * size)), cv2.LINE_AA)
+            cv2.line(
+                picture,
+                start,
+                (start[0] + round(0.05 * size), start[1] + round(0.2 * size)),
+                tint(actor.skin, 0.86 + 0.05 * finger),
+                max(2, round(0.15 * size)),
+                cv2.LINE_AA,
+            )
     else:
         corners = ((-0.5, -0.13), (0.5, 0.0)) if kind == 1 else ((0.13, -2.0), (0.45, 2.0))
         corners = [(round(x + a * size), round(y + b * size)) for a, b in corners]

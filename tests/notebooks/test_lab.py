@@ -15,8 +15,14 @@ from affectlib.paths import ROOT
 if not os.environ.get("AFFECTLIB_BROWSER"):
     pytest.skip("opens a real browser: `make browser`", allow_module_level=True)
 
-FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
-         "--disable-dev-shm-usage", "--window-size=1400,1000")
+FLAGS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-dev-shm-usage",
+    "--window-size=1400,1000",
+)
 
 
 @pytest.fixture(scope="module")
@@ -26,12 +32,23 @@ def lab(tmp_path_factory):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    server = subprocess.Popen([
-        sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}",
-        "--IdentityProvider.token=", f"--ServerApp.root_dir={folder}", "--LabApp.expose_app_in_browser=True",
-        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        env=os.environ | {"AFFECTLIB_FIGURES": str(folder / "figures")})
+    server = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "jupyterlab",
+            "--no-browser",
+            "--allow-root",
+            f"--port={port}",
+            "--IdentityProvider.token=",
+            f"--ServerApp.root_dir={folder}",
+            "--LabApp.expose_app_in_browser=True",
+            "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=os.environ | {"AFFECTLIB_FIGURES": str(folder / "figures")},
+    )
     address = f"http://127.0.0.1:{port}/lab/tree/00_start_here.ipynb"
     for _ in range(120):
         try:
@@ -68,7 +85,10 @@ def wait(page, script, seconds=60):
 
 
 def test_a_reader_sees_the_pictures_runs_all_and_moves_a_slider(page):
-    wait(page, "window.jupyterapp && document.querySelector('.jp-Notebook .jp-RenderedImage img') && true")
+    wait(
+        page,
+        "window.jupyterapp && document.querySelector('.jp-Notebook .jp-RenderedImage img') && true",
+    )
     time.sleep(3)  # the kernel connects
     page.execute_script("jupyterapp.commands.execute('notebook:run-all-cells')")
     wait(page, "document.querySelectorAll('.jp-Notebook .noUi-handle').length == 2")
