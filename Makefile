@@ -31,10 +31,11 @@ env:  ## build .venv from requirements.lock (hashes checked)
 	fi
 
 reproduce: env  ## run every notebook headless, write figures/, print one table
-	@$(BIN)/python -m affectlib.reproduce --paper $(PAPER) --profile $(PROFILE) --corpus $(CORPUS) --jobs $(JOBS)
+	@$(BIN)/python -m affectlib.runner.reproduce --paper $(PAPER) --profile $(PROFILE) --corpus $(CORPUS) --jobs $(JOBS)
 
 test: env  ## lint, unit tests, doctests, and the committed notebooks against their outputs (nbval), JOBS at once
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check --quiet .
 	rm -rf "$(TEST_FIGURES)"
 	@$(MAKE) --no-print-directory --jobs $(JOBS) checks
 	AFFECTLIB_TEST_FIGURES="$$PWD/$(TEST_FIGURES)" $(BIN)/python -m pytest tests/notebooks/test_results.py
@@ -56,27 +57,27 @@ lab: env  ## JupyterLab at the notebooks
 	$(BIN)/python -c "import affectlib, os; os.execv('$(BIN)/jupyter-lab', ['jupyter-lab', 'notebooks/00_start_here.ipynb'])"
 
 notebooks: env  ## re-run the demo, store the executed notebooks and the README's table (before a commit)
-	@$(BIN)/python -m affectlib.reproduce --paper $(PAPER) --jobs $(JOBS) --store
+	@$(BIN)/python -m affectlib.runner.reproduce --paper $(PAPER) --jobs $(JOBS) --store
 
 spread: env  ## run the demo with other seeds, store how far each number moves (after `make notebooks`)
-	@$(BIN)/python -m affectlib.agreement --paper $(PAPER) --jobs $(JOBS)
+	@$(BIN)/python -m affectlib.runner.agreement --paper $(PAPER) --jobs $(JOBS)
 
 extract: env  ## CORPUS=cognimuse|film.mp4 EXTRACTORS=descriptors|gla [FEATURES= PRECISION= ROOT= SECONDS= PARTS= DASK_SCHEDULER=]
-	@$(BIN)/python -m affectlib.sweep extract name="$(CORPUS)" extractors="$(EXTRACTORS)" features="$(FEATURES)" \
+	@$(BIN)/python -m affectlib.runner.sweep extract name="$(CORPUS)" extractors="$(EXTRACTORS)" features="$(FEATURES)" \
 	  precision="$(PRECISION)" root="$(ROOT)" seconds="$(SECONDS)" parts="$(PARTS)" jobs=$(JOBS) client="$(DASK_SCHEDULER)"
 
 sweep: env  ## a notebook over a grid: PAPER=gla [GRID=grid.yaml PROFILE= CORPUS= DASK_SCHEDULER=tcp://host:8786]
-	@$(BIN)/python -m affectlib.sweep sweep slug="$(PAPER)" grid="$(GRID)" profile=$(PROFILE) corpus=$(CORPUS) \
+	@$(BIN)/python -m affectlib.runner.sweep sweep slug="$(PAPER)" grid="$(GRID)" profile=$(PROFILE) corpus=$(CORPUS) \
 	  jobs=$(JOBS) client="$(DASK_SCHEDULER)"
 
 benchmarks: env  ## the speed claims, as ratios in one run each
 	@for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
 
 weights: env  ## download the released weights that may be fetched: all, or NAMES="vggish i3d"
-	@$(BIN)/python -m affectlib.features.weights $(NAMES)
+	@$(BIN)/python -m affectlib.features.pretrained.weights $(NAMES)
 
 lock:  ## resolve pyproject.toml anew into requirements.lock
-	$(BIN)/uv pip compile pyproject.toml --output-file requirements.lock --upgrade --generate-hashes --no-emit-index-url --universal --fork-strategy fewest --python-version 3.11 --quiet --custom-compile-command "make lock"
+	$(BIN)/uv pip compile pyproject.toml --group notebooks --group test --output-file requirements.lock --upgrade --generate-hashes --no-emit-index-url --universal --fork-strategy fewest --python-version 3.11 --quiet --custom-compile-command "make lock"
 
 clean:  ## remove simulated corpora, features and executed notebooks
 	rm -rf build

@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 from affectlib import paths
 from affectlib.corpora import Fold, frame_array, subject_folds, with_mood
 from affectlib.models.mood_change import FusionMLP, MoodCNN, TwoBranchCNN
-from affectlib.models.mood_change_stack import Task, Windows, fit_folds
+from affectlib.stacked.mood_change import Task, Windows, fit_folds
 from affectlib.simulate import make_afew_va
 
 BATCH = 128

@@ -22,7 +22,7 @@ import av
 import numpy as np
 
 from affectlib.features import Extractor, descriptors, extract, film
-from affectlib.features.pretrained import pretrained
+from affectlib.features.deep import pretrained
 
 SECONDS, RATE, SIZE, TIMES = 30, 25, (640, 360), 3
 

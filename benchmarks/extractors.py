@@ -21,7 +21,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from affectlib.features import pretrained
+from affectlib.features import deep as pretrained
 from affectlib.features.audio import SAMPLING_RATE, vggish_examples
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"

@@ -44,8 +44,8 @@ import sklearn.datasets
 
 from affectlib import media
 from affectlib.features import faces
-from affectlib.features.detectors import MTCNN
-from affectlib.features.weights import WeightsNotFoundError
+from affectlib.features.pretrained.detectors import MTCNN
+from affectlib.features.pretrained.weights import WeightsNotFoundError
 from affectlib.paths import GOLDEN
 from affectlib.simulate import make_cognimuse, make_heiv
 from affectlib.simulate.video_emotion import read_truth

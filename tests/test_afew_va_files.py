@@ -11,8 +11,9 @@ import cv2
 import numpy as np
 import pytest
 
-from affectlib import paths, reproduce
+from affectlib import paths
 from affectlib.corpora import CorpusFormatError, counts, frame_array, load_afew_va
+from affectlib.runner import reproduce
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*a part of the corpus")
 

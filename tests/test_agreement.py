@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import affectlib
-from affectlib import agreement
+from affectlib.runner import agreement
 
 STORED = {
     "model / mse": 0.5,
@@ -115,7 +115,7 @@ def test_a_notebook_without_a_spread_is_judged_by_that_of_the_others(tmp_path, m
     assert len(agreement.disagreements(stored, far, spread, same=False)) == 1
 
 
-DIGITS = "import affectlib, json; from affectlib.agreement import arithmetic; print(json.dumps(arithmetic()))"
+DIGITS = "import affectlib, json; from affectlib.runner.agreement import arithmetic; print(json.dumps(arithmetic()))"
 
 
 def test_a_simulated_film_is_the_same_bytes_under_another_instruction_set():

@@ -13,6 +13,7 @@ import torch
 
 from affectlib.corpora import CorpusFormatError, CorpusNotFoundError
 from affectlib.corpora.base import AffectError
+from affectlib.features.pretrained.released import RefusedPickleError, _tensor, compare
 from affectlib.models.attend_affect import (
     Attention,
     Dropout,
@@ -24,7 +25,6 @@ from affectlib.models.attend_affect import (
     mse_pcc_loss,
     positions,
 )
-from affectlib.models.released import RefusedPickleError, _tensor, compare
 from affectlib.paths import GOLDEN
 
 torch.set_num_threads(1)  # torch may have been loaded before affectlib asked for it

@@ -19,9 +19,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from affectlib import corpora, paths, reproduce
-from affectlib import sweep as module
+from affectlib import corpora, paths
 from affectlib.features import Extractor, FeatureTable, Store, extract, extractors, film
+from affectlib.runner import reproduce
+from affectlib.runner import sweep as module
 from affectlib.simulate import make_mediaeval18
 
 N = 12

@@ -11,8 +11,9 @@ from PIL import Image
 from torch import nn
 
 from affectlib import media
-from affectlib.features import detectors, pretrained, weights
-from affectlib.features.weights import WeightsNotFoundError
+from affectlib.features import deep as pretrained
+from affectlib.features.pretrained import detectors, weights
+from affectlib.features.pretrained.weights import WeightsNotFoundError
 from affectlib.paths import GOLDEN
 
 

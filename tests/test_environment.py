@@ -1,12 +1,12 @@
 """pyproject.toml, requirements.lock and environment.yml say the same; imports run downward; imports stay light."""
 
-import ast
 import json
 import os
 import re
 import subprocess
 import sys
 import tomllib
+from pathlib import Path
 
 import pytest
 import yaml
@@ -15,9 +15,12 @@ import affectlib
 from affectlib import AVX2_VARIABLES, AVX512_OFF, THREAD_VARIABLES
 from affectlib.paths import ROOT
 
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT = PYPROJECT["project"]
+REQUIREMENTS = [*PROJECT["dependencies"], *PYPROJECT["dependency-groups"]["notebooks"]]
+REQUIREMENTS += PYPROJECT["dependency-groups"]["test"]
 LOCK = (ROOT / "requirements.lock").read_text()
-DIRECT = {re.match(r"[\w-]+", line).group() for line in PROJECT["dependencies"]}
+DIRECT = {re.match(r"[\w-]+", line).group() for line in REQUIREMENTS}
 USER_FIXED = {
     "jupyterlab",
     "papermill",
@@ -31,21 +34,6 @@ USER_FIXED = {
     "umap-learn",
     "nbval",
 }
-
-# house.md: each layer may import those below it.
-LAYERS = [
-    ("errors", "paths", "__init__"),
-    ("media",),
-    ("corpora", "metrics"),
-    ("simulate", "features", "models"),
-    ("training", "statistics"),
-    ("stacked",),
-    ("plots", "results"),
-    ("agreement",),
-    ("reproduce",),
-    ("sweep",),
-]
-RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 
 
 def test_every_direct_dependency_is_locked_with_hashes():
@@ -67,26 +55,10 @@ def test_environment_yml_explains_exactly_the_direct_dependencies():
     assert f"python{PROJECT['requires-python']}" in content["dependencies"]
 
 
-@pytest.mark.parametrize(
-    "file", sorted((ROOT / "affectlib").rglob("*.py")), ids=lambda f: str(f.name)
-)
-def test_imports_run_downward(file):
-    layer = file.relative_to(ROOT / "affectlib").parts[0].removesuffix(".py")
-    assert layer in RANK, f"{layer} has no place in the layers"
-    for node in ast.walk(ast.parse(file.read_text())):
-        names = []
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("affectlib"):
-            names = (
-                [node.module]
-                if node.module != "affectlib"
-                else [f"affectlib.{a.name}" for a in node.names]
-            )
-        elif isinstance(node, ast.Import):
-            names = [a.name for a in node.names if a.name.startswith("affectlib.")]
-        for name in names:
-            other = (name.split(".") + ["__init__"])[1]
-            if other != layer and other in RANK:
-                assert RANK[other] < RANK[layer], f"{file.name} imports {name}: not downward"
+def test_imports_run_downward_and_in_no_circle():
+    command = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout
 
 
 @pytest.mark.parametrize(

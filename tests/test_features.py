@@ -18,9 +18,9 @@ from affectlib.features.faces import (
     track,
 )
 from affectlib.features.motion import motion
+from affectlib.features.pretrained.weights import _TABLE, WeightsNotFoundError
 from affectlib.features.store import FeatureTable
 from affectlib.features.visual import frame_statistics, scene
-from affectlib.features.weights import _TABLE, WeightsNotFoundError
 from affectlib.media import Clip, Picture
 
 RATE = 16000
@@ -291,10 +291,10 @@ def test_other_detectors_are_built_once_and_sorted(name, builder, monkeypatch, t
         def detect(self, image):
             return np.array([[5, 5, 20, 20, 0.9], [40, 5, 60, 60, 0.8]])
 
-    module = types.ModuleType("affectlib.features.detectors")
+    module = types.ModuleType("affectlib.features.pretrained.detectors")
     setattr(module, builder, Network)
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    monkeypatch.setattr("affectlib.features.detectors", module, raising=False)
+    monkeypatch.setattr("affectlib.features.pretrained.detectors", module, raising=False)
     faces._detector.cache_clear()
     monkeypatch.setenv("AFFECTLIB_WEIGHTS", str(tmp_path))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))

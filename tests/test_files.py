@@ -4,7 +4,6 @@ import os
 
 import pytest
 
-from affectlib import reproduce
 from affectlib.corpora import CorpusFormatError, CorpusNotFoundError
 from affectlib.corpora.files import (
     corpus_files,
@@ -15,6 +14,7 @@ from affectlib.corpora.files import (
     read_lines,
     read_table,
 )
+from affectlib.runner import reproduce
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from affectlib.models.mood_change import (
     distillation_loss,
     grad_cam,
 )
-from affectlib.models.mood_change_stack import Task, Windows, _Branches, _Fusions, fit_folds, vote
+from affectlib.stacked.mood_change import Task, Windows, _Branches, _Fusions, fit_folds, vote
 
 
 def fusion():

@@ -10,9 +10,11 @@ import torch
 from torch import nn
 
 from affectlib.corpora.base import CorpusFormatError
-from affectlib.features import audio, motion, networks, pretrained, visual, weights
+from affectlib.features import audio, motion, visual
+from affectlib.features import deep as pretrained
 from affectlib.features.faces import blocks, detect, people
-from affectlib.features.weights import WeightsNotFoundError
+from affectlib.features.pretrained import networks, weights
+from affectlib.features.pretrained.weights import WeightsNotFoundError
 from affectlib.media import Clip, Picture
 from affectlib.paths import GOLDEN
 
@@ -505,8 +507,8 @@ def test_a_paper_says_all_that_is_missing_at_once(paper):
 
 
 def test_the_extractors_of_attend_affect_are_its_tokens_at_its_sizes_and_rates():
+    from affectlib.features.pretrained.released import TOKENS
     from affectlib.models.attend_affect import FeatureAAN
-    from affectlib.models.released import TOKENS
 
     extractors = pretrained.pretrained("attend_affect", weights="random")
     assert tuple(e.name.removesuffix("_random") for e in extractors) == TOKENS

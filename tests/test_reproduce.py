@@ -6,7 +6,8 @@ import nbformat
 import pytest
 import yaml
 
-from affectlib import paths, reproduce
+from affectlib import paths
+from affectlib.runner import reproduce
 
 
 def write_notebook(

@@ -17,9 +17,16 @@ import pytest
 import torch
 
 from affectlib.corpora.base import AffectError, CorpusFormatError
-from affectlib.features import networks, weights
-from affectlib.features.detectors import _pnet
-from affectlib.features.weights import WEIGHTS, WeightsNotFoundError, download, find, folders, load
+from affectlib.features.pretrained import networks, weights
+from affectlib.features.pretrained.detectors import _pnet
+from affectlib.features.pretrained.weights import (
+    WEIGHTS,
+    WeightsNotFoundError,
+    download,
+    find,
+    folders,
+    load,
+)
 from affectlib.paths import GOLDEN
 
 

@@ -43,7 +43,7 @@ VGGISH_BLOCK = (
 def __getattr__(name):
     """The networks, imported when they are asked for: torch takes seconds."""
     if name in ("VGGish", "VGGishPostprocessor"):
-        from affectlib.features import networks
+        from affectlib.features.pretrained import networks
 
         return getattr(networks, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -72,7 +72,7 @@ def extractors(features, paper, *, precision="fp32") -> tuple:
     Args:
         features: ``"pretrained"``, the paper's own networks, or ``"descriptors"``, see :func:`described`
         paper: slug
-        precision: of the networks, see :func:`affectlib.features.pretrained.pretrained`
+        precision: of the networks, see :func:`affectlib.features.deep.pretrained`
 
     Raises:
         WeightsNotFoundError: if weights are missing; it lists every file, and where each comes from
@@ -86,7 +86,7 @@ def extractors(features, paper, *, precision="fp32") -> tuple:
         return described(paper)
     if features != "pretrained":
         raise ValueError(f"features is 'descriptors' or 'pretrained', not {features!r}")
-    from affectlib.features.pretrained import pretrained
+    from affectlib.features.deep import pretrained
 
     return pretrained(paper, precision=precision)
 

@@ -52,7 +52,7 @@ NETWORKS_OF_FACES = ("inception_faces", "vggface", "vggface_pool5", "xception") 
 DETECTORS = {
     "mtcnn": "MTCNN",
     "fasterrcnn": "faster_rcnn",
-}  # their names in affectlib.features.detectors
+}  # their names in affectlib.features.pretrained.detectors
 WEIGHTS = {
     "hog": (),
     "hog_enlarged": (),
@@ -119,7 +119,7 @@ def marks(detector: str) -> tuple:
         WeightsNotFoundError: if files are missing
         ValueError: if there is no such detector
     """
-    from affectlib.features import weights
+    from affectlib.features.pretrained import weights
 
     if detector not in WEIGHTS:
         raise ValueError(f"detector is one of {', '.join(WEIGHTS)}, not {detector!r}")
@@ -134,7 +134,7 @@ def _detector(name):
         return dlib.get_frontal_face_detector()
     if name not in DETECTORS:
         raise ValueError(f"detector is one of {', '.join(WEIGHTS)}, not {name!r}")
-    from affectlib.features import detectors
+    from affectlib.features.pretrained import detectors
 
     return getattr(detectors, DETECTORS[name])()
 
@@ -147,7 +147,7 @@ def detect(image: np.ndarray, *, detector: str = DETECTOR) -> np.ndarray:
         detector: ``"hog_enlarged"``, dlib's detector of frontal faces on the frame enlarged by half, to a
             longer side between 480 and 960 pixels; ``"hog"``, the same at 480, four times as fast on a
             frame of 640, for which only large faces are there; ``"mtcnn"``, which finds turned faces too,
-            or ``"fasterrcnn"``: these need weights, see ``affectlib.features.detectors``
+            or ``"fasterrcnn"``: these need weights, see ``affectlib.features.pretrained.detectors``
 
     Returns:
         one row per face, the largest first: left, top, width, height (in pixels of ``image``), score

@@ -34,7 +34,7 @@ MOTION_NAMES = tuple(
 def __getattr__(name):
     """The networks, imported when they are asked for: torch takes seconds."""
     if name in ("I3D", "FlowNetS", "OpenPoseBody"):
-        from affectlib.features import networks
+        from affectlib.features.pretrained import networks
 
         return getattr(networks, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

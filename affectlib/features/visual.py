@@ -49,7 +49,7 @@ SCENE_NAMES = tuple(f"{name}_mean" for name in FRAME_NAMES) + tuple(
 def __getattr__(name):
     """The networks, imported when they are asked for: torch takes seconds."""
     if name in ("ResNet", "Inception", "VGG", "Xception"):
-        from affectlib.features import networks
+        from affectlib.features.pretrained import networks
 
         return getattr(networks, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -439,7 +439,7 @@ class FeatureTemporalAAN(TemporalAAN):
 def from_released(path):
     """A checkpoint that the authors released, as a FeatureAAN that predicts.
 
-    Nothing in the pickle is imported or called: see :mod:`affectlib.models.released`.
+    Nothing in the pickle is imported or called: see :mod:`affectlib.features.pretrained.released`.
 
     Args:
         path: a ``Feature_AAN`` file (``.pth``), fused or of one modality, legacy or zip
@@ -449,6 +449,6 @@ def from_released(path):
         RefusedPickleError: if the pickle asks for a name that no checkpoint needs; the message tells it
         CorpusFormatError: if the file is damaged, or holds another model
     """
-    from affectlib.models.released import load
+    from affectlib.features.pretrained.released import load
 
     return load(path)

@@ -8,7 +8,7 @@ import numpy as np
 
 from affectlib.corpora.labels import mood_label
 from affectlib.simulate.affect import course, view
-from affectlib.simulate.corpora import build_corpus, put
+from affectlib.simulate.build import build_corpus, put
 from affectlib.simulate.face import Actor, _Pen, action_units, draw_face
 from affectlib.simulate.stage import Look, backdrop
 

@@ -7,7 +7,7 @@ import numpy as np
 from affectlib.corpora.base import Corpus
 from affectlib.corpora.liris_continuous import FILMS, TEST_FILMS, load_liris_continuous
 from affectlib.simulate.affect import course
-from affectlib.simulate.corpora import (
+from affectlib.simulate.build import (
     ANNOTATION_HERTZ,
     build_corpus,
     durations,

@@ -12,20 +12,18 @@ import numpy as np
 
 from affectlib.corpora.mediaeval import PARTS, load_mediaeval15, load_mediaeval18
 from affectlib.simulate.affect import course
-from affectlib.simulate.corpora import (
+from affectlib.simulate.build import (
     ANNOTATION_HERTZ,
-    EXCERPTS_PER_FILM,
     SAMPLING_RATE,
     build_corpus,
     durations,
     encode,
-    excerpt_course,
     film_rng,
     put,
     ratios,
     render,
-    write_excerpt,
 )
+from affectlib.simulate.liris_accede import EXCERPTS_PER_FILM, excerpt_course, write_excerpt
 
 FRAME_RATE = 6.25  # features are looked at once a second
 SNR = {"sound": 4.0, "scene": 1.0, "motion": 2.0, "face": 0.7}

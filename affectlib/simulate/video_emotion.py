@@ -27,7 +27,7 @@ from affectlib.corpora.video_emotion import (
     load_heiv,
     load_videoemotion8,
 )
-from affectlib.simulate.corpora import (
+from affectlib.simulate.build import (
     FRAME_RATE,
     SAMPLING_RATE,
     build_corpus,

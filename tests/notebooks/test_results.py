@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from affectlib import agreement, paths
+from affectlib import paths
 from affectlib.paths import ROOT
+from affectlib.runner import agreement
 
 FRESH = os.environ.get("AFFECTLIB_TEST_FIGURES")
 COMMITTED = {path.parent.name: path for path in sorted((ROOT / "figures").glob("*/metrics.json"))}

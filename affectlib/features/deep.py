@@ -1,6 +1,6 @@
 """Extractors of the papers' own features: released networks on frames, frame pairs, stacks of frames and sound.
 
-Each factory takes ``weights``: None for the released file (see ``affectlib.features.weights``), a path for another
+Each factory takes ``weights``: None for the released file (see :mod:`.pretrained.weights`), a path for another
 of the same network, or ``"random"``, for tests: then the name of the extractor ends in ``_random``, and with it all
 that is made from it. ``precision="bf16"`` halves the numbers, ``"auto"`` does where the processor gains by it; the
 default is ``"fp32"``, so that machines agree up to rounding. CUDA is used where it is.
@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 
 from affectlib.corpora.base import CorpusFormatError
-from affectlib.features import weights as files
 from affectlib.features.audio import SAMPLING_RATE, emobase, vggish_examples
 from affectlib.features.faces import DETECTOR, WEIGHTS, marks
+from affectlib.features.pretrained import weights as files
 from affectlib.features.store import Extractor
 
 SIDE = 640  # longer side of the frames that are read: the shorter is at least 256 up to 2.5 to 1
@@ -220,7 +220,7 @@ def vggish(
     Args:
         postprocessed: False for what comes after the last ReLU (attend_affect), True for the release's principal
             components in 256 steps (shot_long)
-        quantise: ``"round"`` or ``"truncate"``, see :class:`affectlib.features.networks.VGGishPostprocessor`
+        quantise: ``"round"`` or ``"truncate"``, see :class:`affectlib.features.pretrained.networks.VGGishPostprocessor`
         weights, precision: as for all
 
     Raises:
@@ -514,7 +514,7 @@ def network_of(kind, file, weights, mark, precision):
     """
     import torch
 
-    from affectlib.features import networks
+    from affectlib.features.pretrained import networks
 
     if weights != "random":
         path = files.find(file)[0] if weights is None else Path(weights)

@@ -1,0 +1,38 @@
+"""Old import paths: each keeps working for one release, and says where its module is now."""
+
+import importlib
+import runpy
+import sys
+import warnings
+
+
+def moved(old: str, new: str) -> None:
+    """Puts a module in the place of an old one. The old file calls this, and holds nothing else.
+
+    Args:
+        old: ``__name__`` of the old module; ``"__main__"`` where it is run with ``python -m``
+        new: dotted name of the module that took its place
+    """
+    if old == "__main__":
+        runpy.run_module(new, run_name="__main__", alter_sys=True)
+        return
+    warnings.warn(f"{old} has moved to {new}", DeprecationWarning, stacklevel=3)
+    sys.modules[old] = importlib.import_module(new)
+
+
+def moved_names(package: str, names: tuple, new: str):
+    """A ``__getattr__`` for a package whose names have moved to another module.
+
+    Args:
+        package: ``__name__`` of the package
+        names: those that have moved
+        new: dotted name of the module that defines them now
+    """
+
+    def find(name):
+        if name not in names:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        warnings.warn(f"{package}.{name} has moved to {new}", DeprecationWarning, stacklevel=2)
+        return getattr(importlib.import_module(new), name)
+
+    return find
