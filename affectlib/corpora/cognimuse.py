@@ -99,7 +99,7 @@ class _Pass:
         path: the file
         film: code of the film
         subject: number of the person, 0 for the expert of ``"intended"``
-        iteration: the how manieth time the person annotated the film, from 1
+        iteration: number of the person's pass over the film, from 1
     """
 
     path: Path
@@ -356,12 +356,11 @@ def _mean(code: str, courses: list[tuple[Path, pd.DataFrame]]) -> pd.DataFrame:
         return first
     lengths = [len(course) for _, course in courses]
     shortest = min(lengths)
-    shortest_seconds = shortest * STEP
-    longest_seconds = max(lengths) * STEP
-    if longest_seconds - shortest_seconds > MOST_SECONDS:
+    longest = max(lengths)
+    if (longest - shortest) * STEP > MOST_SECONDS:
         warnings.warn(
-            f"{code}: the mean of annotations that last {shortest_seconds:.1f} to "
-            f"{longest_seconds:.1f} s, cut to the shortest",
+            f"{code}: the mean of annotations that last {shortest * STEP:.1f} to "
+            f"{longest * STEP:.1f} s, cut to the shortest",
             UserWarning,
             stacklevel=4,
         )
