@@ -1,469 +1,596 @@
-"""Every loader reads the real layout and refuses the same kinds of damage, by file and row."""
+"""The contract of all loaders: they read the owners' layout, and refuse damage by file and row.
 
+Every file is typed here in the form that the owners publish.
+"""
+
+import json
 import pickle
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
-import av
+import cv2
 import numpy as np
 import pytest
 
+from affectlib import corpora
 from affectlib.corpora import (
+    EKMAN6_CLASSES,
+    HEIV_CLASSES,
+    VIDEOEMOTION8_CLASSES,
+    Corpus,
     CorpusFormatError,
     CorpusNotFoundError,
-    load_cognimuse,
-    load_eimt16,
-    load_liris_discrete,
+    counts,
 )
+from affectlib.errors import FileFormatError, NotFoundError
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:.*a part of the corpus"
-)  # as small corpora of tests are
+# Small corpora of tests are a part of the real one.
+pytestmark = pytest.mark.filterwarnings("ignore:.*a part of the corpus")
 
-HERTZ, SECONDS = 25, 1
-
-
-@pytest.fixture(scope="session")
-def film(tmp_path_factory):
-    """Bytes of a film of one second: as usual, with its index in front, and of sound alone."""
-    folder = tmp_path_factory.mktemp("films")
-
-    def encode(name, *, frames=12, **options):
-        with av.open(str(folder / name), "w", options=options) as container:
-            if frames:
-                stream = container.add_stream("libx264", rate=12)
-                stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-                pictures = np.random.default_rng(0).integers(
-                    0, 255, (frames, 48, 64, 3), dtype=np.uint8
-                )
-                coded = [
-                    stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24"))
-                    for picture in pictures
-                ]
-            else:
-                stream = container.add_stream("aac", rate=16000, layout="mono")
-                sound = av.AudioFrame.from_ndarray(
-                    np.zeros((1, 1024), np.float32), format="fltp", layout="mono"
-                )
-                sound.sample_rate = 16000
-                coded = [stream.encode(sound)]
-            for packets in [*coded, stream.encode()]:
-                container.mux(packets)
-        return (folder / name).read_bytes()
-
-    return {
-        "whole": encode("whole.mp4"),
-        "front": encode("front.mp4", movflags="faststart"),
-        "sound": encode("sound.mp4", frames=0),
-    }
+# As long as the films of the fixture.
+SECONDS = 4
+# Videos of each class in a corpus of emotions: the first two train.
+PER_CLASS = 3
 
 
-class Cognimuse:
-    load = staticmethod(load_cognimuse)
-    annotation, film, hurt = "GLA/emotion/intended_1.dat", "GLA/GLA.mp4", "GLA"
-    clips = ("BMI", "GLA", "MDB")
-    delimiter, header = " ", 0
-    too_large = "1.7"
+@dataclass(frozen=True)
+class Layout:
+    """How one corpus lies on disk, and the places that the tests damage.
 
-    @staticmethod
-    def write(root, film):
-        for code in Cognimuse.clips:
-            (root / code / "emotion").mkdir(parents=True)
-            (root / code / f"{code}.mp4").write_bytes(film)
-            rows = [
-                f"{i / HERTZ:.2f} {0.01 * i:.3f} {-0.94 + 0.02 * i:.3f}"
-                for i in range(HERTZ * SECONDS)
-            ]
-            (root / code / "emotion" / "intended_1.dat").write_text("\n".join(rows) + "\n")
+    Args:
+        load: its loader
+        write: writes the corpus below a folder; takes the folder and the bytes of a film
+        clips: names of its clips, in order
+        hurt: the clip that is damaged
+        film: file of that clip's picture
+        film_faults: kinds of damage to that file
+        table: the annotation that is damaged, None if the corpus has none in text
+        row: a row of that clip in the table, counted from 1
+        column: of a value in that row, counted from 0; the columns before it are not enough
+        delimiter: between the cells
+        too_large: a value out of range
+        shared: True if the table is of all clips, so that nothing is left without it
+    """
+
+    load: Callable[..., Corpus]
+    write: Callable[[Path, bytes], None]
+    clips: tuple[str, ...]
+    hurt: str
+    film: str
+    film_faults: tuple[str, ...] = ("absent", "empty", "cut", "front", "rubbish", "sound")
+    table: str | None = None
+    row: int = 3
+    column: int = 0
+    delimiter: str = "\t"
+    too_large: str = ""
+    shared: bool = True
 
 
-class Liris:
-    load = staticmethod(load_liris_discrete)
-    annotation, film, hurt = "annotations/ACCEDEranking.txt", "data/ACCEDE00001.mp4", "ACCEDE00001"
-    clips = tuple(f"ACCEDE{i:05d}" for i in range(4))
-    delimiter, header = "\t", 1
-    too_large = "7.1"
+def put(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
 
-    @staticmethod
-    def write(root, film):
-        for folder in ("data", "annotations"):
-            (root / folder).mkdir(parents=True)
-        names = [f"{clip}.mp4" for clip in Liris.clips]
-        for name in names:
-            (root / "data" / name).write_bytes(film)
-        head = "id name valenceRank arousalRank valenceValue arousalValue valenceVariance arousalVariance"
-        rows = [
-            head,
-            *(
-                f"{i} {name} {i} {i} {2 + i / 10} {3 - i / 10} 0.1 0.1"
-                for i, name in enumerate(names)
-            ),
-        ]
-        (root / "annotations/ACCEDEranking.txt").write_text("\n".join(rows).replace(" ", "\t"))
-        sets = ["id name set", *(f"{i} {name} {(1, 1, 2, 0)[i]}" for i, name in enumerate(names))]
-        (root / "annotations/ACCEDEsets.txt").write_bytes(
-            "\r\n".join(sets).replace(" ", "\t").encode()
+
+def put_film(path, film):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(film)
+
+
+def lines(rows):
+    return "".join(row + "\n" for row in rows)
+
+
+# ---------------------------------------------------------------- the layouts
+
+
+def write_afew_va(root, film):
+    for clip in ("001", "002", "003"):
+        frames = {}
+        for number in range(6):
+            picture = np.full((48, 60, 3), 10 * number, np.uint8)
+            (root / clip).mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(root / clip / f"{number:05d}.png"), picture)
+            points = [[20 + 19 * (n % 2), 14 + 19 * (n // 2 % 2)] for n in range(68)]
+            frames[f"{number:05d}"] = {"landmarks": points, "arousal": 1.0, "valence": -2.0}
+        content = {"actor": "Ann", "video_id": f"video {clip}", "frames": frames}
+        put(root / clip / f"{clip}.json", json.dumps(content))
+
+
+def write_cognimuse(root, film):
+    for code in ("BMI", "GLA", "MDB"):
+        put_film(root / code / f"{code}.mp4", film)
+        rows = []
+        for i in range(25 * SECONDS):
+            rows.append(f"{i / 25:.2f} {0.005 * i:.3f} {-0.94 + 0.01 * i:.3f}")
+        put(root / code / "emotion" / "intended_1.dat", lines(rows))
+
+
+LIRIS_CLIPS = tuple(f"ACCEDE{i:05d}" for i in range(4))
+EIMT16_CLIPS = tuple(f"MEDIAEVAL16_{i:05d}" for i in range(3))
+MEDIAEVAL15_CLIPS = tuple(f"MEDIAEVAL{i:05d}" for i in range(2))
+
+
+def description(clips):
+    media = []
+    for i, clip in enumerate(clips):
+        media.append(
+            f"<media><id>{i}</id><name>{clip}.mp4</name><license>CC</license>"
+            f"<movie>Film_{clip[:-5]}_{i // 2}.mp4</movie><start>0</start><end>12</end></media>"
         )
-        media = [
-            f"<media><id>{i}</id><name>{name}</name><license>CC</license><movie>Film_{i // 2}.mp4</movie>"
-            f"<start>0</start><end>12</end></media>"
-            for i, name in enumerate(names)
-        ]
-        (root / "ACCEDEdescription.xml").write_text(f"<library>{''.join(media)}</library>")
+    return f"<library>{''.join(media)}</library>"
 
 
-class Eimt16(Liris):
-    load = staticmethod(load_eimt16)
-    annotation, film = "MEDIAEVAL16-Global_prediction.txt", "data/MEDIAEVAL16_00002.mp4"
-    hurt = "MEDIAEVAL16_00002"
-    clips = (*Liris.clips, "MEDIAEVAL16_00000", "MEDIAEVAL16_00001", "MEDIAEVAL16_00002")
-
-    @staticmethod
-    def write(root, film):
-        Liris.write(root, film)
-        rows = [f"{clip}.mp4\t3.1\t2.{i}" for i, clip in enumerate(Eimt16.clips[4:])]
-        (root / Eimt16.annotation).write_bytes("\r".join(rows).encode())
-        for clip in Eimt16.clips[4:]:
-            (root / "data" / f"{clip}.mp4").write_bytes(film)
+def write_liris_discrete(root, film):
+    head = "id name valenceRank arousalRank valenceValue arousalValue valenceVariance "
+    ranking = [head + "arousalVariance"]
+    sets = ["id name set"]
+    for i, clip in enumerate(LIRIS_CLIPS):
+        put_film(root / "data" / f"{clip}.mp4", film)
+        ranking.append(f"{i} {clip}.mp4 {i} {i} {2 + i / 10} {3 - i / 10} 0.1 0.1")
+        sets.append(f"{i} {clip}.mp4 {(1, 1, 2, 0)[i]}")
+    put(root / "annotations" / "ACCEDEranking.txt", lines(ranking).replace(" ", "\t"))
+    put(root / "annotations" / "ACCEDEsets.txt", lines(sets).replace(" ", "\t"))
+    put(root / "ACCEDEdescription.xml", description(LIRIS_CLIPS))
 
 
-def edit(path, row, change, *, delimiter):
-    """Rewrites one row (from 1) of a text file, cell by cell."""
-    rows = path.read_text().splitlines()
-    rows[row - 1] = delimiter.join(change(rows[row - 1].split(delimiter)))
-    path.write_text("\n".join(rows))
+def write_eimt16(root, film):
+    write_liris_discrete(root, film)
+    rows = []
+    for i, clip in enumerate(EIMT16_CLIPS):
+        put_film(root / "data" / f"{clip}.mp4", film)
+        rows.append(f"{clip}.mp4\t3.1\t2.{i}")
+    put(root / "MEDIAEVAL16-Global_prediction.txt", lines(rows))
 
 
-def cell(value):
-    return lambda cells: [*cells[:-1], value] if len(cells) < 8 else [*cells[:5], value, *cells[6:]]
+def write_mediaeval15(root, film):
+    for prefix, clips in (("ACCEDE", LIRIS_CLIPS), ("MEDIAEVAL", MEDIAEVAL15_CLIPS)):
+        rows = ["id\tname\tvalenceClass\tarousalClass"]
+        for i, clip in enumerate(clips):
+            put_film(root / "data" / f"{clip}.mp4", film)
+            rows.append(f"{i}\t{clip}.mp4\t{i % 3 - 1}\t{-1}")
+        put(root / "annotations" / f"{prefix}affect.txt", lines(rows))
+        put(root / f"{prefix}description.xml", description(clips))
+    sets = {"devset": LIRIS_CLIPS[:3], "testset": (LIRIS_CLIPS[3], *MEDIAEVAL15_CLIPS)}
+    for name, clips in sets.items():
+        rows = [f"SHOT_{i:06d}\t{clip}.mp4" for i, clip in enumerate(clips)]
+        put(root / "mapping" / f"shots-{name}-nl.txt", lines(rows))
 
 
-# kind of damage: (what is at fault, the row it must name or None, what is done to it)
-ROW = 3
-DAMAGE = {
-    "annotation empty": ("annotation", None, lambda path, layout, film: path.write_bytes(b"")),
-    "annotation binary": (
-        "annotation",
-        None,
-        lambda path, layout, film: path.write_bytes(b"\xff\xfe\x00\x81" * 9),
+def write_mediaeval18(root, film):
+    for number, part in (("00", "DevSet-Part1"), ("53", "DevSet-Part3"), ("54", "TestSet")):
+        clip = f"MEDIAEVAL18_{number}"
+        put_film(root / f"{clip}.mp4", film)
+        rows = ["Time\tValence\tArousal"]
+        rows += [f"{second}\t0.1\t-0.{second}" for second in range(SECONDS)]
+        archive = f"MEDIAEVAL18-{part}-Valence_Arousal-annotations"
+        put(root / archive / "annotations" / f"{clip}_Valence-Arousal.txt", lines(rows))
+
+
+def write_liris_continuous(root, film):
+    for movie in ("Islands", "Norm"):
+        put_film(root / f"{movie}.mp4", film)
+        for label in ("Valence", "Arousal"):
+            rows = ["Time\tMean\tStd"]
+            rows += [f"{second}\t0.{second}\t0.0485" for second in range(SECONDS)]
+            put(root / "continuous-annotations" / f"{movie}_{label}.txt", lines(rows))
+
+
+def write_heiv(root, film):
+    for emotion in HEIV_CLASSES:
+        for video in range(1, PER_CLASS + 1):
+            split = "train" if video < PER_CLASS else "test"
+            put_film(root / split / emotion / f"{video}.mp4", film)
+
+
+def write_classes(root, film, classes, list_name):
+    """Folders of classes, and lists to train and to test on."""
+    train = []
+    test = []
+    for number, emotion in enumerate(classes, start=1):
+        for video in range(1, PER_CLASS + 1):
+            put_film(root / emotion / f"{video}.mp4", film)
+            if video < PER_CLASS:
+                train.append(f"{emotion}/{video} {number}")
+            else:
+                test.append(f"{emotion}/{video}")
+    put(root / f"train{list_name}.txt", lines(train))
+    put(root / f"test{list_name}.txt", lines(test))
+
+
+def videos_of(classes):
+    return tuple(f"{emotion}/{video}" for emotion in classes for video in range(1, PER_CLASS + 1))
+
+
+def heiv_clips():
+    """The videos of HEIV in the order of its folders: train first."""
+    train = [clip for clip in videos_of(HEIV_CLASSES) if not clip.endswith(str(PER_CLASS))]
+    test = [clip for clip in videos_of(HEIV_CLASSES) if clip.endswith(str(PER_CLASS))]
+    return (*train, *test)
+
+
+VIDEO_FAULTS = ("empty", "cut", "front", "rubbish", "sound")
+LAYOUTS = {
+    "afew_va": Layout(
+        corpora.load_afew_va,
+        write_afew_va,
+        clips=("001", "002", "003"),
+        hurt="002",
+        film="002/00003.png",
+        film_faults=("absent", "empty", "cut", "rubbish"),
     ),
-    "column missing": (
-        "annotation",
-        1,
-        lambda path, layout, film: path.write_text(
-            "\n".join(
-                row.rsplit(layout.delimiter, 1 if len(row.split(layout.delimiter)) < 8 else 3)[0]
-                for row in path.read_text().splitlines()
-            )
+    "cognimuse": Layout(
+        corpora.load_cognimuse,
+        write_cognimuse,
+        clips=("BMI", "GLA", "MDB"),
+        hurt="GLA",
+        film="GLA/GLA.mp4",
+        table="GLA/emotion/intended_1.dat",
+        column=2,
+        delimiter=" ",
+        too_large="1.7",
+        shared=False,
+    ),
+    "liris_discrete": Layout(
+        corpora.load_liris_discrete,
+        write_liris_discrete,
+        clips=LIRIS_CLIPS,
+        hurt="ACCEDE00001",
+        film="data/ACCEDE00001.mp4",
+        table="annotations/ACCEDEranking.txt",
+        column=5,
+        too_large="7.1",
+    ),
+    "eimt16": Layout(
+        corpora.load_eimt16,
+        write_eimt16,
+        clips=(*LIRIS_CLIPS, *EIMT16_CLIPS),
+        hurt="MEDIAEVAL16_00002",
+        film="data/MEDIAEVAL16_00002.mp4",
+        table="MEDIAEVAL16-Global_prediction.txt",
+        column=2,
+        too_large="7.1",
+    ),
+    "mediaeval15": Layout(
+        corpora.load_mediaeval15,
+        write_mediaeval15,
+        clips=(*LIRIS_CLIPS, *MEDIAEVAL15_CLIPS),
+        hurt="ACCEDE00001",
+        film="data/ACCEDE00001.mp4",
+        table="annotations/ACCEDEaffect.txt",
+        column=3,
+        too_large="2",
+    ),
+    "mediaeval18": Layout(
+        corpora.load_mediaeval18,
+        write_mediaeval18,
+        clips=("MEDIAEVAL18_00", "MEDIAEVAL18_53", "MEDIAEVAL18_54"),
+        hurt="MEDIAEVAL18_00",
+        film="MEDIAEVAL18_00.mp4",
+        table=(
+            "MEDIAEVAL18-DevSet-Part1-Valence_Arousal-annotations/annotations/"
+            "MEDIAEVAL18_00_Valence-Arousal.txt"
         ),
+        column=2,
+        too_large="1.7",
+        shared=False,
     ),
-    "row cut": (
-        "annotation",
-        ROW,
-        lambda path, layout, film: edit(
-            path, ROW, lambda cells: cells[:-1], delimiter=layout.delimiter
-        ),
+    "liris_continuous": Layout(
+        corpora.load_liris_continuous,
+        write_liris_continuous,
+        clips=("Islands", "Norm"),
+        hurt="Islands",
+        film="Islands.mp4",
+        table="continuous-annotations/Islands_Arousal.txt",
+        column=1,
+        too_large="1.2",
+        shared=False,
     ),
-    "nan": (
-        "annotation",
-        ROW,
-        lambda path, layout, film: edit(path, ROW, cell("nan"), delimiter=layout.delimiter),
+    "heiv": Layout(
+        corpora.load_heiv,
+        write_heiv,
+        clips=heiv_clips(),
+        hurt="disgust/2",
+        film="train/disgust/2.mp4",
+        film_faults=VIDEO_FAULTS,
     ),
-    "text for a number": (
-        "annotation",
-        ROW,
-        lambda path, layout, film: edit(path, ROW, cell("high"), delimiter=layout.delimiter),
+    "ekman6": Layout(
+        corpora.load_ekman6,
+        lambda root, film: write_classes(root, film, EKMAN6_CLASSES, "list"),
+        clips=videos_of(EKMAN6_CLASSES),
+        hurt="disgust/2",
+        film="disgust/2.mp4",
+        film_faults=VIDEO_FAULTS,
+        table="trainlist.txt",
+        row=4,
+        column=1,
+        delimiter=" ",
+        too_large="99",
     ),
-    "out of range": (
-        "annotation",
-        ROW,
-        lambda path, layout, film: edit(
-            path, ROW, cell(layout.too_large), delimiter=layout.delimiter
-        ),
-    ),
-    "infinite": (
-        "annotation",
-        ROW,
-        lambda path, layout, film: edit(path, ROW, cell("inf"), delimiter=layout.delimiter),
-    ),
-    "row twice": (
-        "annotation",
-        ROW + 1,
-        lambda path, layout, film: path.write_text(
-            "\n".join(
-                row
-                for i, line in enumerate(path.read_text().splitlines(), 1)
-                for row in [line] * (1 + (i == ROW))
-            )
-        ),
-    ),
-    "film absent": ("film", None, lambda path, layout, film: path.unlink()),
-    "film empty": ("film", None, lambda path, layout, film: path.write_bytes(b"")),
-    "film cut": (
-        "film",
-        None,
-        lambda path, layout, film: path.write_bytes(film["whole"][: len(film["whole"]) // 2]),
-    ),
-    "film cut, index in front": (
-        "film",
-        None,
-        lambda path, layout, film: path.write_bytes(film["front"][:-3000]),
-    ),
-    "film undecodable": (
-        "film",
-        None,
-        lambda path, layout, film: path.write_bytes(b"no film at all " * 99),
-    ),
-    "film without frames": (
-        "film",
-        None,
-        lambda path, layout, film: path.write_bytes(film["sound"]),
+    "videoemotion8": Layout(
+        corpora.load_videoemotion8,
+        lambda root, film: write_classes(root, film, VIDEOEMOTION8_CLASSES, "list01"),
+        clips=videos_of(VIDEOEMOTION8_CLASSES),
+        hurt="Anticipation/2",
+        film="Anticipation/2.mp4",
+        film_faults=VIDEO_FAULTS,
+        table="trainlist01.txt",
+        row=4,
+        column=1,
+        delimiter=" ",
+        too_large="99",
     ),
 }
+WITH_TABLE = [name for name, layout in LAYOUTS.items() if layout.table]
+WITHOUT_FILMS = (
+    "cognimuse",
+    "liris_discrete",
+    "eimt16",
+    "mediaeval15",
+    "liris_continuous",
+)
 
 
-@pytest.fixture(params=[Cognimuse, Liris, Eimt16], ids=lambda layout: layout.__name__.lower())
-def layout(request):
-    return request.param
+def written(name, folder, films):
+    """Writes a corpus; returns its layout and its root."""
+    layout = LAYOUTS[name]
+    layout.write(folder / "corpus", films["whole"])
+    return layout, folder / "corpus"
 
 
-@pytest.fixture
-def root(layout, film, tmp_path):
-    layout.write(tmp_path / "corpus", film["whole"])
-    return tmp_path / "corpus"
+every_loader = pytest.mark.parametrize("name", LAYOUTS)
 
 
-def test_reads_the_real_layout(layout, root):
+# ---------------------------------------------------------------- reading
+
+
+@every_loader
+def test_the_owners_layout_is_read(name, films, tmp_path):
+    layout, root = written(name, tmp_path, films)
     corpus = layout.load(root)
+    assert corpus.name == name
     assert tuple(corpus.clips["clip"]) == layout.clips
-    assert all(Path(path).is_file() for path in corpus.clips["path"])
-    assert corpus.clips["seconds"].between(0.9, 1.2).all()
-    assert corpus.clips[["valence", "arousal"]].notna().all(axis=None)
-    assert not corpus.simulated and corpus.skipped == ()
+    assert all(Path(path).exists() for path in corpus.clips["path"])
+    expected_seconds = 6 / 25 if name == "afew_va" else SECONDS
+    assert corpus.clips["seconds"].tolist() == pytest.approx(
+        [expected_seconds] * len(corpus), abs=0.1
+    )
+    if "valence" in corpus.clips:
+        assert corpus.clips[["valence", "arousal"]].notna().all(axis=None)
+    else:
+        assert set(corpus.clips["emotion"]) == set(corpus.labels)
+    assert set(corpus.annotations["clip"]) == (set(layout.clips) if corpus.hertz else set())
+    assert not corpus.simulated
+    assert corpus.skipped == ()
 
 
-def test_a_mark_tells_simulated_files(layout, root):
+@every_loader
+def test_a_mark_tells_simulated_files(name, films, tmp_path):
+    layout, root = written(name, tmp_path, films)
     (root / "SIMULATED.json").write_text("{}")
     assert layout.load(root).simulated
 
 
-@pytest.mark.parametrize("kind", DAMAGE)
-def test_damage_is_refused_by_file_and_row(layout, root, film, kind):
-    target, row, damage = DAMAGE[kind]
-    path = root / getattr(layout, target)
-    damage(path, layout, film)
-    with pytest.raises(CorpusFormatError) as caught:
+@pytest.mark.parametrize("name", WITHOUT_FILMS)
+def test_films_are_not_needed_for_the_annotations(name, films, tmp_path):
+    layout, root = written(name, tmp_path, films)
+    with_films = layout.load(root)
+    for path in root.rglob("*.mp4"):
+        path.unlink()
+    corpus = layout.load(root, films=False)
+    assert set(corpus.clips["path"]) == {""}
+    columns = ["clip", "group", "split", "valence", "arousal"]
+    assert corpus.clips[columns].equals(with_films.clips[columns])
+
+
+@pytest.mark.parametrize("name", WITH_TABLE)
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize("end", ["\r\n", "\r"])
+def test_every_end_of_line_and_a_byte_order_mark_are_read(name, end, mark, films, tmp_path):
+    layout, root = written(name, tmp_path, films)
+    expected = layout.load(root)
+    for path in [*root.rglob("*.txt"), *root.rglob("*.dat")]:
+        text = mark + path.read_text().replace("\n", end)
+        path.write_bytes(text.encode())
+    corpus = layout.load(root)
+    assert corpus.clips.equals(expected.clips)
+    assert corpus.annotations.equals(expected.annotations)
+
+
+@every_loader
+def test_linked_folders_are_read(name, films, tmp_path):
+    layout, root = written(name, tmp_path, films)
+    linked = tmp_path / "linked"
+    linked.mkdir()
+    for entry in root.iterdir():
+        (linked / entry.name).symlink_to(entry, target_is_directory=entry.is_dir())
+    assert tuple(layout.load(linked).clips["clip"]) == layout.clips
+
+
+# ---------------------------------------------------------------- refusing
+
+
+@every_loader
+@pytest.mark.parametrize("place", ["absent", "holiday"])
+def test_a_missing_corpus_says_where_to_ask(name, place, tmp_path):
+    (tmp_path / "holiday" / "pictures").mkdir(parents=True)
+    with pytest.raises(NotFoundError, match=r"looked .*Ask for (it|them) at") as caught:
+        LAYOUTS[name].load(tmp_path / place)
+    assert str(tmp_path / place) in str(caught.value)
+
+
+@every_loader
+def test_on_error_is_checked(name, tmp_path):
+    with pytest.raises(ValueError, match="on_error is 'raise' or 'skip', not 'ignore'"):
+        LAYOUTS[name].load(tmp_path, on_error="ignore")
+
+
+def damage_film(path, kind, films):
+    content = path.read_bytes()
+    path.unlink()
+    damaged = {
+        "absent": None,
+        "empty": b"",
+        "cut": content[: len(content) // 2],
+        "front": films["front"][:-3000],
+        "rubbish": b"no film at all " * 99,
+        "sound": films["sound"],
+    }[kind]
+    if damaged is not None:
+        path.write_bytes(damaged)
+
+
+def film_cases():
+    for name, layout in LAYOUTS.items():
+        for kind in layout.film_faults:
+            yield pytest.param(name, kind, id=f"{name}-{kind}")
+
+
+@pytest.mark.parametrize(("name", "kind"), film_cases())
+def test_a_damaged_film_is_named_or_its_clip_is_skipped(name, kind, films, tmp_path):
+    layout, root = written(name, tmp_path, films)
+    damage_film(root / layout.film, kind, films)
+    with pytest.raises(FileFormatError) as caught:
+        layout.load(root)
+    assert caught.value.path == root / layout.film
+    assert str(root / layout.film) in str(caught.value)
+    assert_skipped(layout, root)
+
+
+def assert_skipped(layout, root):
+    """The damaged clip, and no other one, is dropped and listed."""
+    corpus = layout.load(root, on_error="skip")
+    assert tuple(corpus.clips["clip"]) == tuple(c for c in layout.clips if c != layout.hurt)
+    assert layout.hurt not in set(corpus.annotations["clip"])
+    assert len(corpus.skipped) == 1
+    assert corpus.skipped[0].startswith(f"{layout.hurt}: ")
+
+
+def cell(value):
+    """Damage to one value of one row."""
+
+    def change(layout, rows):
+        cells = rows[layout.row - 1].split(layout.delimiter)
+        cells[layout.column] = layout.too_large if value is None else value
+        rows[layout.row - 1] = layout.delimiter.join(cells)
+        return rows
+
+    return change
+
+
+def cut_row(layout, rows):
+    rows[layout.row - 1] = rows[layout.row - 1].rpartition(layout.delimiter)[0]
+    return rows
+
+
+def repeat_row(layout, rows):
+    return [*rows[: layout.row], *rows[layout.row - 1 :]]
+
+
+# Kind of damage to a row: what is done, and by how many rows below the damaged one it is noticed.
+ROW_FAULTS = {
+    "nan": (cell("nan"), 0),
+    "text": (cell("high"), 0),
+    "infinite": (cell("inf"), 0),
+    "out of range": (cell(None), 0),
+    "cut": (cut_row, 0),
+    "repeated": (repeat_row, 1),
+}
+
+
+@pytest.mark.parametrize("name", WITH_TABLE)
+@pytest.mark.parametrize("kind", ROW_FAULTS)
+def test_a_damaged_row_is_named_or_its_clip_is_skipped(name, kind, films, tmp_path):
+    layout, root = written(name, tmp_path, films)
+    change, below = ROW_FAULTS[kind]
+    path = root / layout.table
+    path.write_text(lines(change(layout, path.read_text().splitlines())))
+    with pytest.raises(FileFormatError) as caught:
+        layout.load(root)
+    assert (caught.value.path, caught.value.row) == (path, layout.row + below)
+    assert f"{path}, row {layout.row + below}: expected" in str(caught.value)
+    assert_skipped(layout, root)
+
+
+@pytest.mark.parametrize("name", WITH_TABLE)
+def test_a_missing_column_is_named_by_the_first_row(name, films, tmp_path):
+    layout, root = written(name, tmp_path, films)
+    path = root / layout.table
+    rows = []
+    for row in path.read_text().splitlines():
+        rows.append(layout.delimiter.join(row.split(layout.delimiter)[: layout.column]))
+    path.write_text(lines(rows))
+    with pytest.raises(FileFormatError) as caught:
+        layout.load(root)
+    assert (caught.value.path, caught.value.row) == (path, 1)
+
+
+@pytest.mark.parametrize("name", WITH_TABLE)
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "the file is empty"),
+        (b" \n\n", "the file is empty"),
+        (b"\xff\xfe\x00\x81" * 9, "expected text in UTF-8"),
+    ],
+)
+def test_a_file_that_is_no_table_is_named(name, content, message, films, tmp_path):
+    layout, root = written(name, tmp_path, films)
+    path = root / layout.table
+    path.write_bytes(content)
+    with pytest.raises(FileFormatError, match=message) as caught:
         layout.load(root)
     assert caught.value.path == path
-    assert caught.value.row == row
-    assert str(path) in str(caught.value)
-    assert isinstance(caught.value, ValueError)
-
-
-@pytest.mark.parametrize("kind", DAMAGE)
-def test_skip_drops_the_whole_clip_and_lists_it(layout, root, film, kind):
-    target, row, damage = DAMAGE[kind]
-    damage(root / getattr(layout, target), layout, film)
-    if (
-        target == "annotation" and layout.header and row in (None, 1)
-    ):  # one file for all: nothing to go by
-        with pytest.raises(CorpusFormatError):
+    if layout.shared:
+        with pytest.raises(FileFormatError, match=message):
             layout.load(root, on_error="skip")
-        return
-    corpus = layout.load(root, on_error="skip")
-    assert tuple(corpus.clips["clip"]) == tuple(
-        clip for clip in layout.clips if clip != layout.hurt
-    )
-    assert len(corpus.skipped) == 1 and corpus.skipped[0].startswith(layout.hurt)
-    assert layout.hurt not in set(corpus.annotations["clip"])
+    else:
+        assert_skipped(layout, root)
 
 
-@pytest.mark.parametrize("where", ["absent", "wrong"])
-def test_missing_corpus_says_where_to_ask(layout, tmp_path, where):
-    (tmp_path / "wrong" / "holiday").mkdir(parents=True)
-    with pytest.raises(
-        CorpusNotFoundError, match=r"looked for .*(intended_1\.dat|ranking\.txt).*Ask for it"
-    ) as caught:
-        layout.load(tmp_path / where)
-    assert str(tmp_path / where) in str(caught.value)
-    assert isinstance(caught.value, FileNotFoundError)
-
-
-def test_nothing_left_is_an_error_even_when_skipping(layout, root):
-    for path in root.rglob("*.mp4"):
+@every_loader
+def test_a_corpus_of_which_nothing_is_left_is_an_error_even_when_skipping(name, films, tmp_path):
+    layout, root = written(name, tmp_path, films)
+    for path in [*root.rglob("*.mp4"), *root.rglob("*.png")]:
         path.write_bytes(b"")
-    with pytest.raises(CorpusFormatError, match="empty"):
+    with pytest.raises(FileFormatError, match=r"the file is empty|expected a whole png"):
         layout.load(root, on_error="skip")
 
 
-def test_on_error_is_checked(layout, root):
-    with pytest.raises(ValueError, match="ignore"):
-        layout.load(root, on_error="ignore")
+# ---------------------------------------------------------------- counting
 
 
-def test_format_error_survives_a_process_boundary():
-    error = pickle.loads(pickle.dumps(CorpusFormatError("a.dat", "expected a number", row=7)))
+@every_loader
+def test_a_part_of_a_corpus_is_called_a_part_at_the_line_of_the_caller(name, films, tmp_path):
+    layout, root = written(name, tmp_path, films)
+    with pytest.warns(UserWarning, match=rf"^{name}: .* are published, .*: a part of") as caught:
+        corpus = layout.load(root)
+    assert [warning.filename for warning in caught] == [__file__]
+    table = counts(corpus)
+    assert (table["found"] <= table["published"]).all()
+    (root / "SIMULATED.json").write_text("{}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        layout.load(root)
+
+
+# ---------------------------------------------------------------- errors
+
+
+def test_the_earlier_names_of_the_errors_are_the_same_classes():
+    assert CorpusFormatError is FileFormatError
+    assert CorpusNotFoundError is NotFoundError
+    assert issubclass(FileFormatError, ValueError)
+    assert issubclass(NotFoundError, FileNotFoundError)
+
+
+def test_a_format_error_survives_a_process_boundary():
+    error = pickle.loads(pickle.dumps(FileFormatError("a.dat", "expected a number", row=7)))
     assert str(error) == "a.dat, row 7: expected a number"
+    assert (error.path, error.row) == (Path("a.dat"), 7)
 
 
-@pytest.fixture
-def cognimuse(film, tmp_path):
-    Cognimuse.write(tmp_path, film["whole"])
-    return tmp_path
-
-
-def test_cognimuse_annotations_and_film_means(cognimuse):
-    corpus = load_cognimuse(cognimuse)
-    rows = np.loadtxt(cognimuse / "MDB/emotion/intended_1.dat")
-    read = corpus.annotations.query("clip == 'MDB'")[["time", "valence", "arousal"]].to_numpy()
-    assert np.array_equal(read, rows)
-    clip = corpus.clips.set_index("clip").loc["MDB"]
-    assert (clip["group"], clip["split"]) == ("MDB", "")
-    assert np.allclose([clip["valence"], clip["arousal"]], rows[:, 1:].mean(axis=0))
-    assert corpus.hertz == 25 and corpus.value_range == (-1, 1)
-
-
-@pytest.mark.parametrize(
-    ("time", "why"), [("0.00", "backwards"), ("9.00", "a gap"), ("0.18", "a row left out")]
-)
-def test_cognimuse_time_must_go_on(cognimuse, time, why):
-    edit(
-        cognimuse / "GLA/emotion/intended_1.dat", 5, lambda cells: [time, *cells[1:]], delimiter=" "
-    )
-    with pytest.raises(CorpusFormatError, match="expected time to increase") as caught:
-        load_cognimuse(cognimuse)
-    assert caught.value.row == 5, why
-
-
-@pytest.mark.parametrize(
-    ("rows", "row", "expected"),
-    [
-        (lambda i: i, 2, "increase by 0.04 s from row to row, found 1 s after 0 s"),
-        (
-            lambda i: i / HERTZ + 0.9 * (i > 9),
-            11,
-            "increase by 0.04 s from row to row, found 1.3 s after 0.36 s",
-        ),
-        (lambda i: 600 + i / HERTZ, 1, "begin at 0 s, found 600 s"),
-        (lambda i: 0, 2, "found 0 s after 0 s"),
-    ],
-)
-def test_cognimuse_times_are_those_of_the_film_at_25_hertz(cognimuse, rows, row, expected):
-    (cognimuse / "GLA/emotion/intended_1.dat").write_text(
-        "".join(f"{rows(i):.2f} 0.1 0.2\n" for i in range(25))
-    )
-    with pytest.raises(CorpusFormatError, match=expected) as caught:
-        load_cognimuse(cognimuse)
-    assert caught.value.row == row
-
-
-def test_cognimuse_annotation_of_one_row_is_refused_and_a_short_one_told(cognimuse):
-    path = cognimuse / "GLA/emotion/intended_1.dat"
-    rows = path.read_text().splitlines(keepends=True)
-    path.write_text("".join(rows[: len(rows) // 2]))
-    with pytest.warns(UserWarning, match=r"GLA: annotated for .* s of .* s, the rest is left out"):
-        assert len(load_cognimuse(cognimuse)) == 3
-    path.write_text(rows[0])
-    with pytest.raises(CorpusFormatError, match=r"every 0\.04 s, found a single one"):
-        load_cognimuse(cognimuse)
-
-
-def test_cognimuse_annotation_absent_names_the_file(cognimuse):
-    (cognimuse / "GLA/emotion/intended_1.dat").unlink()
-    with pytest.raises(CorpusFormatError, match=r"GLA/emotion/intended_1\.dat"):
-        load_cognimuse(cognimuse)
-
-
-def test_cognimuse_takes_a_single_film_of_another_name(cognimuse):
-    (cognimuse / "GLA/GLA.mp4").rename(cognimuse / "GLA/first.mp4")
-    assert load_cognimuse(cognimuse).clips["path"][1].endswith("first.mp4")
-    (cognimuse / "GLA/second.mkv").write_bytes(b"")
-    with pytest.raises(CorpusFormatError, match=r"first\.mp4, GLA/second\.mkv"):
-        load_cognimuse(cognimuse)
-
-
-def test_cognimuse_experienced_is_the_mean_over_subjects(cognimuse):
-    for code in Cognimuse.clips:
-        folder = cognimuse / code / "emotion" / "experienced"
-        folder.mkdir()
-        for subject, rows in ((1, 25), (2, 24)):
-            text = "\n".join(
-                f"{i / HERTZ:.2f} {0.1 * subject} {-0.2 * subject}" for i in range(rows)
-            )
-            (folder / f"subj{subject}_1_{code}.dat").write_text(text)
-    corpus = load_cognimuse(cognimuse, annotation="experienced")
-    assert len(corpus.annotations) == 3 * 24
-    assert np.allclose(corpus.annotations[["valence", "arousal"]], [0.15, -0.3])
-
-
-@pytest.fixture
-def eimt16(film, tmp_path):
-    Eimt16.write(tmp_path, film["whole"])
-    return tmp_path
-
-
-def test_excerpts_are_grouped_by_source_film(eimt16):
-    discrete = load_liris_discrete(eimt16).clips
-    assert list(discrete["group"]) == ["Film_0", "Film_0", "Film_1", "Film_1"]
-    assert list(discrete["split"]) == ["learning", "learning", "validation", "test"]
-    assert list(discrete["valence"]) == [2.0, 2.1, 2.2, 2.3]
-    task = load_eimt16(eimt16)
-    assert list(task.clips["split"]) == ["train"] * 4 + ["test"] * 3
-    assert task.clips["group"].nunique() == 5
-    assert list(task.clips["arousal"][4:]) == [2.0, 2.1, 2.2]
-    assert task.annotations.empty and task.hertz is None
-
-
-@pytest.mark.parametrize("header", ["", "name valence arousal\n"])
-@pytest.mark.parametrize("delimiter", ["\t", ";", ",", "  "])
-def test_eimt16_reads_a_given_test_file_with_or_without_header(eimt16, delimiter, header):
-    old = eimt16 / Eimt16.annotation
-    moved = eimt16 / "elsewhere.csv"
-    moved.write_text(header.replace(" ", delimiter) + old.read_text().replace("\t", delimiter))
-    old.unlink()
-    with pytest.raises(CorpusNotFoundError, match="MEDIAEVAL16-Global_prediction"):
-        load_eimt16(eimt16)
-    assert len(load_eimt16(eimt16, test_annotations=moved)) == 7
-
-
-@pytest.mark.parametrize(
-    ("file", "row", "change", "expected"),
-    [
-        (
-            "annotations/ACCEDEsets.txt",
-            3,
-            lambda text: text.replace("00001.mp4\t1", "00001.mp4\t5"),
-            "set 0, 1 or 2",
-        ),
-        (
-            "annotations/ACCEDEsets.txt",
-            None,
-            lambda text: text.replace("1\tACCEDE00001.mp4\t1\n", ""),
-            "a row for ACCEDE00001",
-        ),
-        (
-            "ACCEDEdescription.xml",
-            None,
-            lambda text: text.replace("ACCEDE00001", "ACCEDE09999"),
-            "movie of ACCEDE00001",
-        ),
-    ],
-)
-def test_an_excerpt_needs_its_set_and_its_film(eimt16, file, row, change, expected):
-    path = eimt16 / file
-    path.write_text(change(path.read_text()))
-    with pytest.raises(CorpusFormatError, match=expected) as caught:
-        load_liris_discrete(eimt16)
-    assert (caught.value.path, caught.value.row) == (path, row)
-    skipped = load_liris_discrete(eimt16, on_error="skip")
-    assert "ACCEDE00001" not in set(skipped.clips["clip"]) and len(skipped.skipped) == 1
-
-
-@pytest.mark.parametrize("file", ["annotations/ACCEDEsets.txt", "ACCEDEdescription.xml"])
-@pytest.mark.parametrize("damage", ["unlink", "touch"])
-def test_sets_and_description_must_be_there(eimt16, file, damage):
-    path = eimt16 / file
-    path.unlink()
-    if damage == "touch":
-        path.touch()
-    with pytest.raises(CorpusFormatError, match=path.name):
-        load_liris_discrete(eimt16)
+def test_a_file_name_cannot_command_a_terminal():
+    error = FileFormatError("x\x1b[2J\ny ü.mp4", "expected a film")
+    assert str(error) == "x\\x1b[2J\\ny ü.mp4: expected a film"
