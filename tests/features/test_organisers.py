@@ -12,9 +12,10 @@ from affectlib.features import organisers
 from affectlib.features.organisers import SIZES
 from affectlib.simulate import make_mediaeval18
 
-NOTES = "MEDIAEVAL18-DevSet-Part1-Valence_Arousal-annotations/annotations/MEDIAEVAL18_00_Valence-Arousal.txt"
-
-
+NOTES = (
+    "MEDIAEVAL18-DevSet-Part1-Valence_Arousal-annotations/annotations/"
+    "MEDIAEVAL18_00_Valence-Arousal.txt"
+)
 SOUNDS = "MEDIAEVAL18-DevSet-Part1-Audio_features/audio_features/MEDIAEVAL18_00"
 
 
