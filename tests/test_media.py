@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from affectlib import media
-from affectlib.corpora.base import CorpusFormatError, CorpusNotFoundError
+from affectlib.errors import FileFormatError, NotFoundError
 
 
 def grey(level, size=(64, 48)):
@@ -192,7 +192,7 @@ def noise(n, size=(64, 48)):
 def test_a_film_cut_in_half_is_refused(tmp_path, name, faststart):
     path = cut(encode(tmp_path / name, noise(100), signal=tone(4), faststart=faststart))
     for looks in ({"rate": 2}, {"rate": 2, "sound": False}, {}):
-        with pytest.raises(CorpusFormatError, match=name):
+        with pytest.raises(FileFormatError, match=name):
             media.read(path, **looks)
 
 
@@ -207,31 +207,31 @@ def test_a_sound_cut_in_half_is_refused(tmp_path):
     assert len(media.read(path).sound) == 64000
     declared = bytearray(path.read_bytes())
     path.write_bytes(declared[: len(declared) // 2])
-    with pytest.raises(CorpusFormatError, match=r"a\.wav"):
+    with pytest.raises(FileFormatError, match=r"a\.wav"):
         media.read(path)
 
 
 def test_what_is_not_a_film_is_refused_by_name(tmp_path):
-    with pytest.raises(CorpusNotFoundError, match=r"none\.mp4"):
+    with pytest.raises(NotFoundError, match=r"none\.mp4"):
         media.probe(tmp_path / "none.mp4")
     for name, content in (("empty.mp4", b""), ("text.mp4", b"no film at all\n" * 50)):
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(CorpusFormatError, match=name):
+        with pytest.raises(FileFormatError, match=name):
             media.read(tmp_path / name, rate=1)
 
 
 def test_frames_are_refused_where_there_are_none(tmp_path):
     path = encode(tmp_path / "a.wav", [], signal=tone(1))
     assert media.probe(path).frame_rate is None
-    with pytest.raises(CorpusFormatError, match="no picture"):
+    with pytest.raises(FileFormatError, match="no picture"):
         media.read(path, rate=1)
 
 
 def test_times_past_the_end_and_backwards_are_refused(tmp_path):
     path = encode(tmp_path / "a.mp4", [grey(9)] * 50, signal=tone(2))
-    with pytest.raises(CorpusFormatError, match="ends at 2"):
+    with pytest.raises(FileFormatError, match="ends at 2"):
         list(media.stream(path, [1.0, 7.0]))
-    with pytest.raises(CorpusFormatError, match="ends at 2"):
+    with pytest.raises(FileFormatError, match="ends at 2"):
         list(media.clips(path, [1.0], [9.0]))
     with pytest.raises(ValueError, match="increase"):
         list(media.stream(path, [1.0, 0.5]))

@@ -1,6 +1,6 @@
-"""Files that are legal and odd: no duration, late starts, streams that change, covers, turned and mirrored films.
+"""Legal but unusual files: no duration, late starts, streams that change, covers, turned films.
 
-Each is built here, or read from real clips where they are there.
+Each is built here, or is a real clip.
 """
 
 import os
@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 from affectlib import media, paths
-from affectlib.corpora.files import film_seconds as film_seconds_of_corpora
 from affectlib.errors import AffectError, FileFormatError, NotFoundError
 from affectlib.features import film
 
@@ -45,7 +44,7 @@ def write(
     options=None,
     start=0.0,
 ):
-    """Writes a file: images at 25 a second, and one track per pair of a signal and its disposition."""
+    """Writes images at 25 a second, and one track per pair of a signal and its disposition."""
     with av.open(str(path), "w", format=container, options=options or {}) as out:
         picture = None
         if len(images):
@@ -128,7 +127,6 @@ def test_sound_without_a_header_is_measured_not_guessed(tmp_path, quiet_first):
 
 
 def test_probe_and_film_seconds_are_one(tmp_path):
-    assert film_seconds_of_corpora is media.film_seconds
     for name in ("a.mp4", "a.mov", "a.mkv", "a.avi", "a.ts", "a.mpg"):
         video = "mpeg2video" if name == "a.mpg" else "libx264"
         path = write(tmp_path / name, [grey(9)] * 50, video=video)
@@ -142,7 +140,8 @@ def test_a_file_may_begin_after_zero(tmp_path, name):
     assert media.probe(path).seconds == pytest.approx(2, abs=0.15)
     clip = media.read(path, rate=5)
     shown = [float(picture.image.mean()) for picture in clip.pictures]
-    # An encoder puts up to 0.064 s of silence in front of the sound: the picture begins up to two frames later.
+    # An encoder puts up to 0.064 s of silence in front of the sound: the picture begins up to two
+    # frames later.
     assert shown[:4] == pytest.approx([0, 50, 100, 150], abs=23)
     assert len(clip.sound) / 16000 == pytest.approx(2, abs=0.15)
 
@@ -343,7 +342,7 @@ def names(image):
 
 
 def with_matrix(path, numbers):
-    """An mp4 that is to be shown turned: its track header holds a matrix of nine numbers of 32 bits."""
+    """An mp4 that is to be shown turned: its track header holds a matrix of nine numbers."""
     content = write(path, [corners()] * 10).read_bytes()
     begin = content.find(b"tkhd") + 4
     begin += 4 + 4 * 5 + 8 + 8  # version, five numbers, two reserved, layer to volume
@@ -389,7 +388,7 @@ def test_a_film_that_leans_is_refused(tmp_path):
 
 
 def wav(path, samples, *, riff=None, data=None, kind=1):
-    """A wav file with a header as a program writes it that cannot go back: sizes are what the caller says."""
+    """A wav file whose header may state wrong sizes, as one that was written to a pipe does."""
     content = samples.tobytes()
     bits = 8 * samples.dtype.itemsize
     header = struct.pack(

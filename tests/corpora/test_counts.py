@@ -36,7 +36,10 @@ def corpus_of(
 
 
 def afew_va(lengths, actors):
-    """AFEW-VA with clips of some lengths: the first are positive, the next negative, the rest neutral."""
+    """AFEW-VA with clips of some lengths.
+
+    The first are positive, the next negative, the rest neutral.
+    """
     n = len(lengths)
     rows = pd.DataFrame(
         {
@@ -104,7 +107,10 @@ def test_half_of_a_corpus_is_said_to_be_a_part(corpus):
 
 def test_the_warning_says_what_is_missing_and_where_it_was_called():
     corpus = corpus_of("heiv", splits={"train": 300, "test": 405})
-    expected = "heiv: 1,012 videos are published, 705 found; 607 videos to train on are published, 300 found"
+    expected = (
+        "heiv: 1,012 videos are published, 705 found; "
+        "607 videos to train on are published, 300 found"
+    )
     with pytest.warns(UserWarning) as caught:
         warn_if_partial(replace(corpus, skipped=("a: b", "c: d")), stacklevel=2)
     assert str(caught[0].message) == f"{expected}: a part of the corpus (2 at fault were skipped)"

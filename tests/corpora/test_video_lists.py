@@ -1,4 +1,4 @@
-"""The lists of VideoEmotion-8 and Ekman-6 as they are public: typed here in that form, and the real ones."""
+"""The public lists of VideoEmotion-8 and Ekman-6: typed here in their form, and the real ones."""
 
 import os
 import warnings
@@ -11,8 +11,6 @@ from affectlib import paths
 from affectlib.corpora import (
     EKMAN6_CLASSES,
     VIDEOEMOTION8_CLASSES,
-    CorpusFormatError,
-    CorpusNotFoundError,
     counts,
     load_ekman6,
     load_heiv,
@@ -20,10 +18,10 @@ from affectlib.corpora import (
     segments,
     split_columns,
 )
+from affectlib.errors import FileFormatError, NotFoundError
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:.*a part of the corpus"
-)  # as small corpora of tests are
+# Small corpora of tests are a part of the real one.
+pytestmark = pytest.mark.filterwarnings("ignore:.*a part of the corpus")
 
 LISTS = paths.GOLDEN / "lists"
 needs_lists = pytest.mark.skipif(not LISTS.is_dir(), reason="no real lists below AFFECTLIB_GOLDEN")
@@ -82,7 +80,7 @@ def test_a_row_is_matched_as_it_stands_then_without_its_ending(small):
     assert load_videoemotion8(small).clips.set_index("clip")["split_01"].equals(clips["split_01"])
     path.write_text(path.read_text().replace("Joy/plain.MP4", "Joy/plain.txt"))
     with pytest.raises(
-        CorpusFormatError, match=r"testlist01\.txt, row 5: .* none for Joy/plain\.txt"
+        FileFormatError, match=r"testlist01\.txt, row 5: .* none for Joy/plain\.txt"
     ):
         load_videoemotion8(small)
 
@@ -132,7 +130,7 @@ def test_the_splits_that_are_there_are_used(small):
 )
 def test_a_split_that_is_not_complete_is_refused(small, change, expected):
     change(small)
-    with pytest.raises(CorpusFormatError, match=expected):
+    with pytest.raises(FileFormatError, match=expected):
         load_videoemotion8(small)
 
 
@@ -142,7 +140,7 @@ def test_two_lists_of_one_name_must_be_equal(small):
     assert len(load_videoemotion8(small)) == 16
     (small / "copy" / "trainlist01.txt").write_text("Joy/plain 5\n")
     with pytest.raises(
-        CorpusFormatError, match=r"expected one trainlist01\.txt, found two that differ"
+        FileFormatError, match=r"expected one trainlist01\.txt, found two that differ"
     ):
         load_videoemotion8(small)
 
@@ -150,9 +148,7 @@ def test_two_lists_of_one_name_must_be_equal(small):
 def test_no_list_at_all_says_where_to_ask(small):
     for path in small.glob("*list01.txt"):
         path.unlink()
-    with pytest.raises(
-        CorpusNotFoundError, match=r"looked for \*\*/trainlist\*\.txt.*Ask for them"
-    ):
+    with pytest.raises(NotFoundError, match=r"looked for \*\*/trainlist\*\.txt.*Ask for them"):
         load_videoemotion8(small)
 
 

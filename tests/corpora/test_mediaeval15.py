@@ -4,7 +4,11 @@ import shutil
 
 import pytest
 
-from affectlib.corpora import CorpusFormatError, CorpusNotFoundError, load_mediaeval15
+from affectlib.corpora import load_mediaeval15
+from affectlib.errors import FileFormatError, NotFoundError
+
+# Small corpora of tests are a part of the real one.
+pytestmark = pytest.mark.filterwarnings("ignore:.*a part of the corpus")
 
 AFFECT = "id\tname\tvalenceClass\tarousalClass\r\n"
 ACCEDE = (
@@ -16,7 +20,10 @@ SETS = "id\tname\tset\r\n0\tMEDIAEVAL00000.mp4\t0\r\n1\tMEDIAEVAL00001.mp4\t0\r\
 DEVELOPMENT = (
     "SHOT_000000\tACCEDE00002.mp4\nSHOT_000001\tACCEDE00000.mp4\nSHOT_000002\tACCEDE00001.mp4\n"
 )
-TEST = "SHOT_000003\tMEDIAEVAL00001.mp4\nSHOT_000004\tACCEDE00003.mp4\nSHOT_000005\tMEDIAEVAL00000.mp4\n"
+TEST = (
+    "SHOT_000003\tMEDIAEVAL00001.mp4\nSHOT_000004\tACCEDE00003.mp4\n"
+    "SHOT_000005\tMEDIAEVAL00000.mp4\n"
+)
 CLIPS = [*(f"ACCEDE{i:05d}" for i in range(4)), "MEDIAEVAL00000", "MEDIAEVAL00001"]
 
 
@@ -88,21 +95,19 @@ def test_merged_archives_are_read_and_the_sets_file_is_not_needed(root):
 )
 def test_a_missing_archive_is_named(root, name, archive):
     find(root, name).unlink()
-    with pytest.raises(
-        CorpusNotFoundError, match=f"looked in every folder for {name}, .*{archive}"
-    ):
+    with pytest.raises(NotFoundError, match=f"looked in every folder for {name}, .*{archive}"):
         load_mediaeval15(root, films=False)
 
 
-def test_of_a_corpus_that_is_not_there_every_archive_is_named(tmp_path):
-    with pytest.raises(CorpusNotFoundError) as caught:
+def test_the_error_of_a_missing_corpus_names_every_archive(tmp_path):
+    with pytest.raises(NotFoundError) as caught:
         load_mediaeval15(tmp_path / "absent")
     for archive in ("MEDIAEVAL-annotations.zip", "MEDIAEVAL-mapping.zip", "MEDIAEVAL-data.zip"):
         assert archive in str(caught.value)
 
 
-def test_missing_excerpts_are_asked_for(root):
-    with pytest.raises(CorpusNotFoundError, match=r"no ACCEDE00000\.mp4 in any folder"):
+def test_the_error_of_missing_excerpts_names_one(root):
+    with pytest.raises(NotFoundError, match=r"no ACCEDE00000\.mp4 in any folder"):
         load_mediaeval15(root)
 
 
@@ -124,6 +129,7 @@ def test_missing_excerpts_are_asked_for(root):
         ),
         ("shots-devset-nl.txt", "\tACCEDE00000.mp4", "", "row 2: expected 2 columns, found 1"),
         ("ACCEDEaffect.txt", "\t-1\t1\r", "\t-1\t2\r", "row 4: expected arousalClass -1, 0 or 1"),
+        ("ACCEDEaffect.txt", "\t-1\t1\r", "\t0.5\t1\r", "expected valenceClass .* found '0.5'"),
         ("MEDIAEVALdescription.xml", "00001.mp4", "00009.mp4", "names the movie of MEDIAEVAL00001"),
     ],
 )
@@ -132,7 +138,7 @@ def test_damage_is_named(root, name, old, new, message):
     text = path.read_bytes().decode()
     assert old in text
     path.write_bytes(text.replace(old, new, 1).encode())
-    with pytest.raises(CorpusFormatError, match=message):
+    with pytest.raises(FileFormatError, match=message):
         load_mediaeval15(root, films=False)
 
 

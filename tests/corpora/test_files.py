@@ -4,7 +4,6 @@ import os
 
 import pytest
 
-from affectlib.corpora import CorpusFormatError, CorpusNotFoundError
 from affectlib.corpora.files import (
     corpus_files,
     files_below,
@@ -14,6 +13,7 @@ from affectlib.corpora.files import (
     read_lines,
     read_table,
 )
+from affectlib.errors import FileFormatError, NotFoundError
 from affectlib.runner import reproduce
 
 
@@ -58,7 +58,7 @@ def test_links_are_entered_once(root, tmp_path_factory):
 def test_a_folder_that_cannot_be_read_is_refused_by_name(root):
     (root / "b").chmod(0)
     try:
-        with pytest.raises(CorpusFormatError, match=r"b: expected a folder to read"):
+        with pytest.raises(FileFormatError, match=r"b: expected a folder to read"):
             files_below(root)
     finally:
         (root / "b").chmod(0o755)
@@ -76,17 +76,15 @@ def test_a_film_is_found_in_any_container_and_once(root):
         (root / name).write_text("")
     assert find_film(files_below(root), "Norm", root=root) == root / "Norm.MKV"
     (root / "b" / "Norm.mp4").write_text("")
-    with pytest.raises(CorpusFormatError, match=r"one film Norm, found Norm\.MKV and Norm\.mp4"):
+    with pytest.raises(FileFormatError, match=r"one film Norm, found Norm\.MKV and Norm\.mp4"):
         find_film(files_below(root), "Norm", root=root)
 
 
 def test_a_folder_without_the_wanted_files_is_no_corpus(root):
     assert len(corpus_files(root, ["o*.txt"], name="X", ask="a.b")) == 2
-    with pytest.raises(
-        CorpusNotFoundError, match=r"X at .*: not this corpus; looked for z\.txt, .*a\.b"
-    ):
+    with pytest.raises(NotFoundError, match=r"X at .*: not this corpus; looked for z\.txt, .*a\.b"):
         corpus_files(root, ["one.txt", "z.txt"], name="X", ask="a.b")
-    with pytest.raises(CorpusNotFoundError, match="no such folder"):
+    with pytest.raises(NotFoundError, match="no such folder"):
         corpus_files(root / "absent", ["one.txt"], name="X", ask="a.b")
 
 
@@ -112,16 +110,16 @@ def test_every_end_of_line_is_one(tmp_path, end):
 def test_a_damaged_table_is_refused_by_file_and_row(tmp_path, content, message):
     path = tmp_path / "table.txt"
     path.write_bytes(content)
-    with pytest.raises(CorpusFormatError, match=message) as caught:
+    with pytest.raises(FileFormatError, match=message) as caught:
         read_table(path, ("id", "name"), delimiter="\t")
     assert caught.value.path == path
 
 
 def test_what_is_no_file_is_refused_by_name(tmp_path):
     (tmp_path / "folder.txt").mkdir()
-    with pytest.raises(CorpusFormatError, match=r"folder\.txt: expected a file to read"):
+    with pytest.raises(FileFormatError, match=r"folder\.txt: expected a file to read"):
         read_lines(tmp_path / "folder.txt")
-    with pytest.raises(CorpusFormatError, match=r"absent\.txt: expected this file, found none"):
+    with pytest.raises(FileFormatError, match=r"absent\.txt: expected this file, found none"):
         read_lines(tmp_path / "absent.txt")
 
 

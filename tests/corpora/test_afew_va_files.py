@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from affectlib import paths
-from affectlib.corpora import CorpusFormatError, counts, frame_array, load_afew_va
+from affectlib.corpora import counts, frame_array, load_afew_va
+from affectlib.errors import FileFormatError
 from affectlib.runner import reproduce
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*a part of the corpus")
@@ -53,7 +54,7 @@ def test_linked_folders_are_read(root):
     ]
     assert frame_array(corpus, store=root.parent / "store", jobs=1).shape == (24, 32, 32, 3)
     (root / "03").symlink_to(root / "01")
-    with pytest.raises(CorpusFormatError, match="expected each clip once, found 001 also under"):
+    with pytest.raises(FileFormatError, match="expected each clip once, found 001 also under"):
         load_afew_va(root)
 
 
@@ -90,14 +91,14 @@ def test_a_half_copied_corpus_is_said_to_be_one(root):
 
 def test_an_empty_folder_beside_the_others_is_a_fault(root):
     (root / "01" / "003").mkdir()
-    with pytest.raises(CorpusFormatError, match=r"003\.json: expected this file, found none"):
+    with pytest.raises(FileFormatError, match=r"003\.json: expected this file, found none"):
         load_afew_va(root)
     assert len(load_afew_va(root, on_error="skip")) == 4
 
 
 def test_an_empty_zip_is_named_or_skipped(root):
     (root / "03.zip").write_bytes(b"PK\5\6" + b"\0" * 18)
-    with pytest.raises(CorpusFormatError, match=r"03\.zip: expected files, the zip is empty"):
+    with pytest.raises(FileFormatError, match=r"03\.zip: expected files, the zip is empty"):
         load_afew_va(root)
     corpus = load_afew_va(root, on_error="skip")
     assert len(corpus) == 4 and len(corpus.skipped) == 1
@@ -109,7 +110,7 @@ def test_a_zip_that_holds_a_file_twice_is_refused(root):
         for text in ("{}", "{ }"):
             part.writestr("101/101.json", text)
     with pytest.raises(
-        CorpusFormatError, match=r"03\.zip: expected each file once, found '101/101\.json' again"
+        FileFormatError, match=r"03\.zip: expected each file once, found '101/101\.json' again"
     ):
         load_afew_va(root)
     assert not (root / "03").exists()
@@ -120,7 +121,7 @@ def test_landmarks_far_from_the_picture_are_refused(root, x):
     path = root / "01" / "001" / "001.json"
     path.write_text(path.read_text().replace("[20.5, 14.25]", f"[{x}, 14.25]", 1))
     with pytest.raises(
-        CorpusFormatError, match="expected landmarks in or near the picture of 60 x 48"
+        FileFormatError, match="expected landmarks in or near the picture of 60 x 48"
     ) as caught:
         load_afew_va(root)
     assert (caught.value.path, caught.value.row) == (path, "frame 00000")
@@ -131,14 +132,14 @@ def test_an_actor_that_cannot_be_printed_is_refused_harmlessly(root, actor):
     path = root / "01" / "001" / "001.json"
     path.write_text(path.read_text().replace('"actor": "Ann"', f'"actor": "{actor}"'))
     with pytest.raises(
-        CorpusFormatError, match="expected actor, a name that can be printed"
+        FileFormatError, match="expected actor, a name that can be printed"
     ) as caught:
         load_afew_va(root)
     assert str(caught.value).isprintable()
 
 
 def test_a_name_of_a_file_cannot_command_a_terminal(root):
-    error = CorpusFormatError("x\x1b[2J\ny ü.mp4", "expected a film")
+    error = FileFormatError("x\x1b[2J\ny ü.mp4", "expected a film")
     assert str(error) == "x\\x1b[2J\\ny ü.mp4: expected a film"
 
 
@@ -153,7 +154,7 @@ def test_a_small_png_that_says_it_is_huge_is_named(root, side):
             struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
         )
     path.write_bytes(content)
-    with pytest.raises(CorpusFormatError, match=r"00000\.png: expected a png that can be decoded"):
+    with pytest.raises(FileFormatError, match=r"00000\.png: expected a png that can be decoded"):
         load_afew_va(root, decode=True)
-    with pytest.raises(CorpusFormatError, match=r"00000\.png: expected a png that can be decoded"):
+    with pytest.raises(FileFormatError, match=r"00000\.png: expected a png that can be decoded"):
         frame_array(load_afew_va(root), store=root.parent / "store", jobs=1)

@@ -1,23 +1,18 @@
-"""COGNIMUSE as its owners give it, typed here in both its forms, and read from real files where they are there."""
+"""COGNIMUSE as its owners give it: typed here in both its forms, and the real files."""
 
 import warnings
+from dataclasses import replace
 
 import av
 import numpy as np
 import pytest
 
 from affectlib import paths
-from affectlib.corpora import (
-    CorpusFormatError,
-    CorpusNotFoundError,
-    length_table,
-    load_cognimuse,
-    segments,
-)
+from affectlib.corpora import length_table, load_cognimuse, segments
+from affectlib.errors import FileFormatError, NotFoundError
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:.*a part of the corpus"
-)  # as small corpora of tests are
+# Small corpora of tests are a part of the real one.
+pytestmark = pytest.mark.filterwarnings("ignore:.*a part of the corpus")
 
 SHORT_NAMES = {
     "BMI": "BeautifulMind",
@@ -43,15 +38,14 @@ needs_bikes = pytest.mark.skipif(
 
 
 def write_film(path, seconds):
-    """A film of 10 frames a second, of the container that the ending names."""
+    """A film in the container that the ending names."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    codecs = {".webm": "libvpx", ".avi": "mpeg4", ".mpg": "mpeg2video"}
+    # MPEG-2 knows only a few frame rates.
+    rate = 25 if path.suffix == ".mpg" else 10
     with av.open(str(path), "w") as container:
-        codec = {".webm": "libvpx", ".avi": "mpeg4", ".mpg": "mpeg2video"}.get(
-            path.suffix, "libx264"
-        )
-        stream = container.add_stream(codec, rate=25 if path.suffix == ".mpg" else 10)
+        stream = container.add_stream(codecs.get(path.suffix, "libx264"), rate=rate)
         stream.width, stream.height, stream.pix_fmt = 32, 32, "yuv420p"
-        rate = 25 if path.suffix == ".mpg" else 10
         for number in range(round(seconds * rate)):
             picture = np.full((32, 32, 3), number % 200, np.uint8)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
@@ -71,7 +65,7 @@ def write_course(path, seconds, *, valence=0.1, arousal=-0.2, end="\n"):
 
 @pytest.fixture
 def twelve(tmp_path):
-    """The twelve-film form: a film as its short name, in containers of several kinds, at several depths."""
+    """The twelve-film form: films with their short names, in several containers and depths."""
     endings = (".mp4", ".mkv", ".webm", ".avi", ".mpg", ".mov")
     for number, name in enumerate(SHORT_NAMES.values()):
         folder = tmp_path / "Movie Clips" / ("more" if number % 2 else "")
@@ -126,11 +120,11 @@ def test_the_pass_that_is_asked_for_is_read(twelve, annotation, iteration, valen
 
 def test_a_pass_that_is_not_there_is_named(twelve):
     with pytest.raises(
-        CorpusFormatError, match=r"subj2_2_BeautifulMind\.dat: .*iterations there are: 1"
+        FileFormatError, match=r"subj2_2_BeautifulMind\.dat: .*iterations there are: 1"
     ):
         load_cognimuse(twelve, annotation="experienced", iteration=2, films=False)
     with pytest.raises(
-        CorpusFormatError, match=r"intended_4_BeautifulMind\.dat: .*iterations there are: 1, 2, 3"
+        FileFormatError, match=r"intended_4_BeautifulMind\.dat: .*iterations there are: 1, 2, 3"
     ):
         load_cognimuse(twelve, iteration=4, films=False)
     for wrong in ("first", 0, 1.5):
@@ -146,7 +140,7 @@ def test_without_films_a_clip_lasts_as_long_as_its_annotation(twelve):
     assert length_table(corpus)["film_seconds"].isna().all()
     assert len(segments(corpus, seconds=1.0)) == 24
     with pytest.raises(
-        CorpusFormatError, match=r"expected one film named BMI, BeautifulMind or A Beautiful Mind"
+        FileFormatError, match=r"expected one film named BMI, BeautifulMind or A Beautiful Mind"
     ):
         load_cognimuse(twelve)
 
@@ -156,9 +150,7 @@ def test_without_films_a_clip_lasts_as_long_as_its_annotation(twelve):
 )
 def test_an_annotation_of_no_film_is_refused_not_left_out(twelve, name):
     path = write_course(twelve / "Emotion Annotation" / "intended" / name, 2)
-    with pytest.raises(
-        CorpusFormatError, match="expected the name of a film of COGNIMUSE"
-    ) as caught:
+    with pytest.raises(FileFormatError, match="expected the name of a film of COGNIMUSE") as caught:
         load_cognimuse(twelve, films=False)
     assert caught.value.path == path
     skipped = load_cognimuse(twelve, films=False, on_error="skip")
@@ -171,13 +163,13 @@ def test_two_films_or_two_annotations_of_one_name_are_refused_copies_are_not(twe
     assert len(load_cognimuse(twelve)) == 12
     write_course(twelve / "GLA" / "emotion" / "intended_1.dat", 2, valence=0.9)
     with pytest.raises(
-        CorpusFormatError, match="expected one such file, found another one at"
+        FileFormatError, match="expected one such file, found another one at"
     ) as caught:
         load_cognimuse(twelve)
     assert {"GLA", first.name} & set(caught.value.path.parts)
     (twelve / "GLA" / "emotion" / "intended_1.dat").unlink()
     write_film(twelve / "GLA" / "GLA.mkv", 2)
-    with pytest.raises(CorpusFormatError, match=r"found GLA/GLA\.mkv, Movie Clips/Gladiator\.webm"):
+    with pytest.raises(FileFormatError, match=r"found GLA/GLA\.mkv, Movie Clips/Gladiator\.webm"):
         load_cognimuse(twelve)
 
 
@@ -186,7 +178,7 @@ def test_a_film_or_a_folder_that_is_not_annotated_is_named(tmp_path):
     write_film(tmp_path / "BMI" / "BMI.mp4", 2)
     write_film(tmp_path / "films" / "Shakespeare in Love.mp4", 2)
     with pytest.raises(
-        CorpusFormatError, match=r"intended_1_ShakespeareInLove\.dat: expected this file"
+        FileFormatError, match=r"intended_1_ShakespeareInLove\.dat: expected this file"
     ):
         load_cognimuse(tmp_path)
 
@@ -205,11 +197,11 @@ def test_hidden_films_are_no_films_and_linked_folders_are_read(tmp_path):
 def test_a_root_without_annotations_says_what_was_looked_for(tmp_path):
     write_film(tmp_path / "GLA.mp4", 1)
     with pytest.raises(
-        CorpusNotFoundError,
+        NotFoundError,
         match=r"not this corpus; looked for .*intended_1_<Movie>\.dat.*Ask for it",
     ):
         load_cognimuse(tmp_path)
-    with pytest.raises(CorpusNotFoundError, match=r"looked for .*subj1_1_<Movie>\.dat"):
+    with pytest.raises(NotFoundError, match=r"looked for .*subj1_1_<Movie>\.dat"):
         load_cognimuse(tmp_path, annotation="experienced")
 
 
@@ -244,8 +236,6 @@ def test_film_and_annotation_are_compared_film_by_film(tmp_path, film, annotated
 
 
 def test_a_corpus_of_one_value_per_clip_has_no_table_of_lengths(twelve):
-    from dataclasses import replace
-
     corpus = replace(load_cognimuse(twelve, films=False), hertz=None)
     with pytest.raises(ValueError, match="expected an annotation over time"):
         length_table(corpus)
@@ -258,6 +248,88 @@ def test_a_mean_of_annotations_of_other_lengths_says_so(tmp_path):
     with pytest.warns(UserWarning, match=r"GLA: the mean of annotations that last 6\.0 to 10\.0 s"):
         corpus = load_cognimuse(tmp_path, annotation="experienced", films=False)
     assert len(corpus.annotations) == 150
+
+
+# ---------------------------------------------------------------- the times of an annotation
+
+
+@pytest.fixture
+def seven(tmp_path):
+    """The seven-film form, with two films of two seconds."""
+    for code in ("BMI", "GLA"):
+        write_course(tmp_path / code / "emotion" / "intended_1.dat", 2)
+        write_film(tmp_path / code / f"{code}.mp4", 2)
+    return tmp_path
+
+
+def test_annotations_are_the_rows_of_the_file_and_a_clip_has_their_mean(seven):
+    path = seven / "GLA" / "emotion" / "intended_1.dat"
+    rows = [(i / 25, 0.01 * i, -0.94 + 0.01 * i) for i in range(50)]
+    path.write_text("".join(f"{time:.2f} {v:.3f} {a:.3f}\n" for time, v, a in rows))
+    corpus = load_cognimuse(seven)
+    read = corpus.annotations.query("clip == 'GLA'")[["time", "valence", "arousal"]].to_numpy()
+    assert np.array_equal(read, np.loadtxt(path))
+    clip = corpus.clips.set_index("clip").loc["GLA"]
+    assert (clip["group"], clip["split"]) == ("GLA", "")
+    assert np.allclose([clip["valence"], clip["arousal"]], [0.245, -0.695])
+    assert corpus.hertz == 25
+    assert corpus.value_range == (-1, 1)
+
+
+def one_step_is(time):
+    """The times of an annotation whose fifth row is not at 0.16 s."""
+    return lambda i: time if i == 4 else i / 25
+
+
+@pytest.mark.parametrize(
+    ("time_of", "row", "expected"),
+    [
+        (one_step_is(0.00), 5, "increase by 0.04 s from row to row, found 0 s after 0.12 s"),
+        (one_step_is(9.00), 5, "increase by 0.04 s from row to row, found 9 s after 0.12 s"),
+        (one_step_is(0.18), 5, "increase by 0.04 s from row to row, found 0.18 s after 0.12 s"),
+        (lambda i: i, 2, "increase by 0.04 s from row to row, found 1 s after 0 s"),
+        (
+            lambda i: i / 25 + 0.9 * (i > 9),
+            11,
+            "increase by 0.04 s from row to row, found 1.3 s after 0.36 s",
+        ),
+        (lambda i: 600 + i / 25, 1, "begin at 0 s, found 600 s"),
+        (lambda i: 0, 2, "found 0 s after 0 s"),
+    ],
+)
+def test_times_are_those_of_the_film_at_25_hertz(seven, time_of, row, expected):
+    path = seven / "GLA" / "emotion" / "intended_1.dat"
+    path.write_text("".join(f"{time_of(i):.2f} 0.1 0.2\n" for i in range(50)))
+    with pytest.raises(FileFormatError, match=f"expected time to .*{expected}") as caught:
+        load_cognimuse(seven)
+    assert (caught.value.path, caught.value.row) == (path, row)
+
+
+def test_an_annotation_of_one_row_is_refused_and_a_short_one_reported(seven):
+    path = seven / "GLA" / "emotion" / "intended_1.dat"
+    write_course(path, 1)
+    with pytest.warns(UserWarning, match=r"GLA: annotated for 1\.0 s of 2\.0 s, the rest"):
+        assert len(load_cognimuse(seven)) == 2
+    path.write_text("0.00 0.1 0.2\n")
+    with pytest.raises(FileFormatError, match=r"every 0\.04 s, found a single one"):
+        load_cognimuse(seven)
+
+
+def test_a_missing_annotation_is_named_in_the_form_of_the_corpus(seven):
+    (seven / "GLA" / "emotion" / "intended_1.dat").unlink()
+    with pytest.raises(FileFormatError, match=r"GLA/emotion/intended_1\.dat: expected this file"):
+        load_cognimuse(seven)
+
+
+def test_the_single_film_in_the_folder_of_its_code_may_have_any_name(seven):
+    (seven / "GLA" / "GLA.mp4").rename(seven / "GLA" / "first.mp4")
+    assert load_cognimuse(seven).clips["path"][1].endswith("first.mp4")
+    (seven / "GLA" / "second.mkv").write_bytes(b"")
+    with pytest.raises(FileFormatError, match=r"first\.mp4, GLA/second\.mkv"):
+        load_cognimuse(seven)
+
+
+# ---------------------------------------------------------------- real files
 
 
 @needs_golden
