@@ -131,6 +131,7 @@ def extract(
     extractors = tuple(extractors)
     _check_arguments(corpus, extractors, missing, on_error)
     films = _films(corpus.clips)
+    # By path: features by name of the extractor, rows of inf where nothing is done yet.
     features = {}
     todo = []
     for path, film in films.items():
@@ -275,6 +276,7 @@ def _table(
         array = np.zeros((len(corpus), extractor.size), np.float32)
         for path, film in films.items():
             array[film.rows] = features[path][extractor.name]
+        # Extractors give nan for a clip that lacks what they need.
         absent = np.isnan(array).any(axis=1) & kept
         if absent.any():
             if missing == "error":

@@ -131,6 +131,7 @@ def face_vector(
         if len(faces):
             geometry.append(_geometry(faces, picture.image))
             looks.append(crop_statistics(crop(picture.image, faces[0])))
+    # Zeros, not nan: a frame without a face is an observation, not a lack.
     if not geometry:
         return np.zeros(len(FACE_NAMES))
     statistics = [look.statistics for look in looks]
@@ -177,6 +178,7 @@ def people_vector(
     """
     faces = [detect(picture.image, detector=detector) for picture in pictures]
     presence = np.mean([len(boxes) > 0 for boxes in faces])
+    # A mean over frames would mix persons: the one frame keeps each block one person.
     best = int(np.argmax([_largest_area(boxes) for boxes in faces]))
     image = pictures[best].image
     height, width = image.shape[:2]
@@ -406,10 +408,12 @@ def crop_statistics(image: np.ndarray) -> FaceLook:
 
     saturation = cv2.cvtColor(image, cv2.COLOR_RGB2HSV)[..., 1]
     light = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255  # (64, 64)
+    # The smallest deviation keeps the noise of an even face small.
     normal = (light - light.mean()) / max(float(light.std()), 0.02)
     dx = cv2.Sobel(normal, cv2.CV_32F, 1, 0) / 8
     dy = cv2.Sobel(normal, cv2.CV_32F, 0, 1) / 8
     statistics = []
+    # The middle two thirds: at the sides are hair and background.
     columns = slice(CROP // 6, CROP - CROP // 6)
     for top, bottom in REGIONS.values():
         rows = slice(round(top * CROP), round(bottom * CROP))
@@ -448,6 +452,7 @@ def _dark_lines(region: np.ndarray) -> list[float]:
     Shape:
         region ``(rows, columns)``
     """
+    # Darker than the middle of the region by 0.3 deviations of the face.
     dark = np.maximum(np.median(region) - 0.3 - region, 0)  # (rows, columns)
     weight = dark.sum(0)  # (columns,)
     if weight.sum() < 1e-3:
