@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from affectlib.corpora.base import CorpusFormatError
-from affectlib.features import audio, motion, visual
+from affectlib.features import audio
 from affectlib.features import deep as pretrained
 from affectlib.features.faces import blocks, detect, people
 from affectlib.features.pretrained import networks, weights
@@ -112,21 +112,6 @@ def test_networks_have_the_parameters_of_their_papers(name):
     with torch.device("meta"):
         network = getattr(networks, name)()
     assert sum(p.numel() for p in network.parameters()) == PARAMETERS[name]
-
-
-def test_networks_stand_where_the_house_says():
-    assert (
-        audio.VGGish is networks.VGGish
-        and audio.VGGishPostprocessor is networks.VGGishPostprocessor
-    )
-    for module, names in (
-        (motion, ("I3D", "FlowNetS", "OpenPoseBody")),
-        (visual, ("Inception", "VGG", "Xception")),
-    ):
-        assert all(getattr(module, name) is getattr(networks, name) for name in names)
-    for module in (audio, motion, visual):
-        with pytest.raises(AttributeError, match="AlexNet"):
-            _ = module.AlexNet
 
 
 def slow_examples(signal):

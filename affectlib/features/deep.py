@@ -18,10 +18,13 @@ from pathlib import Path
 import numpy as np
 
 from affectlib.corpora.base import CorpusFormatError
-from affectlib.features.audio import SAMPLING_RATE, emobase, vggish_examples
-from affectlib.features.faces import DETECTOR, WEIGHTS, marks
+from affectlib.features.audio import SAMPLING_RATE, vggish_examples
+from affectlib.features.detection import DETECTOR, weight_digests
+from affectlib.features.extractor import Extractor
 from affectlib.features.pretrained import weights as files
-from affectlib.features.store import Extractor
+from affectlib.moved import moved_names
+
+__getattr__ = moved_names(__name__, ("NEEDS", "pretrained"), "affectlib.features.papers")
 
 SIDE = 640  # longer side of the frames that are read: the shorter is at least 256 up to 2.5 to 1
 BATCH, LARGE_BATCH = (
@@ -242,62 +245,6 @@ def vggish(
     )
 
 
-NEEDS = {
-    "attend_affect": ("resnet50", "flownet", "i3d", "vggish"),
-    "shot_long": (
-        "vggish",
-        "vggish_pca",
-        "vgg16_places",
-        "xception",
-        *WEIGHTS["mtcnn"],
-        "openpose",
-    ),
-    "gla": ("inception", "vggish", "vggish_pca"),
-    "caan": ("vggface", "vgg16"),
-}
-
-
-def pretrained(paper, *, weights=None, rate=None, precision="fp32") -> tuple:
-    """The extractors of one paper, with its sizes and rates, in the order in which its model takes them.
-
-    Differs from the papers in: shot_long's dense layer on OpenPose has no released weights, so the mean over space of
-    the backbone takes its place; gla's network of faces is not released, so Inception-v3 of ImageNet does. Faces are
-    found by MTCNN for shot_long, as in the paper, and by HOG for gla and caan, whose Faster R-CNN nobody published.
-
-    Args:
-        paper: slug; mood_change has none, it learns from pixels
-        weights: None for the released ones, ``"random"`` for tests, which have HOG find all faces
-        rate: frames per second, by default the paper's (attend_affect 25, caan 2, the others 1)
-        precision: ``"fp32"``, ``"bf16"``, or ``"auto"``, the faster of them, which depends on the machine
-
-    Raises:
-        WeightsNotFoundError: if files are missing; it lists all of them, and where each comes from
-        ValueError: if the paper has no extractors
-
-    Examples:
-        >>> [(e.name, e.size) for e in pretrained("gla", weights="random")]
-        [('inception_random', 2048), ('vggish_random', 128), ('inception_faces_random', 4096)]
-    """
-    if paper not in NEEDS:
-        raise ValueError(f"{paper!r} has no pretrained extractors, there are {', '.join(NEEDS)}")
-    if weights is None:
-        files.find(*NEEDS[paper])
-    options = dict(weights=weights, precision=precision)
-    seen = options | dict(rate=rate or {"attend_affect": 25.0, "caan": 2.0}.get(paper, 1.0))
-    if paper == "attend_affect":
-        return resnet50(**seen), flownets(**seen), i3d(**seen), vggish(**options), emobase()
-    if paper == "shot_long":
-        return (
-            vggish(postprocessed=True, **options),
-            vgg16(places=True, layer="pool", **seen),
-            xception(detector=DETECTOR if weights == "random" else "mtcnn", **seen),
-            openpose(layer="backbone", **seen),
-        )
-    if paper == "gla":
-        return inception(**seen), vggish(postprocessed=True, **options), inception(faces=2, **seen)
-    return vggface(**seen), vgg16(**seen)
-
-
 def _extractor(name, size, many, weights, precision, *, kind="", file="", extra=(), **fields):
     if precision not in PRECISIONS:
         raise ValueError(f"precision is one of {', '.join(PRECISIONS)}, not {precision!r}")
@@ -316,7 +263,7 @@ def _extractor(name, size, many, weights, precision, *, kind="", file="", extra=
             weights and str(weights),
             tuple(files.digest(path)[:16] for path in found),
         )
-    made_of += marks(dict(extra).get("detector", DETECTOR))
+    made_of += weight_digests(dict(extra).get("detector", DETECTOR))
     options = (
         ("kind", kind),
         ("file", file),
