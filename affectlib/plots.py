@@ -84,7 +84,7 @@ def _axes(ax: Axes | None) -> Axes:
     """The given Axes, or those of a new figure."""
     if ax is not None:
         return ax
-    figure, ax = plt.subplots(figsize=(4.5, 3.6))
+    _, ax = plt.subplots(figsize=(4.5, 3.6))
     return ax
 
 
