@@ -62,12 +62,13 @@ notebooks: env  ## re-run the demo, store the executed notebooks and the README'
 spread: env  ## run the demo with other seeds, store how far each number moves (after `make notebooks`)
 	@$(BIN)/python -m affectlib.runner.agreement --paper $(PAPER) --jobs $(JOBS)
 
-extract: env  ## CORPUS=cognimuse|film.mp4 EXTRACTORS=descriptors|gla [FEATURES= PRECISION= ROOT= SECONDS= PARTS= DASK_SCHEDULER=]
-	@$(BIN)/python -m affectlib.runner.sweep extract name="$(CORPUS)" extractors="$(EXTRACTORS)" features="$(FEATURES)" \
-	  precision="$(PRECISION)" root="$(ROOT)" seconds="$(SECONDS)" parts="$(PARTS)" jobs=$(JOBS) client="$(DASK_SCHEDULER)"
+extract: env  ## CORPUS=cognimuse|film.mp4 EXTRACTORS=descriptors|gla [FEATURES= PRECISION= ROOT= SECONDS= PARTS= ON_ERROR=raise|skip DASK_SCHEDULER=]; ON_ERROR=skip leaves out damaged clips
+	@$(BIN)/python -m affectlib.runner.extract name="$(CORPUS)" extractors="$(EXTRACTORS)" features="$(FEATURES)" \
+	  precision="$(PRECISION)" root="$(ROOT)" seconds="$(SECONDS)" parts="$(PARTS)" on_error="$(ON_ERROR)" \
+	  jobs=$(JOBS) client="$(DASK_SCHEDULER)"
 
 sweep: env  ## a notebook over a grid: PAPER=gla [GRID=grid.yaml PROFILE= CORPUS= DASK_SCHEDULER=tcp://host:8786]
-	@$(BIN)/python -m affectlib.runner.sweep sweep slug="$(PAPER)" grid="$(GRID)" profile=$(PROFILE) corpus=$(CORPUS) \
+	@$(BIN)/python -m affectlib.runner.sweep slug="$(PAPER)" grid="$(GRID)" profile=$(PROFILE) corpus=$(CORPUS) \
 	  jobs=$(JOBS) client="$(DASK_SCHEDULER)"
 
 benchmarks: env  ## the speed claims, as ratios in one run each

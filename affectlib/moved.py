@@ -1,9 +1,10 @@
-"""Old import paths: each keeps working for one release, and says where its module is now."""
+"""Old import paths: each keeps working for one release, and names the new place of its module."""
 
 import importlib
 import runpy
 import sys
 import warnings
+from collections.abc import Callable, Collection
 
 
 def moved(old: str, new: str) -> None:
@@ -20,16 +21,16 @@ def moved(old: str, new: str) -> None:
     sys.modules[old] = importlib.import_module(new)
 
 
-def moved_names(package: str, names: tuple, new: str):
-    """A ``__getattr__`` for a package whose names have moved to another module.
+def moved_names(package: str, names: Collection[str], new: str) -> Callable[[str], object]:
+    """Makes a ``__getattr__`` for a package whose names have moved to another module.
 
     Args:
         package: ``__name__`` of the package
-        names: those that have moved
+        names: the names that have moved
         new: dotted name of the module that defines them now
     """
 
-    def find(name):
+    def find(name: str) -> object:
         if name not in names:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         warnings.warn(f"{package}.{name} has moved to {new}", DeprecationWarning, stacklevel=2)

@@ -1,17 +1,31 @@
 """Data to Axes. A function that draws takes data and ``ax`` and returns the Axes; it saves nothing.
 
-Colours are matplotlib's ``petroff8``, told apart under colour blindness, with a marker or a dash as second
-channel. seaborn, umap and scikit-learn are imported when first used.
+Colours are matplotlib's ``petroff8``, told apart under colour blindness, with a marker or a dash as
+second channel. seaborn, umap and scikit-learn are imported when first used.
 """
 
-import os
-import tempfile
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib import color_sequences
 
 from affectlib import paths
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from numpy.typing import ArrayLike
+
+    from affectlib.training import History
+
+    Band = tuple[ArrayLike, ArrayLike, ArrayLike]
 
 PALETTE = tuple(color_sequences["petroff8"])
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
@@ -32,7 +46,7 @@ STYLE = {
 plt.rcParams.update(STYLE)
 
 
-def project(points, *, method="tsne", seed=0):
+def project(points: ArrayLike, *, method: str = "tsne", seed: int = 0) -> np.ndarray:
     """Two-dimensional embedding of high-dimensional points.
 
     Args:
@@ -50,30 +64,39 @@ def project(points, *, method="tsne", seed=0):
     if method == "tsne":
         from sklearn.manifold import TSNE
 
+        # t-SNE wants clearly fewer neighbours than there are points.
         perplexity = min(30.0, (len(points) - 1) / 3)
-        return TSNE(
-            perplexity=perplexity, max_iter=500, init="pca", random_state=seed
-        ).fit_transform(points)
+        tsne = TSNE(perplexity=perplexity, max_iter=500, init="pca", random_state=seed)
+        return tsne.fit_transform(points)
     if method == "umap":
-        import warnings
-
         from umap import UMAP
 
+        neighbours = min(15, len(points) - 1)
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # umap warns that a seed means one thread: that is wanted here
-            return UMAP(
-                n_neighbors=min(15, len(points) - 1), random_state=seed, n_jobs=1
-            ).fit_transform(points)
+            # umap warns that a seed means one thread: that is wanted here.
+            warnings.simplefilter("ignore")
+            umap = UMAP(n_neighbors=neighbours, random_state=seed, n_jobs=1)
+            return umap.fit_transform(points)
     raise ValueError(f"method is {method!r}, expected 'tsne' or 'umap'")
 
 
-def _axes(ax):
-    return plt.subplots(figsize=(4.5, 3.6))[1] if ax is None else ax
+def _axes(ax: Axes | None) -> Axes:
+    """The given Axes, or those of a new figure."""
+    if ax is not None:
+        return ax
+    _, ax = plt.subplots(figsize=(4.5, 3.6))
+    return ax
 
 
-def plot_embedding(points, colour, *, label=None, limits=None, palette=PALETTE, ax=None):
+def plot_embedding(
+    points: np.ndarray,
+    colour: ArrayLike,
+    *,
+    label: str | None = None,
+    limits: tuple[float, float] | None = None,
+    palette: Sequence = PALETTE,
+    ax: Axes | None = None,
+) -> Axes:
     """Scatter of projected clips, coloured by a class (with its own marker) or by a value.
 
     Args:
@@ -87,20 +110,24 @@ def plot_embedding(points, colour, *, label=None, limits=None, palette=PALETTE, 
     Shape:
         points ``(clips, 2)``; colour ``(clips,)``
     """
-    ax, colour = _axes(ax), np.asarray(colour)
+    ax = _axes(ax)
+    colour = np.asarray(colour)
     if np.issubdtype(colour.dtype, np.number):
         low, high = limits or (None, None)
-        drawn = ax.scatter(
-            *points.T, c=colour, cmap="cividis", s=12, vmin=low, vmax=high, linewidths=0
-        )
+        x, y = points.T
+        drawn = ax.scatter(x, y, c=colour, cmap="cividis", s=12, vmin=low, vmax=high, linewidths=0)
         ax.figure.colorbar(drawn, ax=ax, label=label)
     else:
-        for i, name in enumerate(dict.fromkeys(sorted(colour))):
+        for i, name in enumerate(sorted(set(colour))):
+            x, y = points[colour == name].T
+            # Beyond eight classes the colours repeat: the shift gives each pair another marker.
+            marker = MARKERS[(i + i // 8) % 8]
             ax.scatter(
-                *points[colour == name].T,
+                x,
+                y,
                 s=14,
                 color=palette[i % len(palette)],
-                marker=MARKERS[(i + i // 8) % 8],
+                marker=marker,
                 label=str(name),
                 linewidths=0,
             )
@@ -111,7 +138,9 @@ def plot_embedding(points, colour, *, label=None, limits=None, palette=PALETTE, 
     return ax
 
 
-def plot_confusion(truth, prediction, labels, *, ax=None):
+def plot_confusion(
+    truth: ArrayLike, prediction: ArrayLike, labels: Sequence, *, ax: Axes | None = None
+) -> Axes:
     """Confusion matrix: counts and, below them, percentages of the true class.
 
     Args:
@@ -128,16 +157,15 @@ def plot_confusion(truth, prediction, labels, *, ax=None):
 
     ax = _axes(ax)
     counts = confusion_matrix(truth, prediction, labels=list(labels))
-    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    text = np.array(
-        [
-            [f"{n}\n{p:.0%}" for n, p in zip(*rows, strict=True)]
-            for rows in zip(counts, share, strict=True)
-        ]
-    )
+    # A class without clips has counts of 0: its shares are 0, not nan.
+    clips_of_class = np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    shares = counts / clips_of_class
+    texts = np.empty(counts.shape, dtype=object)
+    for place, count in np.ndenumerate(counts):
+        texts[place] = f"{count}\n{shares[place]:.0%}"
     seaborn.heatmap(
-        share,
-        annot=text,
+        shares,
+        annot=texts,
         fmt="",
         cmap="cividis",
         vmin=0,
@@ -152,7 +180,16 @@ def plot_confusion(truth, prediction, labels, *, ax=None):
     return ax
 
 
-def plot_curves(time, truth, predictions, *, label, step=False, ylim=None, ax=None):
+def plot_curves(
+    time: ArrayLike,
+    truth: ArrayLike,
+    predictions: Mapping[str, ArrayLike | Band],
+    *,
+    label: str,
+    step: bool = False,
+    ylim: tuple[float, float] | None = None,
+    ax: Axes | None = None,
+) -> Axes:
     """Annotated and predicted affect over a film.
 
     Args:
@@ -161,50 +198,56 @@ def plot_curves(time, truth, predictions, *, label, step=False, ylim=None, ax=No
         predictions: name to curve, or to a triple (curve, low, high) drawn with its band
         label: of the vertical axis
         step: whether predictions hold from one time to the next, as those of clips do
-        ylim: its limits
+        ylim: limits of the vertical axis
         ax: where to draw
 
     Shape:
         time, truth and each curve ``(segments,)``
     """
-    ax, time = _axes(ax), np.asarray(time, dtype=float)
-    unit, scale = ("minutes", 60) if time[-1] > 180 else ("seconds", 1)
-    time = time / scale
+    ax = _axes(ax)
+    time = np.asarray(time, dtype=float)
+    unit = "seconds"
+    if time[-1] > 180:
+        unit = "minutes"
+        time = time / 60
     ax.plot(time, truth, color="black", linewidth=1.6, label="annotation")
+    fill_step = "post" if step else None
+    line_step = "steps-post" if step else "default"
     for i, (name, curve) in enumerate(predictions.items()):
+        colour = PALETTE[i]
         if isinstance(curve, tuple):
             curve, low, high = curve
-            ax.fill_between(
-                time,
-                low,
-                high,
-                step="post" if step else None,
-                color=PALETTE[i],
-                alpha=0.2,
-                linewidth=0,
-            )
+            ax.fill_between(time, low, high, step=fill_step, color=colour, alpha=0.2, linewidth=0)
         ax.plot(
             time,
             curve,
             DASHES[i % 4],
-            color=PALETTE[i],
+            color=colour,
             linewidth=1.3,
             label=name,
-            drawstyle="steps-post" if step else "default",
+            drawstyle=line_step,
         )
     ax.set(xlabel=f"time in {unit}", ylabel=label, ylim=ylim)
     return ax
 
 
-def plot_attention(weights, names, *, rows=None, ylabel="attending", limits=None, ax=None):
+def plot_attention(
+    weights: ArrayLike,
+    names: Sequence[str],
+    *,
+    rows: Sequence[str] | None = None,
+    ylabel: str = "attending",
+    limits: tuple[float, float] | None = None,
+    ax: Axes | None = None,
+) -> Axes:
     """Attention weights as a heat map with each weight written in it.
 
     Args:
         weights: each row sums to 1
-        names: of what is attended to (columns)
-        rows: of what attends, ``names`` where not given
-        ylabel: of the rows
-        limits: smallest and largest weight of the colour scale, those of the data where not given
+        names: of the columns: the places that are attended to
+        rows: names of the rows: the places that attend; ``names`` if None
+        ylabel: label of the vertical axis
+        limits: smallest and largest weight of the colour scale; those of the data if None
         ax: where to draw
 
     Shape:
@@ -217,7 +260,7 @@ def plot_attention(weights, names, *, rows=None, ylabel="attending", limits=None
     low, high = limits or (weights.min(), weights.max())
     seaborn.heatmap(
         weights,
-        annot=weights.size <= 60,
+        annot=weights.size <= 60,  # more numbers would overlap
         fmt=".2f",
         cmap="cividis",
         vmin=low,
@@ -234,7 +277,9 @@ def plot_attention(weights, names, *, rows=None, ylabel="attending", limits=None
     return ax
 
 
-def plot_frames(frames, titles, *, ax=None):
+def plot_frames(
+    frames: Sequence[np.ndarray], titles: Sequence[str], *, ax: Axes | None = None
+) -> Axes:
     """A strip of frames side by side, each with a line of text above it.
 
     Args:
@@ -245,18 +290,21 @@ def plot_frames(frames, titles, *, ax=None):
     Shape:
         each frame ``(height, width, 3)``
     """
-    ax, width = _axes(ax), frames[0].shape[1]
+    ax = _axes(ax)
+    height, width = frames[0].shape[:2]
     gap = max(2, width // 50)
-    strip = np.full((frames[0].shape[0], len(frames) * (width + gap) - gap, 3), 255, np.uint8)
+    total_width = len(frames) * (width + gap) - gap
+    strip = np.full((height, total_width, 3), 255, np.uint8)
     for i, (frame, title) in enumerate(zip(frames, titles, strict=True)):
-        strip[:, i * (width + gap) : i * (width + gap) + width] = frame
-        ax.text(i * (width + gap) + width / 2, -gap, title, ha="center", va="bottom", fontsize=7)
+        left = i * (width + gap)
+        strip[:, left : left + width] = frame
+        ax.text(left + width / 2, -gap, title, ha="center", va="bottom", fontsize=7)
     ax.imshow(strip)
     ax.set_axis_off()
     return ax
 
 
-def plot_history(histories, *, ax=None):
+def plot_history(histories: Mapping[str, History], *, ax: Axes | None = None) -> Axes:
     """Training and validation loss over epochs, with the epoch that was kept.
 
     Args:
@@ -265,34 +313,30 @@ def plot_history(histories, *, ax=None):
     """
     ax = _axes(ax)
     for i, (name, history) in enumerate(histories.items()):
+        colour = PALETTE[i % 8]
         table = history.epochs
-        ax.plot(table["epoch"], table["train_loss"], "--", color=PALETTE[i % 8], linewidth=0.9)
-        ax.plot(
-            table["epoch"],
-            table["validation_loss"],
-            color=PALETTE[i % 8],
-            linewidth=1.3,
-            label=name,
-        )
-        best = table[table["epoch"] == history.best_epoch]
-        ax.plot(
-            best["epoch"],
-            best["validation_loss"],
-            MARKERS[i % 8],
-            color=PALETTE[i % 8],
-            markersize=5,
-        )
+        epoch = table["epoch"]
+        validation = table["validation_loss"]
+        kept = epoch == history.best_epoch
+        ax.plot(epoch, table["train_loss"], "--", color=colour, linewidth=0.9)
+        ax.plot(epoch, validation, color=colour, linewidth=1.3, label=name)
+        ax.plot(epoch[kept], validation[kept], MARKERS[i % 8], color=colour, markersize=5)
     ax.set(xlabel="epoch", ylabel="loss (dashed: training)")
     ax.xaxis.get_major_locator().set_params(integer=True)
     ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return ax
 
 
-def plot_bars(bars, *, hertz, ax=None):
-    """Values over a clip as bars of colour, one under the other; zero is grey, undefined is hatched.
+def plot_bars(
+    bars: Mapping[str, tuple[ArrayLike, float]], *, hertz: float, ax: Axes | None = None
+) -> Axes:
+    """Values over a clip as bars of colour, one under the other.
+
+    Zero is grey, undefined is hatched.
 
     Args:
-        bars: name to values and the largest magnitude they may take; a change starts where its first window ends
+        bars: name to values and the largest magnitude that they may take; the bar of a change of
+            mood starts where its first window ends
         hertz: values per second
         ax: where to draw
 
@@ -301,32 +345,35 @@ def plot_bars(bars, *, hertz, ax=None):
     """
     from matplotlib.colors import LinearSegmentedColormap
 
-    ax, cmap = (
-        _axes(ax),
-        LinearSegmentedColormap.from_list("bars", ["#5e3c99", "#c8c8c8", "#e66101"]),
-    )
+    ax = _axes(ax)
+    colours = ["#5e3c99", "#c8c8c8", "#e66101"]
+    cmap = LinearSegmentedColormap.from_list("bars", colours)
+    some_undefined = False
     for row, (values, limit) in enumerate(bars.values()):
-        extent = (0, len(values) / hertz, -row - 0.4, -row + 0.4)
-        behind = ax.add_patch(
-            plt.Rectangle(
-                (0, -row - 0.4),
-                extent[1],
-                0.8,
-                facecolor="white",
-                edgecolor="grey",
-                hatch="////",
-                linewidth=0.5,
-                zorder=-1,
-            )
+        values = np.asarray(values, dtype=float)
+        some_undefined = some_undefined or bool(np.isnan(values).any())
+        seconds = len(values) / hertz
+        bottom = -row - 0.4
+        # The picture is transparent where a value is nan, and shows the hatches behind it.
+        hatched = plt.Rectangle(
+            (0, bottom),
+            seconds,
+            0.8,
+            facecolor="white",
+            edgecolor="grey",
+            hatch="////",
+            linewidth=0.5,
+            zorder=-1,
         )
+        ax.add_patch(hatched)
         drawn = ax.imshow(
-            np.asarray(values, float)[None] / limit,
+            values[None] / limit,
             cmap=cmap,
             vmin=-1,
             vmax=1,
             aspect="auto",
             interpolation="nearest",
-            extent=extent,
+            extent=(0, seconds, bottom, -row + 0.4),
         )
     names = [f"{name} (±{limit:g})" for name, (_, limit) in bars.items()]
     ax.set(
@@ -337,15 +384,14 @@ def plot_bars(bars, *, hertz, ax=None):
     )
     bar = ax.figure.colorbar(drawn, ax=ax, ticks=[-1, 0, 1], pad=0.02)
     bar.ax.set_yticklabels(["negative, falling", "neutral, steady", "positive, rising"])
-    if any(np.isnan(values).any() for values, _ in bars.values()):
-        ax.legend(
-            [behind], ["undefined"], loc="upper left", bbox_to_anchor=(-0.02, -0.16), frameon=False
-        )
+    if some_undefined:
+        below = (-0.02, -0.16)
+        ax.legend([hatched], ["undefined"], loc="upper left", bbox_to_anchor=below, frameon=False)
     return ax
 
 
-def plot_gradcam(frames, maps, *, ax=None):
-    """A strip of frames, and below it the same with what a Grad-CAM map sees laid over them.
+def plot_gradcam(frames: ArrayLike, maps: ArrayLike, *, ax: Axes | None = None) -> Axes:
+    """A strip of frames, and below it the same frames with a Grad-CAM map laid over them.
 
     Args:
         frames: RGB pictures of one window, 0 to 255
@@ -355,29 +401,40 @@ def plot_gradcam(frames, maps, *, ax=None):
     Shape:
         frames ``(k, height, width, 3)``; maps ``(k, height, width)``
     """
-    ax, frames, maps = _axes(ax), np.asarray(frames) / 255, np.asarray(maps, float)
-    heat = plt.get_cmap("inferno")(maps / max(maps.max(), 1e-12))[..., :3]
+    ax = _axes(ax)
+    frames = np.asarray(frames) / 255
+    maps = np.asarray(maps, dtype=float)
+    # A map of zeros stays black: it is not divided by 0.
+    brightest = max(maps.max(), 1e-12)
+    heat = plt.get_cmap("inferno")(maps / brightest)[..., :3]  # without the opacity
     grey = np.repeat(frames.mean(-1, keepdims=True), 3, -1)
-    strips = [np.concatenate(list(row), 1) for row in (frames, 0.45 * grey + 0.55 * heat)]
+    overlaid = 0.45 * grey + 0.55 * heat
+    strips = [np.concatenate(list(row), axis=1) for row in (frames, overlaid)]
     ax.imshow(np.concatenate(strips), interpolation="nearest")
     ax.set_axis_off()
     return ax
 
 
 def plot_intervals(
-    table, *, label, reference=None, reference_name="predict the training mean", ax=None
-):
+    table: pd.DataFrame,
+    *,
+    label: str,
+    reference: float | None = None,
+    reference_name: str = "predict the training mean",
+    ax: Axes | None = None,
+) -> Axes:
     """Means with their intervals, one row each: a forest plot.
 
     Args:
-        table: columns name, mean, low, high; where there is a column paper, its value is a hollow diamond
+        table: columns name, mean, low, high; where there is a column paper, its value is a hollow
+            diamond
         label: of the horizontal axis
         reference: value of a vertical line, for example that of a trivial predictor
-        reference_name: what that line is
+        reference_name: name of that line
         ax: where to draw
     """
     ax = _axes(ax)
-    rows = np.arange(len(table))[::-1]
+    rows = np.arange(len(table))[::-1]  # the first row of the table on top
     ax.hlines(rows, table["low"], table["high"], color=PALETTE[0], linewidth=2)
     ax.plot(table["mean"], rows, "o", color=PALETTE[0], label="this run, 95 % interval")
     if "paper" in table:
@@ -388,7 +445,7 @@ def plot_intervals(
     return ax
 
 
-def show(fig, alt):
+def show(fig: Figure, alt: str) -> None:
     """Displays a figure inline with its alternative text, then closes it.
 
     Raises:
@@ -402,27 +459,29 @@ def show(fig, alt):
     plt.close(fig)
 
 
-def save_figure(fig, slug, name, *, title, alt, simulated):
-    """Titles a figure, saves it as ``figures/<slug>/<name>.png`` with its alternative text, and shows it.
+def save_figure(
+    fig: Figure, slug: str, name: str, *, title: str, alt: str, simulated: bool
+) -> None:
+    """Titles a figure, saves it as ``figures/<slug>/<name>.png``, and shows it.
 
     Args:
         fig: the figure
         slug: of the paper
         name: of the file, without suffix
         title: of the figure; " (simulated data)" is added where that is so
-        alt: a sentence for who cannot see it, stored in ``<name>.txt`` and in the notebook
+        alt: a sentence for a reader who cannot see the figure, stored in ``<name>.txt`` and in the
+            notebook
         simulated: whether the data behind it are simulated
 
     Raises:
         ValueError: if ``alt`` is empty
     """
     fig.suptitle(f"{title} (simulated data)" if simulated else title, fontsize=11)
+    picture = io.BytesIO()
+    # Without the version of matplotlib, so that the same figure gives the same bytes.
+    fig.savefig(picture, format="png", metadata={"Software": None})
     folder = paths.FIGURES / slug
     folder.mkdir(parents=True, exist_ok=True)
-    handle, partial = tempfile.mkstemp(dir=folder, suffix=".png")
-    os.close(handle)
-    fig.savefig(partial, metadata={"Software": None})
-    os.chmod(partial, 0o644)
-    os.replace(partial, folder / f"{name}.png")
-    (folder / f"{name}.txt").write_text(alt.strip() + "\n")
+    paths.write(folder / f"{name}.png", picture.getvalue())
+    paths.write(folder / f"{name}.txt", f"{alt.strip()}\n".encode())
     show(fig, alt)

@@ -1,1 +1,1 @@
-"""What the Makefile calls: notebooks run headless, sweeps, extraction, weights. Nothing imports it."""
+"""The commands of the Makefile: notebooks run headless, sweeps, extraction. Nothing imports it."""

@@ -1,16 +1,16 @@
 """Do two runs agree? The same digits on the same arithmetic, the spread over seeds elsewhere.
 
 Processors differ in the order in which they add, so in the last digit of a sum; training may carry
-that digit up. ``affectlib`` asks every library for one instruction set, simulated films are the same
-bytes everywhere, and the demo trains in double precision, so that most numbers agree to three digits
-under any setting. What a last digit can still turn, an epoch chosen or a network that was stopped
-while it was falling fast, is known by what another *seed* does to it: the notebooks are run with
-other seeds, and the standard deviation of each number over these runs is stored beside it, in
-``figures/<slug>/spread.json`` (``make spread``).
+that digit up. ``affectlib`` asks every library for one instruction set, simulated films are the
+same bytes everywhere, and the demo trains in double precision, so that most numbers agree to three
+digits under any setting. A last digit can still change which epoch is chosen, or the numbers of a
+network that was stopped while its loss was falling fast. Another *seed* changes such numbers in the
+same way. So the notebooks are run with other seeds, and the standard deviation of each number over
+these runs is stored beside it, in ``figures/<slug>/spread.json`` (``make spread``).
 
-:func:`disagreements` compares a fresh run with the committed one. Where :func:`arithmetic` gives what
-it gave on the machine that stored the results, every number must be the same. Elsewhere it must lie
-within the spread.
+:func:`disagreements` compares a fresh run with the committed one. Where :func:`arithmetic` gives
+the digests of the machine that stored the results, every number must be the same. Elsewhere it must
+lie within the spread.
 """
 
 import argparse
@@ -21,27 +21,37 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from affectlib import paths
+from affectlib.errors import AffectError
+
+if TYPE_CHECKING:
+    import torch
 
 SAME = 1e-5  # relative; numbers are stored with six digits
 NEARLY = 2e-3  # absolute: what double precision leaves of a difference in the inputs' seventh digit
 BAND = 4.0  # standard deviations that a number may lie away from the stored one
-OUTSIDE = (
-    0.02  # share of the numbers that may lie farther away, as some of a thousand will by chance
-)
+OUTSIDE = 0.02  # share of the numbers that may lie outside by chance: twenty of a thousand
 SEEDS_FROM = (100, 200)  # first seed of each run that the spread is taken over
-OPPOSITES = {"holds", "does not"}
+OPPOSITES = ("holds", "does not")
 
 _METRICS = re.compile(r"mse|pcc|ccc|accuracy|f1|trustworthiness|silhouette|correlation|\bp\b")
 _BOUNDS = ("low", "high", "n")
 
 
-def leaves(content: dict, prefix: str = "") -> Iterator[tuple[str, object]]:
+class SeedError(AffectError, ValueError):
+    """The committed results were not made with first seed 0."""
+
+
+# ---------------------------------------------------------------- comparing
+
+
+def leaves(content: Mapping, prefix: str = "") -> Iterator[tuple[str, object]]:
     """Every number and text of a nested result, by its path, as ``("gla / mean", 0.1)``."""
     for name, value in content.items():
         path = f"{prefix}{name}"
@@ -52,7 +62,7 @@ def leaves(content: dict, prefix: str = "") -> Iterator[tuple[str, object]]:
 
 
 def kind(path: str) -> str:
-    """What a number is, so that numbers of a kind may be judged together: its metric and its bound.
+    """The kind of a number, its metric and its bound; numbers of a kind are judged together.
 
     Examples:
         >>> kind("network / TCN valence_pcc"), kind("1-CNN, accuracy / low")
@@ -62,78 +72,112 @@ def kind(path: str) -> str:
     """
     metrics = _METRICS.findall(path.lower())
     bound = path.rpartition(" / ")[2]
-    words = [metrics[-1] if metrics else "other"]
-    if bound in _BOUNDS:
-        words.append(bound)
-    return " ".join(words)
+    metric = metrics[-1] if metrics else "other"
+    return f"{metric} {bound}" if bound in _BOUNDS else metric
 
 
-def spread(runs: list[dict]) -> dict:
-    """Standard deviation of every number over runs that differ in their seeds, and what else changed.
+def spread(runs: Sequence[Mapping]) -> dict[str, dict]:
+    """Standard deviation of every number over runs that differ in their seeds.
 
     Args:
         runs: metrics of each run, nested
 
     Returns:
-        ``numbers``: path to standard deviation, of numbers that every run has; ``texts``: path to the
-        different texts (verdicts, choices) of the runs, where there are several
+        ``numbers``: path to standard deviation, of the numbers that every run has; ``texts``: path
+        to the different texts (verdicts, choices) of the runs, where there are several
     """
     flat = [dict(leaves(run)) for run in runs]
-    shared = [path for path in flat[0] if all(path in run for run in flat)]
-    numbers, texts = {}, {}
-    for path in shared:
+    numbers = {}
+    texts = {}
+    for path in flat[0]:
+        if not all(path in run for run in flat):
+            continue
         values = [run[path] for run in flat]
         if all(_is_number(value) for value in values):
             numbers[path] = float(f"{np.std(values, ddof=1):.3g}")
-        elif len(set(map(str, values))) > 1:
-            texts[path] = sorted(set(map(str, values)))
+        else:
+            different = sorted({str(value) for value in values})
+            if len(different) > 1:
+                texts[path] = different
     return {"numbers": numbers, "texts": texts}
 
 
-def disagreements(stored: dict, fresh: dict, spread: dict, *, same: bool) -> list[str]:
+def disagreements(stored: Mapping, fresh: Mapping, spread: Mapping, *, same: bool) -> list[str]:
     """Compares the metrics of two runs of one notebook.
 
     Args:
         stored: metrics of the committed run, nested
-        fresh: those of the other run
-        spread: what :func:`spread` gave
+        fresh: metrics of the other run, nested
+        spread: a result of :func:`spread`
         same: whether both were run on the same arithmetic
 
     Returns:
-        one line for each number that is too far off, and for each verdict that was turned round; none
-        where the runs agree
+        one line for each number that is too far off, and for each verdict that turned into its
+        opposite; empty where the runs agree
     """
-    old, new = dict(leaves(stored)), dict(leaves(fresh))
+    old = dict(leaves(stored))
+    new = dict(leaves(fresh))
     if old.keys() != new.keys():
         names = ", ".join(sorted(old.keys() ^ new.keys()))
         return [f"only one of the runs has: {names}"]
+    if same:
+        return [_line(path, old, new) for path in old if not _is_equal(old[path], new[path])]
+
     numbers = spread["numbers"]
-    pooled = _by_kind(numbers)
-    certain, doubtful = [], []
+    deviation_of_kind = _by_kind(numbers)
+    certain = []
+    doubtful = []
     for path, value in old.items():
-        line = f"{path}: stored {value}, now {new[path]}"
-        if value == new[path]:
+        line = _line(path, old, new)
+        if not _is_measured(value, new[path]):
+            if not _may_differ(value, new[path]):
+                certain.append(line)
             continue
-        if not _is_number(value) or not _is_number(new[path]):
-            if same or {value, new[path]} == OPPOSITES or None in (value, new[path]):
-                certain.append(line)
-        elif isinstance(value, int):
-            certain.append(line)  # a count
-        elif same:
-            if not np.isclose(value, new[path], rtol=SAME, atol=SAME):
-                certain.append(line)
-        else:
-            band = BAND * np.hypot(numbers.get(path, 0.0), pooled.get(kind(path), 0.0)) + NEARLY
-            if abs(value - new[path]) > 3 * band:
-                certain.append(f"{line}, band {band:.3g}")
-            elif abs(value - new[path]) > band:
-                doubtful.append(f"{line}, band {band:.3g}")
+        deviation = np.hypot(numbers.get(path, 0.0), deviation_of_kind.get(kind(path), 0.0))
+        band = BAND * deviation + NEARLY
+        distance = abs(value - new[path])
+        if distance > 3 * band:
+            certain.append(f"{line}, band {band:.3g}")
+        elif distance > band:
+            doubtful.append(f"{line}, band {band:.3g}")
+    # A few of many numbers lie outside their band by chance.
     if len(doubtful) > OUTSIDE * max(len(numbers), 50):
-        certain += doubtful
+        return certain + doubtful
     return certain
 
 
-def _by_kind(numbers: dict[str, float]) -> dict[str, float]:
+def _line(path: str, old: Mapping, new: Mapping) -> str:
+    return f"{path}: stored {old[path]}, now {new[path]}"
+
+
+def _is_measured(old: object, new: object) -> bool:
+    """Whether two values are numbers that vary continuously. Integers are counts."""
+    return _is_number(old) and _is_number(new) and not isinstance(old, int)
+
+
+def _is_equal(old: object, new: object) -> bool:
+    """Whether two values are the same to the digits that are stored."""
+    if _is_measured(old, new):
+        return bool(np.isclose(old, new, rtol=SAME, atol=SAME))
+    return old == new
+
+
+def _may_differ(old: object, new: object) -> bool:
+    """Whether two values that are not both measured may stand in runs that agree.
+
+    Texts may: a choice, or a verdict that is less sure. Counts may not, nor may a verdict turn into
+    its opposite, nor may one run have a number where the other has none.
+    """
+    if old == new:
+        return True
+    if _is_number(old) and _is_number(new):
+        return False
+    if old is None or new is None:
+        return False
+    return not (old in OPPOSITES and new in OPPOSITES)
+
+
+def _by_kind(numbers: Mapping[str, float]) -> dict[str, float]:
     """Root mean square of the deviations of each kind of number."""
     squares = {}
     for path, deviation in numbers.items():
@@ -145,35 +189,38 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def read_spread(slug: str) -> dict:
+def read_spread(slug: str) -> dict[str, dict]:
     """The stored spread of a notebook's numbers.
 
-    Where it was not measured, that of all other notebooks stands in: numbers are then judged by what
-    a seed does to numbers of their kind.
+    Where it was not measured, the spread of all other notebooks takes its place: a number is then
+    judged by how far a seed moves numbers of its kind.
     """
-    file = paths.ROOT / "figures" / slug / "spread.json"
+    figures = paths.ROOT / "figures"
+    file = figures / slug / "spread.json"
     if file.exists():
         return json.loads(file.read_text(encoding="utf-8"))
     numbers = {}
-    for other in sorted((paths.ROOT / "figures").glob("*/spread.json")):
+    for other in sorted(figures.glob("*/spread.json")):
         content = json.loads(other.read_text(encoding="utf-8"))
-        # The name of the notebook before each path: none is taken for a path of this notebook.
-        numbers |= {
-            f"{other.parent.name}: {path}": value for path, value in content["numbers"].items()
-        }
+        for path, deviation in content["numbers"].items():
+            # With the name of the notebook, so that it is not taken for a path of this notebook.
+            numbers[f"{other.parent.name}: {path}"] = deviation
     return {"numbers": numbers, "texts": {}}
 
 
+# ---------------------------------------------------------------- arithmetic
+
+
 def stored_arithmetic() -> Path:
-    """The file that holds :func:`arithmetic` of the machine that stored the committed results."""
+    """The file with :func:`arithmetic` of the machine that stored the committed results."""
     return paths.ROOT / "figures" / "arithmetic.json"
 
 
 def arithmetic() -> dict[str, str]:
-    """A digest of what each library computes from fixed inputs, down to the last digit.
+    """A digest of each library's results from fixed inputs, down to the last digit.
 
-    Two machines with equal digests are taken to give equal results: products and recurrent
-    steps of torch in both precisions, numpy's functions and products, scipy's solver, a
+    Two machines with equal digests are taken to give equal results. Covered are products and
+    recurrent steps of torch in both precisions, numpy's functions and products, scipy's solver, a
     simulated film, and every descriptor of it.
 
     Returns:
@@ -182,37 +229,26 @@ def arithmetic() -> dict[str, str]:
     import scipy.linalg
     import torch
 
-    from affectlib.features import descriptors, extract, film
-    from affectlib.simulate.build import encode, film_rng, ratios, render
-
     rng = np.random.default_rng(0)
-    a, b = rng.standard_normal((64, 300)), rng.standard_normal((300, 77))
-    found = {
+    a = rng.standard_normal((64, 300))
+    b = rng.standard_normal((300, 77))
+    single_a = a.astype(np.float32)
+    single_b = b.astype(np.float32)
+    results = {
         "numpy": [np.exp(a), np.log(np.abs(a)), np.sin(a), a @ b, (a**2).sum(0)],
-        "numpy, single": [
-            np.exp(a.astype(np.float32)),
-            a.astype(np.float32) @ b.astype(np.float32),
-        ],
+        "numpy, single": [np.exp(single_a), single_a @ single_b],
         "scipy": [scipy.linalg.lstsq(a[:, :50], b[:64])[0]],
+        "torch": _torch_results(torch.tensor(a), torch.tensor(b)),
+        "torch, single": _torch_results(torch.tensor(single_a), torch.tensor(single_b)),
     }
-    for name, precision in (("torch", torch.float64), ("torch, single", torch.float32)):
-        found[name] = _torch_digits(
-            torch.tensor(a, dtype=precision), torch.tensor(b, dtype=precision)
-        )
-
-    course = np.sin(np.arange(100) / 20)  # four seconds
-    picture, sound = render(course, -course, ratios(None), np.random.default_rng(1), film_rng(0, 0))
-    content = encode(picture, sound)
-    found["simulated film"] = [np.frombuffer(content, np.uint8)]
-    table = extract(film(_kept(content)), descriptors(), jobs=1, progress=False)
-    found |= {f"descriptor {name}": [table[name]] for name in table.sizes}
-    return {name: _digest(arrays) for name, arrays in found.items()}
+    results.update(_film_results())
+    return {name: _digest(arrays) for name, arrays in results.items()}
 
 
-def _torch_digits(a, b) -> list[np.ndarray]:
-    """Products and the gradient of a recurrent network with fixed weights, in double also a convolution.
+def _torch_results(a: "torch.Tensor", b: "torch.Tensor") -> list[np.ndarray]:
+    """Products and the gradient of a recurrent network with fixed weights.
 
-    The demo takes convolutions in double precision only.
+    In double precision also a convolution: the demo takes convolutions in that precision only.
     """
     import torch
 
@@ -220,8 +256,8 @@ def _torch_digits(a, b) -> list[np.ndarray]:
     convolution = torch.nn.Conv2d(3, 8, 3, dtype=a.dtype)
     with torch.no_grad():
         for parameter in (*gru.parameters(), *convolution.parameters()):
-            count = parameter.numel()
-            parameter.copy_(torch.linspace(-0.3, 0.3, count, dtype=a.dtype).view_as(parameter))
+            weights = torch.linspace(-0.3, 0.3, parameter.numel(), dtype=a.dtype)
+            parameter.copy_(weights.view_as(parameter))
     states, _ = gru(a[:, :300].reshape(64, 10, 30))
     states.sum().backward()
     results = [
@@ -236,27 +272,46 @@ def _torch_digits(a, b) -> list[np.ndarray]:
     return [result.detach().numpy() for result in results]
 
 
-def _kept(content: bytes) -> Path:
-    """A file with this content in the cache."""
-    path = paths.CACHE / "arithmetic" / f"{hashlib.sha256(content).hexdigest()[:16]}.mp4"
+def _film_results() -> dict[str, list[np.ndarray]]:
+    """The bytes of a simulated film, and every descriptor of it."""
+    from affectlib.features import descriptors, extract, film
+    from affectlib.simulate.build import encode, film_rng, ratios, render
+
+    course = np.sin(np.arange(100) / 20)  # four seconds
+    picture, sound = render(course, -course, ratios(None), np.random.default_rng(1), film_rng(0, 0))
+    content = encode(picture, sound)
+    results = {"simulated film": [np.frombuffer(content, np.uint8)]}
+    table = extract(film(_cached_film(content)), descriptors(), jobs=1, progress=False)
+    for name in table.sizes:
+        results[f"descriptor {name}"] = [table[name]]
+    return results
+
+
+def _cached_film(content: bytes) -> Path:
+    """A film with this content in the cache."""
+    digest = hashlib.sha256(content).hexdigest()[:16]
+    path = paths.CACHE / "arithmetic" / f"{digest}.mp4"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
+        paths.write(path, content)
     return path
 
 
-def _digest(arrays: list[np.ndarray]) -> str:
+def _digest(arrays: Iterable[np.ndarray]) -> str:
     buffer = io.BytesIO()
     for array in arrays:
         np.save(buffer, np.ascontiguousarray(array))
     return hashlib.sha256(buffer.getvalue()).hexdigest()[:16]
 
 
-def measure(slugs: list[str], *, jobs: int) -> int:
-    """Runs notebooks with other seeds and stores the spread of their numbers in ``figures/<slug>/``.
+# ---------------------------------------------------------------- measuring the spread
 
-    The committed run counts as one of the runs. Films and features are taken from the cache, so that
-    only training is repeated.
+
+def measure(slugs: Sequence[str], *, jobs: int) -> int:
+    """Runs notebooks with other seeds and stores the spread of their numbers.
+
+    The spread goes to ``figures/<slug>/spread.json``. The committed run counts as one of the runs.
+    Films and features are taken from the cache, so that only training is repeated.
 
     Args:
         slugs: of the notebooks, or ``["all"]``
@@ -264,52 +319,85 @@ def measure(slugs: list[str], *, jobs: int) -> int:
 
     Returns:
         exit status: 0, or 1 where a run failed
+
+    Raises:
+        SeedError: if a committed run was not made with first seed 0
     """
-    places = {first: paths.CACHE / "spread" / str(first) for first in SEEDS_FROM}
-    for first, place in places.items():
+    _committed_runs(slugs)  # refuses before hours of training, not after
+    for first_seed in SEEDS_FROM:
+        environment = os.environ | {"AFFECTLIB_FIGURES": str(_place(first_seed))}
         for slug in slugs:
             command = [sys.executable, "-m", "affectlib.runner.reproduce", "--paper", slug]
-            command += ["--first-seed", str(first), "--jobs", str(jobs)]
-            environment = os.environ | {"AFFECTLIB_FIGURES": str(place)}
+            command += ["--first-seed", str(first_seed), "--jobs", str(jobs)]
             if subprocess.run(command, env=environment, check=False).returncode:
                 return 1
     collect(slugs)
     return 0
 
 
-def collect(slugs: list[str]) -> None:
-    """Stores the spread over the committed run and those that :func:`measure` has made so far.
+def collect(slugs: Sequence[str]) -> None:
+    """Stores the spread over the committed run and the runs that :func:`measure` has made so far.
 
     Args:
         slugs: of the notebooks, or ``["all"]``
+
+    Raises:
+        SeedError: if a committed run was not made with first seed 0
     """
-    figures = paths.ROOT / "figures"
-    for file in sorted(figures.glob("*/metrics.json")):
-        slug = file.parent.name
-        made = {
-            first: paths.CACHE / "spread" / str(first) / slug / "metrics.json"
-            for first in SEEDS_FROM
-        }
-        others = {first: path for first, path in made.items() if path.exists()}
-        if (slugs != ["all"] and slug not in slugs) or not others:
+    for slug, committed in _committed_runs(slugs).items():
+        first_seeds = [0]
+        runs = [committed["metrics"]]
+        for first_seed in SEEDS_FROM:
+            file = _place(first_seed) / slug / "metrics.json"
+            if file.exists():
+                first_seeds.append(first_seed)
+                runs.append(json.loads(file.read_text(encoding="utf-8"))["metrics"])
+        if len(runs) == 1:
             continue
-        runs = [
-            json.loads(each.read_text(encoding="utf-8"))["metrics"]
-            for each in (file, *others.values())
-        ]
-        content = {"first seeds": [0, *others], **spread(runs)}
+        content = {"first seeds": first_seeds, **spread(runs)}
         text = json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
-        (figures / slug / "spread.json").write_text(text, encoding="utf-8")
+        paths.write(paths.ROOT / "figures" / slug / "spread.json", text.encode("utf-8"))
         print(f"{slug}: spread of {len(content['numbers'])} numbers over {len(runs)} runs")
 
 
-def main(arguments: list[str] | None = None) -> int:
+def _place(first_seed: int) -> Path:
+    """Folder for the results of the runs with one first seed."""
+    return paths.CACHE / "spread" / str(first_seed)
+
+
+def _committed_runs(slugs: Sequence[str]) -> dict[str, dict]:
+    """Slug to the metrics.json of the committed runs.
+
+    Raises:
+        SeedError: if one of them was not made with first seed 0
+    """
+    runs = {}
+    for file in sorted((paths.ROOT / "figures").glob("*/metrics.json")):
+        slug = file.parent.name
+        if slugs != ["all"] and slug not in slugs:
+            continue
+        run = json.loads(file.read_text(encoding="utf-8"))
+        seeds = run["run"]["seeds"]
+        if seeds and seeds[0] != 0:
+            raise SeedError(
+                f"{file}: expected a run of first seed 0, found {seeds[0]}: "
+                "`make notebooks` makes it anew"
+            )
+        runs[slug] = run
+    return runs
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
     """Command line of ``python -m affectlib.runner.agreement``; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m affectlib.runner.agreement")
     parser.add_argument("--paper", default="all", help="slug of one notebook, or all")
     parser.add_argument("--jobs", type=int, default=2, help="notebooks run at once")
     options = parser.parse_args(arguments)
-    return measure([options.paper], jobs=options.jobs)
+    try:
+        return measure([options.paper], jobs=options.jobs)
+    except SeedError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
 
 
 if __name__ == "__main__":

@@ -1,0 +1,202 @@
+"""Executes one notebook with papermill, and stores an executed notebook in the checkout."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from affectlib import AVX2_VARIABLES, AVX512_OFF, paths
+from affectlib.runner import notebooks
+from affectlib.runner.content_key import results_hash
+
+# Metadata that differ from run to run: nbstripout removes them.
+EXTRA_KEYS = (
+    "metadata.papermill cell.metadata.papermill cell.metadata.execution "
+    "metadata.language_info.version metadata.widgets metadata.affectlib"
+)
+WIDGET = "application/vnd.jupyter.widget-view+json"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One notebook to run.
+
+    Args:
+        slug: of the notebook
+        notebook: its file
+        output: where the executed copy goes
+        parameters: those that differ from the defaults
+        key: content key of the notebook under these parameters
+    """
+
+    slug: str
+    notebook: Path
+    output: Path
+    parameters: dict[str, object]
+    key: str
+
+    @property
+    def done(self) -> bool:
+        """Whether an executed copy has this key, and the results in figures/ are that copy's."""
+        record = run_record(self.output)
+        return record.get("key") == self.key and record.get("results") == results_hash(self.slug)
+
+
+def run_record(output: Path) -> dict[str, object]:
+    """Content key, hash of the results and seconds of an executed notebook; empty without one."""
+    if not output.exists():
+        return {}
+    metadata = json.loads(output.read_text(encoding="utf-8"))["metadata"]
+    return metadata.get("affectlib", {})
+
+
+def execute(job: Job) -> None:
+    """Runs one notebook in this process and prints one line per cell.
+
+    The executed copy appears only when it is complete.
+    """
+    import papermill
+    from papermill.engines import papermill_engines
+
+    begun = time.perf_counter()
+    papermill_engines.register("affectlib", _engine(job, begun))
+    job.output.parent.mkdir(parents=True, exist_ok=True)
+    partial = job.output.with_suffix(".partial.ipynb")
+    papermill.execute_notebook(
+        str(job.notebook),
+        str(partial),
+        job.parameters,
+        engine_name="affectlib",
+        progress_bar=False,
+        cwd=str(notebooks.NOTEBOOKS),
+        kernel_name="python3",
+    )
+    content = json.loads(partial.read_text(encoding="utf-8"))
+    content["metadata"]["affectlib"] = {
+        "key": job.key,
+        "results": results_hash(job.slug),
+        "seconds": round(time.perf_counter() - begun, 1),
+    }
+    paths.write(job.output, _notebook_bytes(content))
+    partial.unlink()
+
+
+def _engine(job: Job, begun: float) -> type:
+    """An engine for papermill that prints a line for each cell and talks to its kernel by files."""
+    from papermill.engines import NBClientEngine
+    from traitlets.config import Config
+
+    class Progress(NBClientEngine):
+        @classmethod
+        def execute_managed_notebook(cls, manager, kernel_name, **options):
+            manager.cell_start = _announced(job, manager, begun)
+            # A socket file: kernels that start at once may pick the same ports.
+            with TemporaryDirectory() as folder:
+                kernel = {"transport": "ipc", "ip": str(Path(folder) / "kernel")}
+                options["config"] = Config({"KernelManager": kernel})
+                return super().execute_managed_notebook(manager, kernel_name, **options)
+
+    return Progress
+
+
+def _announced(job: Job, manager: object, begun: float) -> Callable:
+    """The manager's ``cell_start``, which now prints a line before each code cell."""
+    cell_start = manager.cell_start
+    titles = _headings(job.notebook)
+    code = [cell for cell in manager.nb.cells if cell.cell_type == "code"]
+    # By identity: two cells may be equal, and an injected cell has no id in the file.
+    numbers = {id(cell): number for number, cell in enumerate(code, 1)}
+
+    def announce(cell, cell_index=None, **options):
+        if id(cell) in numbers:
+            place = f"cell {numbers[id(cell)]:>2} of {len(code)}"
+            seconds = time.perf_counter() - begun
+            title = titles.get(cell.get("id"), "")
+            print(f"{job.slug:<14} {place}  {seconds:5.0f} s  {title}", flush=True)
+        return cell_start(cell, cell_index, **options)
+
+    return announce
+
+
+def _headings(notebook: Path) -> dict[str, str]:
+    """Section title above each code cell, by cell id."""
+    title = ""
+    titles = {}
+    for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
+        if cell["cell_type"] == "markdown":
+            lines = re.findall(r"^#+ (.*)", "".join(cell["source"]), flags=re.M)
+            title = lines[-1] if lines else title
+        else:
+            titles[cell.get("id")] = title
+    return titles
+
+
+def execute_and_report(job: Job) -> int:
+    """Executes a notebook; a failing cell is reported in one line.
+
+    The traceback stands in the partial copy beside the output.
+
+    Returns:
+        exit status: 0, or 1 where a cell failed
+    """
+    from papermill.exceptions import PapermillExecutionError
+
+    try:
+        execute(job)
+    except PapermillExecutionError as error:
+        place = f"{job.notebook.name}, cell {error.exec_count}"
+        print(f"error: {place}: {error.ename}: {error.evalue}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def run_in_child(job: Job, *, profile: str, corpus: str, first_seed: int) -> bool:
+    """Runs one notebook in a process of its own.
+
+    Returns:
+        whether it succeeded
+    """
+    command = [sys.executable, "-m", "affectlib.runner.reproduce", "--execute"]
+    command += ["--paper", job.slug, "--profile", profile, "--corpus", corpus]
+    command += ["--first-seed", str(first_seed)]
+    environment = dict(os.environ)
+    if profile != "demo":
+        # Only the demo's digits are compared between processors; a run of hours is as fast as it
+        # can be.
+        for variable in (*AVX2_VARIABLES, *AVX512_OFF):
+            environment.pop(variable, None)
+        environment["AFFECTLIB_INSTRUCTIONS"] = "native"
+    return subprocess.run(command, check=False, env=environment).returncode == 0
+
+
+def store(job: Job) -> None:
+    """Puts an executed notebook into the checkout.
+
+    Outputs and counts are kept; timings and widgets are dropped. A cell tagged ``timing`` keeps no
+    output, since it prints something else in every run.
+    """
+    content = json.loads(job.output.read_text(encoding="utf-8"))
+    for cell in content["cells"]:
+        if cell["cell_type"] != "code":
+            cell.pop("outputs", None)
+        elif "timing" in cell["metadata"].get("tags", []):
+            cell["outputs"] = []
+        else:
+            outputs = cell.get("outputs", [])
+            cell["outputs"] = [each for each in outputs if WIDGET not in each.get("data", {})]
+    paths.write(job.notebook, _notebook_bytes(content))
+    command = [sys.executable, "-m", "nbstripout", "--keep-output", "--keep-count"]
+    command += ["--extra-keys", EXTRA_KEYS, str(job.notebook)]
+    subprocess.run(command, check=True)
+
+
+def _notebook_bytes(content: dict) -> bytes:
+    """A notebook as a file, in the form in which Jupyter writes it."""
+    text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+    return text.encode("utf-8")

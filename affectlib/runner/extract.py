@@ -1,0 +1,167 @@
+"""Fills the store with the features of a corpus, behind ``make extract``.
+
+An extraction takes hours, here or on many machines. It takes the address of a Dask scheduler, whose
+workers see this checkout, the data and the cache under the same paths. Stopped and started again,
+it goes on where it was.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from affectlib import corpora, paths
+from affectlib.errors import AffectError
+from affectlib.features import Extractor, FeatureTable, Store, descriptors, film
+from affectlib.features import extract as extract_features
+from affectlib.features import extractors as paper_extractors
+from affectlib.features.deep import NEEDS
+from affectlib.features.extract import SEGMENT
+from affectlib.runner.options import read_options
+
+if TYPE_CHECKING:
+    from dask.distributed import Client
+
+OPTIONS = {
+    "name": str,
+    "extractors": str,
+    "features": str,
+    "precision": str,
+    "root": str,
+    "seconds": float,
+    "parts": int,
+    "on_error": str,
+    "client": str,
+    "jobs": int,
+}
+
+
+def extract_corpus(
+    name: str,
+    extractors: str = "descriptors",
+    *,
+    features: str = "pretrained",
+    precision: str = "fp32",
+    root: Path | str | None = None,
+    seconds: float | None = None,
+    parts: int | None = None,
+    on_error: str = "raise",
+    client: Client | str | None = None,
+    jobs: int = 2,
+) -> FeatureTable:
+    """Puts the features of a whole corpus, or of one film, into the store.
+
+    There the notebooks find them.
+
+    Args:
+        name: of a loader, as ``cognimuse`` for ``corpora.load_cognimuse``; or a media file
+        extractors: ``"descriptors"``; the slug of a paper, for the extractors of its notebook;
+            names of single descriptors; several of these, separated by commas
+        features: of a slug: ``"pretrained"``, its own networks, or ``"descriptors"``, which take
+            the places of the networks
+        precision: of the networks, see :func:`affectlib.features.deep.pretrained`
+        root: folder of the corpus, by default the folder of its name below ``AFFECTLIB_DATA``
+        seconds: length of the segments. Where it is not given, films annotated over time are cut as
+            the slug's notebook cuts them, or into 5 seconds
+        parts: cut every clip into so many parts instead
+        on_error: what the loader does with a clip whose files are damaged: ``"raise"``, or
+            ``"skip"`` to leave it out and list it in ``skipped``
+        client: a Dask client, or the address of a scheduler
+        jobs: processes at work without one
+
+    Returns:
+        FeatureTable. Clips that failed are listed in its ``skipped``, clips without sound or
+        picture in its ``missing``
+
+    Raises:
+        CorpusNotFoundError, CorpusFormatError: if there is no such corpus, or it is not as expected
+        WeightsNotFoundError: if weights of networks are missing; it lists all of them
+        ValueError: for an unknown corpus or extractor, listing those there are
+    """
+    chosen = _chosen_extractors(extractors, features, precision)
+    usual_seconds = SEGMENT.get(extractors, 5.0)
+    if Path(name).is_file():
+        corpus = film(name, seconds=seconds or usual_seconds)
+    else:
+        corpus = _load(name, root or paths.DATA / name, on_error)
+        corpus = _cut(corpus, parts=parts, seconds=seconds, usual_seconds=usual_seconds)
+    table = extract_features(
+        corpus, chosen, store=Store(), client=client, jobs=jobs, missing="zeros", on_error="skip"
+    )
+    return replace(table, skipped=(*corpus.skipped, *table.skipped))
+
+
+def _load(name: str, root: Path | str, on_error: str) -> corpora.Corpus:
+    """Reads a corpus with the loader of its name."""
+    load = getattr(corpora, f"load_{name}", None)
+    if load is None:
+        loaders = [each for each in dir(corpora) if each.startswith("load_")]
+        available = ", ".join(sorted(loader.removeprefix("load_") for loader in loaders))
+        raise ValueError(f"no corpus and no film {name!r}; there are {available}")
+    return load(root, on_error=on_error)
+
+
+def _cut(
+    corpus: corpora.Corpus, *, parts: int | None, seconds: float | None, usual_seconds: float
+) -> corpora.Corpus:
+    """Cuts clips into segments where that is asked for, or where they are annotated over time."""
+    if seconds and corpus.annotations.empty:
+        # Only features are wanted here. With the value of a whole clip, which cannot be cut,
+        # segments would refuse.
+        clips = corpus.clips.drop(columns=["valence", "arousal"], errors="ignore")
+        corpus = replace(corpus, clips=clips)
+    if parts:
+        return corpora.segments(corpus, parts=parts)
+    if seconds:
+        return corpora.segments(corpus, seconds=seconds)
+    if not corpus.annotations.empty:
+        return corpora.segments(corpus, seconds=usual_seconds)
+    return corpus
+
+
+def _chosen_extractors(text: str, features: str, precision: str) -> tuple[Extractor, ...]:
+    """The extractors that a command names, each once."""
+    single = {extractor.name: extractor for extractor in descriptors()}
+    chosen = {}
+    for word in text.split(","):
+        if word == "descriptors":
+            named = descriptors()
+        elif word in single:
+            named = (single[word],)
+        elif word in NEEDS:
+            named = paper_extractors(features, word, precision=precision)
+        else:
+            available = ", ".join([*single, *NEEDS])
+            raise ValueError(f"no extractors {word!r}; there are descriptors, {available}")
+        for extractor in named:
+            chosen[extractor.name] = extractor
+    return tuple(chosen.values())
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Command line of ``python -m affectlib.runner.extract``: options as ``name=value``.
+
+    Returns:
+        exit status: 0; 1 where clips were skipped; 2 for options that cannot be followed
+    """
+    try:
+        table = extract_corpus(**read_options(arguments, OPTIONS))
+    except (AffectError, ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(table)
+    for message in table.skipped:
+        print(f"skipped: {message}", file=sys.stderr)
+    for name, clips in table.missing.items():
+        print(
+            f"{name}: {len(clips)} clips lack what it needs, the first is {clips[0]}",
+            file=sys.stderr,
+        )
+    return 1 if table.skipped else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,135 @@
+"""The notebooks of the checkout: their files, their code cells and their parameters.
+
+Parameters are strict: a name that the parameters cell does not assign, or a value of another type,
+is an error.
+"""
+
+import ast
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import yaml
+
+from affectlib import paths
+from affectlib.errors import AffectError
+
+NOTEBOOKS = paths.ROOT / "notebooks"
+
+
+class ParameterError(AffectError, ValueError):
+    """A notebook parameter that does not exist, or whose value has another type."""
+
+
+def find_notebooks() -> dict[str, Path]:
+    """Slug to file of every notebook, in reading order."""
+    found = {}
+    for path in sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb")):
+        _, slug = path.stem.split("_", 1)
+        found[slug] = path
+    return found
+
+
+def notebook_file(slug: str) -> Path:
+    """File of one notebook.
+
+    Raises:
+        ParameterError: if there is no such notebook; it lists those there are
+    """
+    notebooks = find_notebooks()
+    if slug not in notebooks:
+        raise ParameterError(f"no notebook {slug!r}; there are {', '.join(notebooks)}")
+    return notebooks[slug]
+
+
+def cells(notebook: Path | str, tag: str | None = None) -> list[dict]:
+    """Code cells of a notebook, all or only those with a tag."""
+    content = json.loads(Path(notebook).read_text(encoding="utf-8"))
+    code = [cell for cell in content["cells"] if cell["cell_type"] == "code"]
+    if tag is None:
+        return code
+    return [cell for cell in code if tag in cell["metadata"].get("tags", [])]
+
+
+def code_cells(notebook: Path | str) -> list[str]:
+    """Sources of the code cells."""
+    return ["".join(cell["source"]) for cell in cells(notebook)]
+
+
+def default_parameters(notebook: Path | str) -> dict[str, object]:
+    """Names and literal defaults of the cell tagged ``parameters``.
+
+    Raises:
+        ParameterError: if there is not exactly one such cell, or a default is no literal
+    """
+    # papermill.inspect_notebook reads this cell too, but gives every default as text and does not
+    # refuse a default that is no literal: types could not be checked.
+    tagged = cells(notebook, "parameters")
+    if len(tagged) != 1:
+        raise ParameterError(
+            f"{notebook}: expected one cell tagged parameters, found {len(tagged)}"
+        )
+    defaults = {}
+    for node in ast.parse("".join(tagged[0]["source"])).body:
+        if isinstance(node, ast.AnnAssign):
+            target = node.target
+        elif isinstance(node, ast.Assign):
+            target = node.targets[0]
+        else:
+            continue
+        try:
+            defaults[target.id] = ast.literal_eval(node.value)
+        except ValueError:
+            raise ParameterError(f"{notebook}: parameter {target.id} is no literal") from None
+    return defaults
+
+
+def checked_parameters(notebook: Path | str, given: Mapping[str, object]) -> dict[str, object]:
+    """The given parameters that differ from the defaults.
+
+    Raises:
+        ParameterError: for a name that the parameters cell does not assign, or a value of another
+            type
+    """
+    name_of_file = Path(notebook).name
+    defaults = default_parameters(notebook)
+    different = {}
+    for name, value in given.items():
+        if name not in defaults:
+            raise ParameterError(
+                f"{name_of_file}: no parameter {name!r}; it has {', '.join(defaults)}"
+            )
+        default = defaults[name]
+        if not _same_type(value, default):
+            raise ParameterError(
+                f"{name_of_file}: {name}={value!r} is {type(value).__name__}, "
+                f"the default {default!r} is {type(default).__name__}"
+            )
+        if value != default:
+            different[name] = value
+    return different
+
+
+def _same_type(value: object, default: object) -> bool:
+    """Whether a value may take the place of a default. None says nothing about the type."""
+    if default is None:
+        return True
+    # YAML writes 1.0 as 1. The types are compared exactly, since True is an int for isinstance.
+    if type(default) is float and type(value) is int:
+        return True
+    return type(value) is type(default)
+
+
+def profile_parameters(
+    notebook: Path | str, slug: str, profile: str, corpus: str, first_seed: int = 0
+) -> dict[str, object]:
+    """Parameters of a profile's YAML file; corpus and first seed where the notebook has them."""
+    source = NOTEBOOKS / "parameters" / f"{slug}.{profile}.yaml"
+    given = {}
+    if source.exists():
+        given = yaml.safe_load(source.read_text(encoding="utf-8")) or {}
+    defaults = default_parameters(notebook)
+    for name, value in {"corpus": corpus, "first_seed": first_seed}.items():
+        if name in defaults:
+            given[name] = value
+    return checked_parameters(notebook, given)
