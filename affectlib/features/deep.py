@@ -8,7 +8,7 @@ Each factory takes the same arguments beside its own:
 - ``rate``: frames per second of film that are described.
 - ``precision``: ``"fp32"``, the default, with which machines agree up to rounding; ``"bf16"``, half
   the bits; or ``"auto"``, which takes bf16 if the processor gains by it.
-- ``detector``: finds the faces, see :func:`affectlib.features.faces.detect`; some need weights.
+- ``detector``: finds the faces, see :func:`affectlib.features.detection.detect`; some need weights.
 
 A graphics card is used if there is one.
 
@@ -27,17 +27,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from affectlib.errors import FileFormatError
-from affectlib.features.audio import SAMPLING_RATE, emobase, vggish_examples
-from affectlib.features.faces import DETECTOR, WEIGHTS, marks
+from affectlib.features.audio import vggish_examples
+from affectlib.features.detection import DETECTOR, detect, weight_digests
+from affectlib.features.extractor import Extractor
 from affectlib.features.pretrained import weights as released_weights
-from affectlib.features.store import Extractor
+from affectlib.media import SAMPLING_RATE, Picture
+from affectlib.moved import moved_names
 
 if TYPE_CHECKING:
     # torch takes seconds to import, and listing extractors does not need it.
     import torch
     from torch import nn
 
-    from affectlib.media import Picture
+__getattr__ = moved_names(__name__, ("NEEDS", "pretrained"), "affectlib.features.papers")
 
 SIDE = 640  # longer side of the frames that are read: the shorter is at least 256 up to 2.5 to 1
 BATCH = 8  # frames that a network sees at once: as many as fit the cache of a processor
@@ -265,7 +267,7 @@ def openpose(
 ) -> Extractor:
     """OpenPose's body network, 128 values: the maps of its backbone, averaged (shot_long).
 
-    Differs from the paper in: the paper trains a dense layer on top, whose weights nobody published.
+    Differs from the paper in: the paper adds a dense layer, whose weights were not published.
     """
     return _extractor(
         "openpose",
@@ -314,62 +316,6 @@ def vggish(
     )
 
 
-NEEDS = {
-    "attend_affect": ("resnet50", "flownet", "i3d", "vggish"),
-    "shot_long": (
-        "vggish",
-        "vggish_pca",
-        "vgg16_places",
-        "xception",
-        *WEIGHTS["mtcnn"],
-        "openpose",
-    ),
-    "gla": ("inception", "vggish", "vggish_pca"),
-    "caan": ("vggface", "vgg16"),
-}
-
-
-def pretrained(paper, *, weights=None, rate=None, precision="fp32") -> tuple:
-    """The extractors of one paper, with its sizes and rates, in the order in which its model takes them.
-
-    Differs from the papers in: shot_long's dense layer on OpenPose has no released weights, so the mean over space of
-    the backbone takes its place; gla's network of faces is not released, so Inception-v3 of ImageNet does. Faces are
-    found by MTCNN for shot_long, as in the paper, and by HOG for gla and caan, whose Faster R-CNN nobody published.
-
-    Args:
-        paper: slug; mood_change has none, it learns from pixels
-        weights: None for the released ones, ``"random"`` for tests, which have HOG find all faces
-        rate: frames per second, by default the paper's (attend_affect 25, caan 2, the others 1)
-        precision: ``"fp32"``, ``"bf16"``, or ``"auto"``, the faster of them, which depends on the machine
-
-    Raises:
-        WeightsNotFoundError: if files are missing; it lists all of them, and where each comes from
-        ValueError: if the paper has no extractors
-
-    Examples:
-        >>> [(e.name, e.size) for e in pretrained("gla", weights="random")]
-        [('inception_random', 2048), ('vggish_random', 128), ('inception_faces_random', 4096)]
-    """
-    if paper not in NEEDS:
-        raise ValueError(f"{paper!r} has no pretrained extractors, there are {', '.join(NEEDS)}")
-    if weights is None:
-        released_weights.find(*NEEDS[paper])
-    options = dict(weights=weights, precision=precision)
-    seen = options | dict(rate=rate or {"attend_affect": 25.0, "caan": 2.0}.get(paper, 1.0))
-    if paper == "attend_affect":
-        return resnet50(**seen), flownets(**seen), i3d(**seen), vggish(**options), emobase()
-    if paper == "shot_long":
-        return (
-            vggish(postprocessed=True, **options),
-            vgg16(places=True, layer="pool", **seen),
-            xception(detector=DETECTOR if weights == "random" else "mtcnn", **seen),
-            openpose(**seen),
-        )
-    if paper == "gla":
-        return inception(**seen), vggish(postprocessed=True, **options), inception(faces=2, **seen)
-    return vggface(**seen), vgg16(**seen)
-
-
 def _extractor(
     name: str,
     size: int,
@@ -411,12 +357,12 @@ def _extractor(
             weights = str(weights)
     # The options are part of the key under which features are stored: other weights, or another
     # detector's weights, give another key.
-    digests += marks(options.get("detector", DETECTOR))
+    digests += weight_digests(options.get("detector", DETECTOR))
     common = (
         ("kind", kind),
         ("file", file),
         ("weights", weights),
-        ("marks", digests),
+        ("digests", digests),
         ("precision", precision),
     )
     fields = {"side": SIDE, **fields}
@@ -529,15 +475,13 @@ def largest_faces(
     Args:
         inputs: the pictures of each clip
         count: how many faces are described, one after another
-        detector: see :func:`affectlib.features.faces.detect`
+        detector: see :func:`affectlib.features.detection.detect`
         margin: see :func:`cut_face`
         options: of the extractor
 
     Shape:
         result ``(clips, count * size)``
     """
-    from affectlib.features.faces import detect
-
     layout = INPUTS[options["kind"]]
     crops = []
     places = []
@@ -582,7 +526,7 @@ def sounds(
             kind=f"vggish_pca_{quantise}",
             file="vggish_pca",
             weights="random" if options["weights"] == "random" else None,
-            marks=options["marks"][-1:],
+            digests=options["digests"][-1:],
             precision="fp32",
         )
     return _means(values, [len(example) for example in examples])
@@ -645,14 +589,14 @@ def _embed(
     kind: str,
     file: str,
     weights: str | None,
-    marks: tuple[str, ...],
+    digests: tuple[str, ...],
     precision: str,
 ) -> np.ndarray:
     """Passes frames, frame pairs, stacks or sound through a network, a batch at a time.
 
     Args:
         inputs: uint8 frames, or float32 examples of sound
-        kind, file, weights, marks, precision: options of the extractor
+        kind, file, weights, digests, precision: options of the extractor
 
     Shape:
         inputs ``(n, side, side, 3)``, pairs ``(n, side, side, 6)``, stacks
@@ -661,7 +605,7 @@ def _embed(
     import torch
 
     layout = INPUTS[kind]
-    network = prepared_network(kind, file, weights, marks[0], precision)
+    network = prepared_network(kind, file, weights, digests[0], precision)
     tensor = _floating_tensor(network)
     on_card = tensor.is_cuda
     size = LARGE_BATCH if on_card or layout.network.startswith("VGGish") else BATCH

@@ -1,116 +1,67 @@
 """From a corpus to a :class:`FeatureTable`: each film is decoded once and feeds every extractor.
 
-A film is streamed: what is in memory is a batch of its clips for the networks and, decoded meanwhile by a thread,
-the next one. What goes wrong with a film (a damaged file) or a clip (no memory, a process that was killed) is the
-error of that one, told by its name; the others are done and kept.
+A film is streamed: in memory is a batch of its clips for the networks,
+and the next batch, which a thread decodes meanwhile.
+An error of a film (a damaged file) or a clip (no memory, a killed process) names it;
+the others are done and stored.
 """
 
-from contextlib import closing, suppress
-from dataclasses import replace
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from affectlib.corpora.base import (
-    ANNOTATION_COLUMNS,
-    Corpus,
-    CorpusFormatError,
-    CorpusNotFoundError,
+from affectlib import media
+from affectlib.corpora.base import ANNOTATION_COLUMNS, Corpus
+from affectlib.errors import FileFormatError, NotFoundError
+from affectlib.features.extractor import Extractor, FeatureTable
+from affectlib.features.processes import work
+from affectlib.features.store import Store
+from affectlib.features.work import ExtractionError, Part, Result, done
+from affectlib.moved import moved_names
+
+if TYPE_CHECKING:
+    from dask.distributed import Client
+
+__getattr__ = moved_names(
+    __name__,
+    ("SEGMENT", "described", "descriptors", "extractors"),
+    "affectlib.features.papers",
 )
-from affectlib.features.audio import emobase, sound
-from affectlib.features.faces import face, people
-from affectlib.features.motion import motion
-from affectlib.features.store import FeatureTable, put
-from affectlib.features.visual import scene
-from affectlib.features.work import ExtractionError, Part, work
 
-_OF_A_FILM = (
-    CorpusNotFoundError,
-    CorpusFormatError,
-    ExtractionError,
-)  # what on_error="skip" forgives
+# Errors of a film or clip that on_error="skip" forgives.
+FORGIVEN = (NotFoundError, FileFormatError, ExtractionError)
 
 
-def descriptors(*, hop=0.04) -> tuple:
-    """The extractors that need no weights: scene, motion, face, sound and openSMILE's emobase2010.
-
-    Args:
-        hop: seconds between the frames of emobase
-
-    Examples:
-        >>> [extractor.name for extractor in descriptors()]
-        ['scene', 'motion', 'face', 'sound', 'emobase']
-    """
-    return scene(), motion(), face(), sound(), emobase(hop=hop)
-
-
-SEGMENT = {
-    "attend_affect": 5.0,
-    "shot_long": 1.0,
-    "gla": 1.0,
-}  # seconds into which their notebooks cut films
-
-
-def described(paper) -> tuple:
-    """The descriptors that take the places of a paper's networks, in the same order; all where nothing is said.
-
-    Examples:
-        >>> [extractor.name for extractor in described("gla")]
-        ['scene', 'sound', 'people']
-    """
-    if paper == "shot_long":
-        return sound(), scene(rate=1.0), face(rate=1.0), motion(rate=1.0)
-    if paper == "gla":
-        return scene(rate=1.0), sound(), people(rate=1.0)
-    return descriptors()
-
-
-def extractors(features, paper, *, precision="fp32") -> tuple:
-    """What a paper's notebook describes films by.
-
-    Args:
-        features: ``"pretrained"``, the paper's own networks, or ``"descriptors"``, see :func:`described`
-        paper: slug
-        precision: of the networks, see :func:`affectlib.features.deep.pretrained`
-
-    Raises:
-        WeightsNotFoundError: if weights are missing; it lists every file, and where each comes from
-        ValueError: if ``features`` is neither, or the paper has no networks of its own
-
-    Examples:
-        >>> [extractor.name for extractor in extractors("descriptors", "attend_affect")]
-        ['scene', 'motion', 'face', 'sound', 'emobase']
-    """
-    if features == "descriptors":
-        return described(paper)
-    if features != "pretrained":
-        raise ValueError(f"features is 'descriptors' or 'pretrained', not {features!r}")
-    from affectlib.features.deep import pretrained
-
-    return pretrained(paper, precision=precision)
-
-
-def film(path, *, seconds=5.0) -> Corpus:
+def film(path: Path | str, *, seconds: float | None = 5.0) -> Corpus:
     """A media file of yours as a corpus of segments, without annotations.
 
     Args:
-        path: mp4, mkv, mov, wav or anything else FFmpeg reads
-        seconds: length of a segment; what is left at the end is dropped, a shorter film is one segment.
-            None for the whole file
+        path: mp4, mkv, mov, wav or anything else that FFmpeg reads
+        seconds: length of a segment; what is left at the end is dropped,
+            and a shorter film is one segment. None for one segment of the whole film
 
     Raises:
-        CorpusNotFoundError, CorpusFormatError: see :func:`affectlib.media.probe`
+        NotFoundError, FileFormatError: see :func:`affectlib.media.probe`
 
     Examples:
         ``extract(film("holiday.mp4"), descriptors())``
     """
-    from affectlib import media
-
     path = Path(path)
-    whole = media.probe(path).seconds
-    length = whole if seconds is None or whole < seconds else seconds
-    n = 1 if length == whole else int((whole + 1e-6) // length)
+    duration = media.probe(path).seconds
+    if seconds is None or duration < seconds:
+        length = duration
+        n = 1
+    else:
+        length = seconds
+        # Rounding in the duration must not cost a segment.
+        n = int((duration + 1e-6) // length)
     clips = pd.DataFrame(
         {
             "clip": [f"{path.stem}:{i:04d}" for i in range(n)],
@@ -124,159 +75,278 @@ def film(path, *, seconds=5.0) -> Corpus:
             "arousal": np.nan,
         }
     )
-    nothing = pd.DataFrame(
-        {c: pd.Series(dtype=object if c == "clip" else float) for c in ANNOTATION_COLUMNS}
-    )
+    empty = {}
+    for column in ANNOTATION_COLUMNS:
+        empty[column] = pd.Series(dtype=object if column == "clip" else float)
     return Corpus(
-        path.stem, clips, nothing, ("valence", "arousal"), (-1.0, 1.0), None, "yours", "", False
+        name=path.stem,
+        clips=clips,
+        annotations=pd.DataFrame(empty),
+        labels=("valence", "arousal"),
+        value_range=(-1.0, 1.0),
+        hertz=None,
+        license="yours",
+        citation="",
+        simulated=False,
     )
 
 
 def extract(
-    corpus,
-    extractors,
+    corpus: Corpus,
+    extractors: Sequence[Extractor],
     *,
-    store=None,
-    client=None,
-    progress=True,
-    missing="error",
-    on_error="raise",
-    jobs=2,
+    store: Store | None = None,
+    client: Client | str | None = None,
+    progress: bool = True,
+    missing: str = "error",
+    on_error: str = "raise",
+    jobs: int = 2,
 ) -> FeatureTable:
     """Computes, or takes from the store, one vector per clip and extractor.
 
     Args:
-        corpus: its clips are described; those of one media file are served by one pass over it
-        extractors: what to compute, for example :func:`descriptors`
-        store: a :class:`Store` that keeps results and serves what it holds, None to keep nothing
-        client: a ``dask.distributed`` client, or the address of a scheduler (``tcp://...``), whose workers see the
-            media files under the same paths; the store too, if a film is to go on in the middle
+        corpus: its clips are described; one pass over a media file serves all its clips
+        extractors: for example those of :func:`affectlib.features.papers.descriptors`
+        store: keeps results and serves those that it holds, None to keep nothing
+        client: a Dask client, or the address of a scheduler (``tcp://...``),
+            whose workers see the media files under the same paths.
+            They must see the store too, if a killed run is to go on in the middle of a film
         progress: show a bar with clips per second
-        missing: where a clip lacks what an extractor needs (sound, picture): ``"error"``, or ``"zeros"``, which
-            fills in 0 and lists the clip in ``FeatureTable.missing``
-        on_error: ``"raise"``, or ``"skip"``, which drops the clips that failed, all of them where their file did, and
-            says so in ``FeatureTable.skipped``; either way what was done before is in the store
-        jobs: processes at work without a client; 1 stays in this one, as do extractors that a notebook defines
+        missing: where a clip lacks the sound or picture that an extractor needs:
+            ``"error"``, or ``"zeros"``, which fills in 0 and lists the clip in
+            ``FeatureTable.missing``
+        on_error: ``"raise"``, or ``"skip"``, which drops the clips that failed,
+            all clips of a film where the film failed, and lists them in
+            ``FeatureTable.skipped``; either way, everything done before is in the store
+        jobs: processes at work without a client; with 1, and for extractors that a notebook
+            defines, this process does the work
 
     Raises:
-        CorpusNotFoundError, CorpusFormatError: if a film is not there, is damaged, lacks sound or picture, or changed
-            while it was read
-        ExtractionError: if an extractor fails on a clip, or the process at work on it was killed
+        NotFoundError, FileFormatError: if a film is not there, is damaged,
+            lacks sound or picture, or changed while it was read
+        ExtractionError: if an extractor fails on a clip, or its process was killed
         RuntimeError: if no process can be started
         ValueError: for an option that is not listed here, or extractors of the same name
     """
-    from tqdm import tqdm
-
     extractors = tuple(extractors)
+    _check_arguments(corpus, extractors, missing, on_error)
+    films = _films(corpus.clips)
+    features = {}
+    todo = []
+    for path, film in films.items():
+        part = _part(path, film, extractors, store)
+        features[path] = part.load()
+        rest = part.unfinished(features[path])
+        if rest is not None:
+            todo.append(rest)
+    failures = {}
+    # Closed at once after an error, so that no worker process goes on.
+    with closing(_results(corpus, todo, client, jobs, progress)) as results:
+        for part, arrays, errors in results:
+            if None not in errors:
+                _merge(features[part.path], arrays)
+            for row, error in errors.items():
+                if on_error == "raise" or not isinstance(error, FORGIVEN):
+                    raise error
+                failures[part.path, row] = str(error)
+    return _table(corpus, extractors, films, features, failures, missing)
+
+
+def _check_arguments(
+    corpus: Corpus, extractors: tuple[Extractor, ...], missing: str, on_error: str
+) -> None:
     if missing not in ("error", "zeros") or on_error not in ("raise", "skip"):
-        raise ValueError(
-            f"expected missing 'error' or 'zeros', on_error 'raise' or 'skip': {missing!r}, {on_error!r}"
-        )
-    if len({e.name for e in extractors}) < len(extractors):
+        expected = "expected missing 'error' or 'zeros', on_error 'raise' or 'skip'"
+        raise ValueError(f"{expected}: {missing!r}, {on_error!r}")
+    names = {extractor.name for extractor in extractors}
+    if len(names) < len(extractors):
         raise ValueError("two extractors have the same name")
     if (corpus.clips["path"] == "").any():
         raise ValueError(
             f"{corpus.name} was read without its films (films=False): there is nothing to describe"
         )
-    films, arrays, failed, todo = _films(corpus.clips), {}, {}, []
-    for path, (rows, starts, seconds) in films.items():
-        places = {}
-        with suppress(FileNotFoundError):  # the film itself is not there: said by whoever opens it
-            places = (
-                {e.name: store.place(path, e, starts, seconds) for e in extractors} if store else {}
-            )
-        whole = Part(path, extractors, starts, seconds, tuple(range(len(rows))), places)
-        arrays |= {(path, e.name): whole.stored(e) for e in extractors}
-        undone = {e.name: np.isinf(arrays[path, e.name]).any(1) for e in extractors}
-        if needed := tuple(e for e in extractors if undone[e.name].any()):
-            left = np.flatnonzero(np.any([undone[e.name] for e in needed], axis=0))
-            todo.append(replace(whole, extractors=needed, rows=tuple(left.tolist())))
-    served = len(corpus) - sum(map(len, todo))
-    with (
-        tqdm(
-            total=len(corpus),
-            initial=served,
-            unit="clip",
-            disable=not progress,
-            desc=f"features of {corpus.name}",
-        ) as bar,
-        closing(
-            work(todo, client, jobs, lambda n: bar.update(max(0, min(n, len(corpus) - bar.n))))
-        ) as done,
-    ):
-        for part, found, errors in done:
-            served += len(part)
-            bar.update(max(0, served - bar.n))
-            for e in part.extractors if None not in errors and found else ():
-                new, array = ~np.isinf(found[e.name]).any(1), arrays[part.path, e.name]
-                array[new] = found[e.name][new]
-                try:
-                    if part.places and new.any():
-                        put(part.places[e.name], array)
-                except (CorpusNotFoundError, CorpusFormatError) as error:
-                    errors = {None: error}
-                    break
-            for row, error in errors.items():
-                if on_error == "raise" or not isinstance(error, _OF_A_FILM):
-                    raise error
-                failed[part.path, row] = str(error)
-    return _table(corpus, extractors, films, arrays, failed, missing)
 
 
-def _films(clips):
-    """Media file to positions, starts and durations of its clips, in the order of time."""
-    starts = clips["start"].to_numpy(float) if "start" in clips else np.zeros(len(clips))
-    seconds, paths, films = clips["seconds"].to_numpy(float), clips["path"].map(str).to_numpy(), {}
-    for i in np.argsort(starts, kind="stable"):
-        films.setdefault(paths[i], []).append(i)
-    return {
-        path: (np.array(films[path]), starts[films[path]].tolist(), seconds[films[path]].tolist())
-        for path in dict.fromkeys(paths)
-    }
+@dataclass(frozen=True)
+class _FilmClips:
+    """The clips of one film, in the order of time.
+
+    Args:
+        rows: positions in the table of all clips
+        starts: in seconds
+        seconds: how long each clip lasts
+    """
+
+    rows: np.ndarray
+    starts: list[float]
+    seconds: list[float]
 
 
-def _heard(clip):
-    """Seconds of sound in a clip, for who asks why it has no value."""
-    from affectlib import media
+def _films(clips: pd.DataFrame) -> dict[str, _FilmClips]:
+    """The clips of each media file, by path, in the order in which files first appear."""
+    rows_of: dict[str, list[int]] = {}
+    for row, path in enumerate(clips["path"].map(str)):
+        rows_of.setdefault(path, []).append(row)
+    seconds = clips["seconds"].to_numpy(float)
+    starts = np.zeros(len(clips))
+    if "start" in clips:
+        starts = clips["start"].to_numpy(float)
+    films = {}
+    for path, rows in rows_of.items():
+        rows = np.array(rows)
+        rows = rows[np.argsort(starts[rows], kind="stable")]
+        films[path] = _FilmClips(rows, starts[rows].tolist(), seconds[rows].tolist())
+    return films
 
-    if media.probe(clip["path"]).sampling_rate is None:
-        return 0.0
-    start, seconds = float(clip.get("start", 0.0)), float(clip["seconds"])
-    sound = next(media.clips(clip["path"], [start], [seconds])).sound
-    return 0.0 if sound is None else len(sound) / media.SAMPLING_RATE
+
+def _part(
+    path: str, film: _FilmClips, extractors: tuple[Extractor, ...], store: Store | None
+) -> Part:
+    """All clips of a film as work to do, with the places where features are stored."""
+    places = {}
+    if store is not None:
+        try:
+            for extractor in extractors:
+                place = store.place(path, extractor, film.starts, film.seconds)
+                places[extractor.name] = place
+        except FileNotFoundError:
+            # The film is not there: opening it will say so, with all that belongs to the error.
+            places = {}
+    rows = tuple(range(len(film.rows)))
+    return Part(path, extractors, film.starts, film.seconds, rows, places)
 
 
-def _table(corpus, extractors, films, arrays, failed, missing):
-    ids, lacking, whole = corpus.clips["clip"].to_numpy(), {}, {}
-    kept, skipped, order = np.ones(len(corpus), bool), [], {path: i for i, path in enumerate(films)}
-    for (path, row), message in sorted(
-        failed.items(), key=lambda one: (order[one[0][0]], one[0][1] or 0)
-    ):
-        rows = films[path][0]
-        kept[rows if row is None else rows[row]] = False
-        if row is None or (path, None) not in failed:
-            skipped.append(message if row is None else f"{ids[rows[row]]}: {message}")
-    for e in extractors:
-        whole[e.name] = np.zeros((len(corpus), e.size), np.float32)
-        for path, (rows, _, _) in films.items():
-            array, rows = arrays[path, e.name][kept[rows]], rows[kept[rows]]
-            absent = np.isnan(array).any(1)
-            if absent.any() and missing == "error":
-                clip = corpus.clips.iloc[rows[absent][0]]
-                need, has = "two frames" if e.pairs else "a frame", _heard(clip) if e.sound else 0
-                if e.sound:
-                    need = f"{e.padded * e.shortest:.3g} s of sound" if has else "sound"
-                has = f"{has:.3g} s" if has else "none"
-                expected = f"{e.name} needs {need}, clip {clip['clip']} has {has} (missing='zeros' goes on)"
-                raise CorpusFormatError(path, expected)
-            whole[e.name][rows] = np.where(absent[:, None], 0, array)
-            if absent.any():
-                lacking[e.name] = lacking.get(e.name, set()) | set(rows[absent])
-    return FeatureTable(
-        tuple(ids[kept]),
-        {name: array[kept] for name, array in whole.items()},
-        {e.name: e.names for e in extractors},
-        corpus.simulated,
-        {name: tuple(ids[i] for i in sorted(rows)) for name, rows in lacking.items()},
-        tuple(skipped),
+def _results(
+    corpus: Corpus, todo: list[Part], client: Client | str | None, jobs: int, progress: bool
+) -> Iterator[Result]:
+    """Describes films behind a bar that counts clips.
+
+    Yields:
+        a :class:`Result` for each film, or for several parts of it
+    """
+    from tqdm import tqdm
+
+    total = len(corpus)
+    finished = total - sum(len(part) for part in todo)
+    bar = tqdm(
+        total=total,
+        initial=finished,
+        unit="clip",
+        disable=not progress,
+        desc=f"features of {corpus.name}",
     )
+
+    def report(clips: int) -> None:
+        # Clips that are done again after a process was killed must not count twice.
+        bar.update(max(0, min(clips, total - bar.n)))
+
+    with bar, closing(work(todo, client, jobs, report)) as results:
+        for result in results:
+            finished += len(result.part)
+            bar.update(max(0, finished - bar.n))
+            yield result
+
+
+def _merge(arrays: dict[str, np.ndarray], new: dict[str, np.ndarray]) -> None:
+    """Writes the rows that are done in the new arrays into the others, in place."""
+    for name, array in new.items():
+        rows = done(array)
+        arrays[name][rows] = array[rows]
+
+
+def _table(
+    corpus: Corpus,
+    extractors: tuple[Extractor, ...],
+    films: dict[str, _FilmClips],
+    features: dict[str, dict[str, np.ndarray]],
+    failures: dict[tuple[str, int | None], str],
+    missing: str,
+) -> FeatureTable:
+    """The features of all clips that did not fail, in the order of the corpus.
+
+    Raises:
+        FileFormatError: if a clip lacks what an extractor needs, unless ``missing`` is zeros
+    """
+    ids = corpus.clips["clip"].to_numpy()
+    kept = _clips_without_failure(films, failures, len(corpus))
+    arrays = {}
+    lacking = {}
+    for extractor in extractors:
+        array = np.zeros((len(corpus), extractor.size), np.float32)
+        for path, film in films.items():
+            array[film.rows] = features[path][extractor.name]
+        absent = np.isnan(array).any(axis=1) & kept
+        if absent.any():
+            if missing == "error":
+                raise _lack(extractor, _first_clip(corpus, films, absent))
+            array[absent] = 0
+            lacking[extractor.name] = tuple(ids[absent])
+        arrays[extractor.name] = array[kept]
+    return FeatureTable(
+        clips=tuple(ids[kept]),
+        arrays=arrays,
+        names={extractor.name: extractor.names for extractor in extractors},
+        simulated=corpus.simulated,
+        missing=lacking,
+        skipped=_messages(ids, films, failures),
+    )
+
+
+def _clips_without_failure(
+    films: dict[str, _FilmClips], failures: dict[tuple[str, int | None], str], clips: int
+) -> np.ndarray:
+    """Mask of the clips that did not fail, and whose films did not."""
+    kept = np.ones(clips, bool)
+    for path, row in failures:
+        rows = films[path].rows
+        kept[rows if row is None else rows[row]] = False
+    return kept
+
+
+def _messages(
+    ids: np.ndarray,
+    films: dict[str, _FilmClips],
+    failures: dict[tuple[str, int | None], str],
+) -> tuple[str, ...]:
+    """One message for each film that failed, or for each clip where its film did not."""
+    messages = []
+    for path, film in films.items():
+        if (path, None) in failures:
+            messages.append(failures[path, None])
+            continue
+        for row, clip in enumerate(ids[film.rows]):
+            if (path, row) in failures:
+                messages.append(f"{clip}: {failures[path, row]}")
+    return tuple(messages)
+
+
+def _first_clip(corpus: Corpus, films: dict[str, _FilmClips], mask: np.ndarray) -> pd.Series:
+    """The first clip of a mask, film by film and in the order of time."""
+    order = np.concatenate([film.rows for film in films.values()])
+    return corpus.clips.iloc[order[mask[order]][0]]
+
+
+def _lack(extractor: Extractor, clip: pd.Series) -> FileFormatError:
+    """The error of a clip that lacks the sound or picture that an extractor needs."""
+    found = "none"
+    if extractor.sound:
+        need = "sound"
+        seconds = _seconds_of_sound(clip)
+        if seconds:
+            need = f"{extractor.padded * extractor.shortest:.3g} s of sound"
+            found = f"{seconds:.3g} s"
+    else:
+        need = "two frames" if extractor.pairs else "a frame"
+    expected = f"{extractor.name} needs {need}, clip {clip['clip']} has {found}"
+    return FileFormatError(clip["path"], f"{expected} (missing='zeros' goes on)")
+
+
+def _seconds_of_sound(clip: pd.Series) -> float:
+    """How much sound a clip has, in seconds."""
+    path = clip["path"]
+    if media.probe(path).sampling_rate is None:
+        return 0.0
+    start = float(clip.get("start", 0.0))
+    seconds = float(clip["seconds"])
+    sound = next(media.clips(path, [start], [seconds])).sound
+    return 0.0 if sound is None else len(sound) / media.SAMPLING_RATE

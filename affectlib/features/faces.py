@@ -1,316 +1,245 @@
-"""Faces: dlib's HOG detector (it needs no weights file), geometry, what the largest faces show, and who is who.
+"""Faces: their number, place and size, what the largest ones show, and who is who.
 
-The detector searches windows of 80 pixels and more, so how small a face it finds depends on how large
-the frame is when it is searched. ``"hog_enlarged"``, the default, enlarges every frame by half.
-``benchmarks/faces.py`` measures what that gains on real film, beside other detectors.
-
-References:
-    Dalal and Triggs (2005), Histograms of oriented gradients for human detection, CVPR.
-    King (2009), Dlib-ml: a machine learning toolkit, JMLR 10.
+How faces are found is in :mod:`affectlib.features.detection`.
 """
 
-import functools
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from affectlib.features.store import Extractor
+from affectlib.features.detection import DETECTOR, detect, detector_options
+from affectlib.features.extractor import Extractor, FeatureTable
+from affectlib.media import Picture
+from affectlib.moved import moved_names
 
-DETECTOR = "hog_enlarged"  # the detector of the descriptors
-ENLARGED = 1.5  # by how much "hog_enlarged" enlarges a frame before it searches it
-# Least and largest longer side of the frame that is searched, in pixels. A frame of 640 is searched
-# at 960, where faces from a thirteenth of its longer side on are found. A simulated frame, of 320, is
-# searched at 480 under both names.
-SIDES = {"hog": (480, 480), "hog_enlarged": (480, 960)}
-CROP, SMALL, CELLS, DIRECTIONS = 64, 12, 4, 6
+__getattr__ = moved_names(__name__, ("ENLARGED", "hog"), "affectlib.features.detection")
+
+CROP = 64  # side of a face that is cut out, in pixels
+CHIN = 1.1  # height of the cut, in heights of the box: detectors leave the chin out
+SMALL = 12  # side of the small picture of a face, in pixels
+CELLS = 4  # of the histograms of gradients, along each side
+DIRECTIONS = 6  # bins of each histogram of gradients
+SIDE = 640  # longer side of the frames that are searched, in pixels
+# From where to where a region reaches, in shares of the height of a face.
 REGIONS = {
     "brows": (0.12, 0.34),
     "eyes": (0.26, 0.48),
     "nose": (0.44, 0.68),
     "mouth": (0.64, 0.94),
-}  # of its height
-GEOMETRY = ("count", "x", "y", "width", "area", "score")
-SHOWN = tuple(
-    f"{region}_{what}"
-    for region in REGIONS
-    for what in ("light", "contrast", "horizontal", "vertical", "height", "width", "curve", "slope")
-) + ("skin_light", "skin_saturation", "asymmetry")
-FACE_NAMES = (
-    ("presence",)
-    + tuple(f"{name}_mean" for name in GEOMETRY + SHOWN)
-    + tuple(f"{name}_sd" for name in GEOMETRY + SHOWN)
-    + tuple(f"pixel_{y}_{x}" for y in range(SMALL) for x in range(SMALL))
-    + tuple(
-        f"hog_{y}_{x}_{k}" for y in range(CELLS) for x in range(CELLS) for k in range(DIRECTIONS)
-    )
-)
-BLOCK = (
-    ("left", "top", "width", "height", "score")
-    + SHOWN
-    + FACE_NAMES[-(SMALL**2) - CELLS**2 * DIRECTIONS :]
-)
-NETWORKS_OF_FACES = ("inception_faces", "vggface", "vggface_pool5", "xception")  # in pretrained
-DETECTORS = {
-    "mtcnn": "MTCNN",
-    "fasterrcnn": "faster_rcnn",
-}  # their names in affectlib.features.pretrained.detectors
-WEIGHTS = {
-    "hog": (),
-    "hog_enlarged": (),
-    "mtcnn": ("mtcnn_pnet", "mtcnn_rnet", "mtcnn_onet"),
-    "fasterrcnn": ("fasterrcnn",),
 }
+REGION_STATISTICS = (
+    "light",
+    "contrast",
+    "horizontal",
+    "vertical",
+    "height",
+    "width",
+    "curve",
+    "slope",
+)
+GEOMETRY = ("count", "x", "y", "width", "area", "score")
+STATISTICS = (
+    *(f"{region}_{name}" for region in REGIONS for name in REGION_STATISTICS),
+    "skin_light",
+    "skin_saturation",
+    "asymmetry",
+)
+PIXELS = tuple(f"pixel_{y}_{x}" for y in range(SMALL) for x in range(SMALL))
+GRADIENTS = tuple(
+    f"hog_{y}_{x}_{k}" for y in range(CELLS) for x in range(CELLS) for k in range(DIRECTIONS)
+)
+FACE_NAMES = (
+    "presence",
+    *(f"{name}_mean" for name in GEOMETRY + STATISTICS),
+    *(f"{name}_sd" for name in GEOMETRY + STATISTICS),
+    *PIXELS,
+    *GRADIENTS,
+)
+# The features of one person in the extractor people.
+BLOCK = ("left", "top", "width", "height", "score", *STATISTICS, *PIXELS, *GRADIENTS)
+# Extractors of deep.py that look at faces.
+NETWORKS_OF_FACES = ("inception_faces", "vggface", "vggface_pool5", "xception")
+OVERLAP = 0.3  # least intersection over union of one person in two frames
 
 
 def face(*, rate: float = 1.0, detector: str = DETECTOR) -> Extractor:
-    """Presence, number, place and size of faces; light, lines and shape in the regions of the largest.
+    """Presence, number, place and size of faces; light, lines and shape of the largest.
 
-    Where no face is found, presence is 0 and so is everything else: read the others together with it.
+    Where no face is found, presence is 0 and so is everything else:
+    read the others together with it.
 
     Args:
         rate: frames per second of film
-        detector: as for :func:`detect`
+        detector: see :func:`affectlib.features.detection.detect`
 
     Raises:
         ValueError: if there is no such detector
-        WeightsNotFoundError: if the detector's are missing
+        WeightsNotFoundError: if its weights are missing
     """
-    options = _detector_options(detector)
-    return Extractor("face", 1, FACE_NAMES, face_vector, rate=rate, side=640, options=options)
+    options = detector_options(detector)
+    return Extractor("face", 1, FACE_NAMES, face_vector, rate=rate, side=SIDE, options=options)
 
 
 def people(*, rate: float = 2.0, count: int = 2, detector: str = DETECTOR) -> Extractor:
-    """Place and look of each of the largest faces in a frame, one block after the other: see :func:`blocks`.
+    """Place and look of each of the largest faces in a frame, one block after the other.
 
-    The first value is presence: the share of a clip's frames with a face. It is 1 or 0 for segments of one frame, for
-    which this is meant; of a clip with several frames the one with the largest face is described.
+    The first value is presence: the share of a clip's frames with a face.
+    The extractor is meant for clips of one frame, where presence is 1 or 0.
+    Of a clip with several frames, the one with the largest face is described.
+    :func:`blocks` gives the features person by person.
 
     Args:
         rate: frames per second of film
-        count: faces described; the blocks of those not found are 0
-        detector: as for :func:`detect`
+        count: number of faces described; the block of a missing face is 0
+        detector: see :func:`affectlib.features.detection.detect`
 
     Raises:
         ValueError: if there is no such detector, or ``count`` is below 1
-        WeightsNotFoundError: if the detector's are missing
+        WeightsNotFoundError: if the detector's weights are missing
     """
     if count < 1:
         raise ValueError(f"expected a count of at least 1, found {count!r}")
-    options = (("count", count), *_detector_options(detector))
     names = ["presence"]
     for person in range(count):
         names += [f"{name}_{person}" for name in BLOCK]
-    return Extractor("people", 1, tuple(names), people_vector, rate=rate, side=640, options=options)
-
-
-def _detector_options(detector):
-    """The options of an extractor that its detector brings: its name and, if it has files, their digests."""
-    digests = marks(detector)
-    options = (("detector", detector),)
-    return options + (("marks", digests),) if digests else options
-
-
-def marks(detector: str) -> tuple:
-    """Digests of the files of a detector; they belong to the key of all that is made with it.
-
-    Returns:
-        16 digits of each, nothing for the two HOG detectors, which have no files
-
-    Raises:
-        WeightsNotFoundError: if files are missing
-        ValueError: if there is no such detector
-    """
-    from affectlib.features.pretrained import weights
-
-    if detector not in WEIGHTS:
-        raise ValueError(f"detector is one of {', '.join(WEIGHTS)}, not {detector!r}")
-    return tuple(weights.digest(path)[:16] for path in weights.find(*WEIGHTS[detector]))
-
-
-@functools.cache
-def _detector(name):
-    if name in SIDES:
-        import dlib
-
-        return dlib.get_frontal_face_detector()
-    if name not in DETECTORS:
-        raise ValueError(f"detector is one of {', '.join(WEIGHTS)}, not {name!r}")
-    from affectlib.features.pretrained import detectors
-
-    return getattr(detectors, DETECTORS[name])()
-
-
-def detect(image: np.ndarray, *, detector: str = DETECTOR) -> np.ndarray:
-    """Finds faces.
-
-    Args:
-        image: RGB
-        detector: ``"hog_enlarged"``, dlib's detector of frontal faces on the frame enlarged by half, to a
-            longer side between 480 and 960 pixels; ``"hog"``, the same at 480, four times as fast on a
-            frame of 640, for which only large faces are there; ``"mtcnn"``, which finds turned faces too,
-            or ``"fasterrcnn"``: these need weights, see ``affectlib.features.pretrained.detectors``
-
-    Returns:
-        one row per face, the largest first: left, top, width, height (in pixels of ``image``), score
-
-    Shape:
-        image ``(height, width, 3)``, uint8; result ``(faces, 5)``
-
-    Raises:
-        ValueError: if there is no such detector
-        WeightsNotFoundError: if the detector's are missing
-    """
-    if detector not in SIDES:
-        return _largest_first(_detector(detector).detect(image))
-    least, largest = SIDES[detector]
-    enlarged = ENLARGED * max(image.shape[:2])
-    return _largest_first(hog(image, side=min(max(enlarged, least), largest)))
-
-
-def hog(image: np.ndarray, *, side: float) -> list:
-    """Finds frontal faces by dlib's HOG detector.
-
-    Args:
-        image: RGB
-        side: longer side of the frame that is searched, in pixels; faces from 73 of them on are found
-
-    Returns:
-        one row per face: left, top, width, height (in pixels of ``image``), score
-
-    Shape:
-        image ``(height, width, 3)``, uint8
-    """
-    import cv2
-
-    cv2.setNumThreads(1)
-    scale = side / max(image.shape[:2])
-    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    grey = cv2.resize(grey, None, fx=scale, fy=scale, interpolation=interpolation)
-    boxes, scores, _ = _detector("hog").run(grey, 0, 0.0)
-    rows = []
-    for box, score in zip(boxes, scores, strict=True):
-        place = box.left(), box.top(), box.width(), box.height()
-        rows.append([*(value / scale for value in place), score])
-    return rows
-
-
-def _largest_first(rows):
-    return np.array(sorted(rows, key=lambda row: (-row[2] * row[3], row[0])), dtype=float).reshape(
-        -1, 5
+    options = (("count", count), *detector_options(detector))
+    return Extractor(
+        "people", 1, tuple(names), people_vector, rate=rate, side=SIDE, options=options
     )
 
 
-def face_vector(pictures: list, *, detector: str = DETECTOR, marks: tuple = ()) -> np.ndarray:
+def face_vector(
+    pictures: Sequence[Picture], *, detector: str = DETECTOR, digests: tuple[str, ...] = ()
+) -> np.ndarray:
     """Describes the faces in frames.
 
     Args:
-        pictures: :class:`affectlib.media.Picture`
-        detector: as for :func:`detect`
-        marks: of the detector's weights, part of the key only
+        pictures: at least one
+        detector: see :func:`affectlib.features.detection.detect`
+        digests: of the detector's weights; belong to the key only
 
     Shape:
         result ``(323,)``
     """
-    geometry, shown, pixels, hogs = [], [], [], []
+    geometry = []
+    looks = []
     for picture in pictures:
-        found = detect(picture.image, detector=detector)
-        if not len(found):
-            continue
-        height, width = picture.image.shape[:2]
-        left, top, w, h, score = found[0]
-        geometry.append(
-            [
-                len(found),
-                (left + w / 2) / width,
-                (top + h / 2) / height,
-                w / width,
-                w * h / (width * height),
-                score,
-            ]
-        )
-        statistics, small, hog = crop_statistics(crop(picture.image, found[0]))
-        shown.append(statistics)
-        pixels.append(small)
-        hogs.append(hog)
+        faces = detect(picture.image, detector=detector)
+        if len(faces):
+            geometry.append(_geometry(faces, picture.image))
+            looks.append(crop_statistics(crop(picture.image, faces[0])))
     if not geometry:
         return np.zeros(len(FACE_NAMES))
-    rows = np.hstack([geometry, shown])  # (faces, 41)
+    statistics = [look.statistics for look in looks]
+    pixels = [look.pixels for look in looks]
+    gradients = [look.gradients for look in looks]
+    rows = np.hstack([geometry, statistics])  # (frames with a face, 41)
+    presence = [len(rows) / len(pictures)]
     return np.concatenate(
-        [
-            [len(rows) / len(pictures)],
-            rows.mean(0),
-            rows.std(0),
-            np.mean(pixels, 0),
-            np.mean(hogs, 0),
-        ]
+        [presence, rows.mean(0), rows.std(0), np.mean(pixels, 0), np.mean(gradients, 0)]
     )
 
 
+def _geometry(faces: np.ndarray, image: np.ndarray) -> list[float]:
+    """The values of ``GEOMETRY``: number of faces, place, size and score of the largest.
+
+    Shape:
+        faces ``(faces, 5)``, the largest first; image ``(height, width, 3)``
+    """
+    image_height, image_width = image.shape[:2]
+    left, top, width, height, score = faces[0]
+    x = (left + width / 2) / image_width
+    y = (top + height / 2) / image_height
+    area = width * height / (image_width * image_height)
+    return [len(faces), x, y, width / image_width, area, score]
+
+
 def people_vector(
-    pictures: list, *, count: int = 2, detector: str = DETECTOR, marks: tuple = ()
+    pictures: Sequence[Picture],
+    *,
+    count: int = 2,
+    detector: str = DETECTOR,
+    digests: tuple[str, ...] = (),
 ) -> np.ndarray:
     """Describes the largest faces of the frame that shows the largest.
 
     Args:
-        pictures: :class:`affectlib.media.Picture`
-        count, detector: as for :func:`people`
-        marks: of the detector's weights, part of the key only
+        pictures: at least one
+        count: number of faces described
+        detector: see :func:`affectlib.features.detection.detect`
+        digests: of the detector's weights; belong to the key only
 
     Shape:
         result ``(1 + count * 280,)``
     """
-    found = [detect(picture.image, detector=detector) for picture in pictures]
-    best = int(np.argmax([rows[0, 2] * rows[0, 3] if len(rows) else 0 for rows in found]))
-    image, result = pictures[best].image, np.zeros((count, len(BLOCK)))
+    faces = [detect(picture.image, detector=detector) for picture in pictures]
+    presence = np.mean([len(boxes) > 0 for boxes in faces])
+    best = int(np.argmax([_largest_area(boxes) for boxes in faces]))
+    image = pictures[best].image
     height, width = image.shape[:2]
-    for block, row in zip(result, found[best], strict=False):
-        block[:] = np.concatenate(
-            [row / (width, height, width, height, 1), *crop_statistics(crop(image, row))]
-        )
-    return np.r_[np.mean([len(rows) > 0 for rows in found]), result.ravel()]
+    size = (width, height, width, height, 1)  # the score keeps its value
+    result = np.zeros((count, len(BLOCK)))
+    for person, box in enumerate(faces[best][:count]):
+        look = crop_statistics(crop(image, box))
+        result[person] = np.concatenate([box / size, *look])
+    return np.r_[presence, result.ravel()]
 
 
-def frames_without_face(table) -> str:
-    """A sentence for each extractor of faces: how many frames have no face, and how many clips none at all.
+def _largest_area(boxes: np.ndarray) -> float:
+    """Area of the first of some boxes, the largest, 0 where there is none."""
+    if len(boxes) == 0:
+        return 0.0
+    return boxes[0, 2] * boxes[0, 3]
 
-    All values of such a frame are 0. The network extractors of faces tell of clips only: those without any
-    face are rows of zeros.
+
+def frames_without_face(table: FeatureTable) -> str:
+    """Says how many frames have no face, and how many clips have none at all.
+
+    All values of such a frame are 0.
+    The extractors of faces by networks tell of clips only:
+    a clip without any face is a row of zeros.
 
     Args:
-        table: :class:`affectlib.features.FeatureTable`; clips that lack a picture are left out
+        table: clips that lack a picture are left out
 
     Returns:
         one line per extractor of faces, or a line that says that there is none
 
     Examples:
-        >>> from affectlib.features.store import FeatureTable
         >>> presence = np.array([[1.0], [0.5], [0.0]])
         >>> names = {"face": ("presence",)}
-        >>> print(frames_without_face(FeatureTable(("a", "b", "c"), {"face": presence}, names, True)))
+        >>> table = FeatureTable(("a", "b", "c"), {"face": presence}, names, True)
+        >>> print(frames_without_face(table))
         face: no face in 50.0 % of the frames; 1 of 3 clips have none at all
     """
     lines = []
     for name, array in table.arrays.items():
         lacking = set(table.missing.get(name, ()))
-        seen = np.array([clip not in lacking for clip in table.clips], bool)
-        values = array[seen]
-        if not len(values):
+        rows = [i for i, clip in enumerate(table.clips) if clip not in lacking]
+        values = array[rows]
+        if len(values) == 0:
             continue
-        empty = f"{(values == 0).all(axis=1).sum():,} of {len(values):,} clips have none at all"
+        empty = (values == 0).all(axis=1).sum()
+        clips = f"{empty:,} of {len(values):,} clips have none at all"
         if table.names[name][0] == "presence":
-            share = 1 - values[:, 0].mean(dtype=float)
-            lines.append(
-                f"{name}: no face in {share:.1%} of the frames; {empty}".replace("%", " %")
-            )
+            percent = 100 * (1 - values[:, 0].mean(dtype=float))
+            lines.append(f"{name}: no face in {percent:.1f} % of the frames; {clips}")
         elif name.removesuffix("_random") in NETWORKS_OF_FACES:
-            lines.append(f"{name}: {empty}")
-    return "\n".join(lines) if lines else "no extractor of faces in this table"
+            lines.append(f"{name}: {clips}")
+    if not lines:
+        return "no extractor of faces in this table"
+    return "\n".join(lines)
 
 
-def blocks(table):
-    """The features of :func:`people`, person by person, as a view; a block is named by ``BLOCK``.
+def blocks(table: np.ndarray) -> np.ndarray:
+    """The features of :func:`people`, person by person, as a view.
 
-    It begins with left, top, width and height (in shares of the frame) and score, all 0 where there is no face.
+    ``BLOCK`` names the values of a person.
+    It begins with left, top, width and height (in shares of the frame) and score,
+    all 0 where there is no face.
 
     Shape:
         table ``(rows, 1 + count * 280)``; result ``(rows, count, 280)``
@@ -322,21 +251,22 @@ def blocks(table):
         >>> blocks(np.zeros((3, 561))).shape
         (3, 2, 280)
     """
-    if table.ndim != 2 or table.shape[1] < 2 or (table.shape[1] - 1) % len(BLOCK):
-        raise ValueError(
-            f"expected (rows, 1 + count * {len(BLOCK)}) from the extractor people, found {table.shape}"
-        )
-    return table[:, 1:].reshape(len(table), -1, len(BLOCK))
+    size = len(BLOCK)
+    if table.ndim != 2 or table.shape[1] <= 1 or (table.shape[1] - 1) % size:
+        expected = f"expected (rows, 1 + count * {size}) from the extractor people"
+        raise ValueError(f"{expected}, found {table.shape}")
+    return table[:, 1:].reshape(len(table), -1, size)
 
 
-def track(boxes, *, overlap=0.3):
-    """Who is who: links the faces of consecutive frames by intersection over union, the best match first.
+def track(boxes: np.ndarray | Sequence) -> np.ndarray:
+    """Links the faces of consecutive frames to persons, the best match first.
 
-    A person keeps the last place seen, however long out of sight.
+    Faces match by intersection over union, from ``OVERLAP`` on.
+    A person keeps the last place where it was seen, however long out of sight.
 
     Args:
-        boxes: left, top, width, height (and whatever follows) of the faces of one clip, width 0 where there is none
-        overlap: least intersection over union of one person in two frames
+        boxes: left, top, width, height (and more) of the faces of one clip,
+            width 0 where there is none
 
     Returns:
         number of the person, counted by first appearance, -1 where there is no face
@@ -345,145 +275,191 @@ def track(boxes, *, overlap=0.3):
         boxes ``(frames, count, 4 or more)``; result ``(frames, count)``
 
     Examples:
-        >>> track([[[0, 0, 4, 4], [9, 0, 3, 3]], [[9, 1, 3, 3], [0, 0, 0, 0]], [[1, 0, 4, 4], [5, 5, 2, 2]]]).tolist()
+        >>> first = [[0, 0, 4, 4], [9, 0, 3, 3]]
+        >>> second = [[9, 1, 3, 3], [0, 0, 0, 0]]
+        >>> third = [[1, 0, 4, 4], [5, 5, 2, 2]]
+        >>> track([first, second, third]).tolist()
         [[0, 1], [1, -1], [0, 2]]
     """
     boxes = np.asarray(boxes, float)[..., :4]
-    people_, last = np.full(boxes.shape[:2], -1), []  # last: where each was seen
+    persons = np.full(boxes.shape[:2], -1)
+    last_places = []  # box of each person where it was last seen
     for frame, faces in enumerate(boxes):
-        here = np.flatnonzero(faces[:, 2] > 0)
-        shared = _overlaps(faces[here], np.reshape(last, (-1, 4)))  # (here, people)
-        while shared.size and shared.max() >= overlap:
-            i, person = np.unravel_index(shared.argmax(), shared.shape)
-            people_[frame, here[i]], last[person] = person, faces[here[i]]
-            shared[i], shared[:, person] = -1, -1
-        for i in here[people_[frame, here] < 0]:
-            people_[frame, i] = len(last)
-            last.append(faces[i])
-    return people_
+        present = np.flatnonzero(faces[:, 2] > 0)
+        known = np.reshape(last_places, (-1, 4))
+        overlap = _overlaps(faces[present], known)  # (faces, persons)
+        while overlap.size and overlap.max() >= OVERLAP:
+            i, person = np.unravel_index(overlap.argmax(), overlap.shape)
+            persons[frame, present[i]] = person
+            last_places[person] = faces[present[i]]
+            # Neither this face nor this person takes part in a second match.
+            overlap[i] = -1
+            overlap[:, person] = -1
+        for i in present:
+            if persons[frame, i] < 0:
+                persons[frame, i] = len(last_places)
+                last_places.append(faces[i])
+    return persons
 
 
-def _overlaps(a, b):
-    """Intersection over union of every box with every other, 0 where both are empty, ``(a, b)``."""
-    sides = [
-        np.minimum.outer(a[:, k] + a[:, k + 2], b[:, k] + b[:, k + 2])
-        - np.maximum.outer(a[:, k], b[:, k])
-        for k in (0, 1)
-    ]
-    both = np.prod(np.maximum(sides, 0), axis=0)
-    union = np.add.outer(a[:, 2] * a[:, 3], b[:, 2] * b[:, 3]) - both
+def _overlaps(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Intersection over union of every box with every other, 0 where both are empty.
+
+    Shape:
+        a ``(m, 4)``; b ``(n, 4)``; result ``(m, n)``
+    """
+    sides = []
+    for axis in (0, 1):
+        ends = np.minimum.outer(a[:, axis] + a[:, axis + 2], b[:, axis] + b[:, axis + 2])
+        starts = np.maximum.outer(a[:, axis], b[:, axis])
+        sides.append(np.maximum(ends - starts, 0))
+    both = sides[0] * sides[1]
+    areas = np.add.outer(a[:, 2] * a[:, 3], b[:, 2] * b[:, 3])
+    union = areas - both
     return np.divide(both, union, out=np.zeros_like(union), where=union > 0)
 
 
-def follow(boxes, *, overlap=0.3):
-    """Which face of each frame is the main person of the clip: whose track covers the largest area over all frames.
+def follow(boxes: np.ndarray | Sequence) -> np.ndarray:
+    """Follows the main person of a clip: the one that covers the largest area over all frames.
 
     Args:
-        boxes, overlap: as for :func:`track`
+        boxes: see :func:`track`
 
     Returns:
-        position among the faces of each frame, -1 where the main person is not seen
+        position of the person among the faces of each frame, -1 where it is not seen
 
     Shape:
         boxes ``(frames, count, 4 or more)``; result ``(frames,)``
 
     Examples:
-        >>> follow([[[0, 0, 4, 4], [9, 0, 3, 3]], [[9, 1, 3, 3], [1, 0, 2, 3]], [[9, 0, 3, 3], [0, 0, 0, 0]]]).tolist()
+        >>> first = [[0, 0, 4, 4], [9, 0, 3, 3]]
+        >>> second = [[9, 1, 3, 3], [1, 0, 2, 3]]
+        >>> third = [[9, 0, 3, 3], [0, 0, 0, 0]]
+        >>> follow([first, second, third]).tolist()
         [1, 0, 0]
     """
     boxes = np.asarray(boxes, float)
-    people_ = track(boxes, overlap=overlap)
-    seen = people_ >= 0
+    persons = track(boxes)
+    seen = persons >= 0
     if not seen.any():
         return np.full(len(boxes), -1)
-    main = np.bincount(people_[seen], (boxes[..., 2] * boxes[..., 3])[seen]).argmax()
-    return np.where((people_ == main).any(1), (people_ == main).argmax(1), -1)
+    areas = boxes[..., 2] * boxes[..., 3]
+    main = np.bincount(persons[seen], areas[seen]).argmax()
+    is_main = persons == main
+    return np.where(is_main.any(1), is_main.argmax(1), -1)
 
 
-def crop(image, box, *, margin=0.0):
-    """Cuts a face out, from its forehead to its chin, at a fixed size; outside the frame its edge goes on.
+def crop(image: np.ndarray, box: Sequence[float]) -> np.ndarray:
+    """Cuts a face out, from its forehead to its chin, at a fixed size.
+
+    Outside the frame the pixels of its edge are repeated.
 
     Args:
         image: RGB
         box: left, top, width, height in pixels
-        margin: added on every side, in shares of width and height
 
     Shape:
         image ``(height, width, 3)``; box ``(4 or more,)``; result ``(64, 64, 3)``
     """
     import cv2
 
-    left, top, width, height = (
-        box[0] - margin * box[2],
-        box[1] - margin * box[3],
-        box[2] * (1 + 2 * margin),
-        box[3] * (1 + 2 * margin),
-    )
-    corners = np.float32([[left, top], [left + width, top], [left, top + height * 1.1]])
-    to = np.float32([[0, 0], [CROP, 0], [0, CROP]])
+    left, top, width, height = box[:4]
+    corners = np.float32([[left, top], [left + width, top], [left, top + height * CHIN]])
+    target = np.float32([[0, 0], [CROP, 0], [0, CROP]])
     return cv2.warpAffine(
         image,
-        cv2.getAffineTransform(corners, to),
+        cv2.getAffineTransform(corners, target),
         (CROP, CROP),
         flags=cv2.INTER_AREA,
         borderMode=cv2.BORDER_REPLICATE,
     )
 
 
-def crop_statistics(image):
+class FaceLook(NamedTuple):
+    """What one face looks like.
+
+    Shape:
+        statistics ``(35,)``, named by ``STATISTICS``;
+        pixels ``(144,)``, a small picture of the face;
+        gradients ``(96,)``, histograms of oriented gradients by cell
+    """
+
+    statistics: np.ndarray
+    pixels: np.ndarray
+    gradients: np.ndarray
+
+
+def crop_statistics(image: np.ndarray) -> FaceLook:
     """Describes one face, with its light normalised.
 
-    Dark marks (brows, eyes, lips) in a region have a height, a width, and a parabola through their centres from
-    left to right: raised corners of the mouth give it another curve than lowered ones.
+    Dark lines (brows, eyes, lips) in a region have a height, a width,
+    and a parabola through their centres from left to right:
+    raised corners of the mouth curve it the other way than lowered ones.
 
     Args:
         image: a face, RGB
 
     Shape:
-        image ``(64, 64, 3)``, uint8; result ``(35,)``, ``(144,)`` and ``(96,)``: statistics, pixels, gradients
+        image ``(64, 64, 3)``, uint8
     """
     import cv2
 
-    hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV)
+    saturation = cv2.cvtColor(image, cv2.COLOR_RGB2HSV)[..., 1]
     light = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255  # (64, 64)
     normal = (light - light.mean()) / max(float(light.std()), 0.02)
-    dx, dy = cv2.Sobel(normal, cv2.CV_32F, 1, 0) / 8, cv2.Sobel(normal, cv2.CV_32F, 0, 1) / 8
-    values = []
+    dx = cv2.Sobel(normal, cv2.CV_32F, 1, 0) / 8
+    dy = cv2.Sobel(normal, cv2.CV_32F, 0, 1) / 8
+    statistics = []
+    columns = slice(CROP // 6, CROP - CROP // 6)
     for top, bottom in REGIONS.values():
-        rows, columns = (
-            slice(round(top * CROP), round(bottom * CROP)),
-            slice(CROP // 6, CROP - CROP // 6),
-        )
-        values += [
-            normal[rows, columns].mean(),
-            normal[rows, columns].std(),
-            np.abs(dy[rows, columns]).mean(),
-            np.abs(dx[rows, columns]).mean(),
-            *_marks(normal[rows, columns]),
-        ]
-    values += [light.mean(), hsv[..., 1].mean() / 255, np.abs(normal - normal[:, ::-1]).mean()]
-    edge, bins = (
-        np.hypot(dx, dy),
-        ((np.arctan2(dy, dx) / np.pi + 0.5 / DIRECTIONS) % 1 * DIRECTIONS).astype(int),
-    )
+        rows = slice(round(top * CROP), round(bottom * CROP))
+        region = normal[rows, columns]
+        horizontal = np.abs(dy[rows, columns]).mean()
+        vertical = np.abs(dx[rows, columns]).mean()
+        statistics += [region.mean(), region.std(), horizontal, vertical, *_dark_lines(region)]
+    mirrored = normal[:, ::-1]
+    asymmetry = np.abs(normal - mirrored).mean()
+    statistics += [light.mean(), saturation.mean() / 255, asymmetry]
+    pixels = cv2.resize(normal, (SMALL, SMALL), interpolation=cv2.INTER_AREA).ravel()
+    return FaceLook(np.array(statistics), pixels, _gradients(dx, dy))
+
+
+def _gradients(dx: np.ndarray, dy: np.ndarray) -> np.ndarray:
+    """Histograms of the directions of edges, one for each cell of a face, of length 1 together.
+
+    Shape:
+        dx and dy ``(64, 64)``; result ``(96,)``
+    """
+    strength = np.hypot(dx, dy)
+    turns = (np.arctan2(dy, dx) / np.pi + 0.5 / DIRECTIONS) % 1
+    # Rounding may lift a direction to the end of the last bin.
+    bins = np.minimum((turns * DIRECTIONS).astype(int), DIRECTIONS - 1)
     cell = np.arange(CROP) * CELLS // CROP
-    places = (cell[:, None] * CELLS + cell) * DIRECTIONS + np.minimum(bins, DIRECTIONS - 1)
-    hog = np.bincount(places.ravel(), weights=edge.ravel(), minlength=CELLS * CELLS * DIRECTIONS)
-    small = cv2.resize(normal, (SMALL, SMALL), interpolation=cv2.INTER_AREA).ravel()
-    return np.array(values), small, hog / max(np.linalg.norm(hog), 1e-6)
+    cells = cell[:, None] * CELLS + cell  # (64, 64)
+    places = cells * DIRECTIONS + bins
+    size = CELLS * CELLS * DIRECTIONS
+    sums = np.bincount(places.ravel(), weights=strength.ravel(), minlength=size)
+    return sums / max(np.linalg.norm(sums), 1e-6)
 
 
-def _marks(region):
-    """Height, width, curve and slope of the dark marks of a region, in shares of its size."""
+def _dark_lines(region: np.ndarray) -> list[float]:
+    """Height, width, curve and slope of the dark lines of a region, in shares of its size.
+
+    Shape:
+        region ``(rows, columns)``
+    """
     dark = np.maximum(np.median(region) - 0.3 - region, 0)  # (rows, columns)
-    x, y = np.linspace(-1, 1, region.shape[1]), np.linspace(0, 1, region.shape[0])
     weight = dark.sum(0)  # (columns,)
     if weight.sum() < 1e-3:
         return [0.5, 0.0, 0.0, 0.0]
-    heights = (dark * y[:, None]).sum(0) / np.maximum(weight, 1e-6)
-    w = weight / weight.sum()
-    base = np.stack([x**2, x, np.ones_like(x)], 1)  # (columns, 3)
-    curve, slope, _ = np.linalg.solve(
-        base.T @ (base * w[:, None]) + 1e-3 * np.eye(3), base.T @ (w * heights)
-    )
-    return [(w * heights).sum(), np.sqrt((w * x**2).sum()), curve, slope]
+    x = np.linspace(-1, 1, region.shape[1])
+    y = np.linspace(0, 1, region.shape[0])
+    heights = (dark * y[:, None]).sum(0) / np.maximum(weight, 1e-6)  # (columns,)
+    weight = weight / weight.sum()
+    # Weighted least squares for a parabola; the small ridge serves lines of one or two columns.
+    powers = np.stack([x**2, x, np.ones_like(x)], 1)  # (columns, 3)
+    moments = powers.T @ (powers * weight[:, None]) + 1e-3 * np.eye(3)
+    curve, slope, _ = np.linalg.solve(moments, powers.T @ (weight * heights))
+    height = (weight * heights).sum()
+    width = np.sqrt((weight * x**2).sum())
+    return [height, width, curve, slope]

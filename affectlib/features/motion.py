@@ -1,17 +1,25 @@
 """Motion: dense optical flow and cuts.
 
 References:
-    Hanjalic and Xu (2005), Affective video content representation and modeling, IEEE Trans. Multimedia 7(1):
-    motion activity and density of cuts as signs of arousal.
+    Hanjalic and Xu (2005), Affective video content representation and modeling,
+    IEEE Trans. Multimedia 7(1): motion activity and density of cuts as signs of arousal.
 """
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
-from affectlib.features.store import Extractor
+from affectlib.features.extractor import Extractor
+from affectlib.media import Picture
 
 WIDTH = 160  # of the frames that flow is computed on, in pixels
 DIRECTIONS = 8
-CUT = 0.35  # distance of colour histograms from which two looks at a film belong to different shots
+CUT = 0.35  # distance of the colour histograms of two frames that counts as a cut between them
+COLOURS = 6  # bins of the histogram for each of red, green and blue
+STILL = 0.02  # speed below which a pixel counts as still, in frame widths per second
 FLOW_STATISTICS = (
     "mean",
     "sd",
@@ -24,24 +32,22 @@ FLOW_STATISTICS = (
     "zoom",
     "turn",
 )
-MOTION_NAMES = tuple(
-    [f"flow_{what}_{how}" for how in ("mean", "sd") for what in FLOW_STATISTICS + ("difference",)]
-    + [f"direction_{k * 360 // DIRECTIONS}" for k in range(DIRECTIONS)]
-    + ["change_mean", "change_sd", "change_max", "cuts_per_second"]
+PAIR_STATISTICS = (*FLOW_STATISTICS, "difference")
+MOTION_NAMES = (
+    *(f"flow_{name}_mean" for name in PAIR_STATISTICS),
+    *(f"flow_{name}_sd" for name in PAIR_STATISTICS),
+    *(f"direction_{k * 360 // DIRECTIONS}" for k in range(DIRECTIONS)),
+    "change_mean",
+    "change_sd",
+    "change_max",
+    "cuts_per_second",
 )
 
 
-def __getattr__(name):
-    """The networks, imported when they are asked for: torch takes seconds."""
-    if name in ("I3D", "FlowNetS", "OpenPoseBody"):
-        from affectlib.features.pretrained import networks
+def motion(*, rate: float = 2.0) -> Extractor:
+    """Optical flow, its directions, change between frames, and cut rate.
 
-        return getattr(networks, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def motion(*, rate=2.0) -> Extractor:
-    """Optical flow statistics in frame widths per second, directions, change between looks and cut rate.
+    Speeds are in frame widths per second.
 
     Args:
         rate: frame pairs per second of film
@@ -49,11 +55,11 @@ def motion(*, rate=2.0) -> Extractor:
     return Extractor("motion", 1, MOTION_NAMES, motion_vector, rate=rate, pairs=True)
 
 
-def motion_vector(pictures):
+def motion_vector(pictures: Sequence[Picture]) -> np.ndarray:
     """Describes the motion in frame pairs.
 
     Args:
-        pictures: :class:`affectlib.media.Picture` with the frame following each
+        pictures: each with the frame that follows it
 
     Shape:
         result ``(34,)``
@@ -62,58 +68,99 @@ def motion_vector(pictures):
 
     cv2.setNumThreads(1)
     flow_of = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
-    rows, directions, colours, times = [], np.zeros(DIRECTIONS), [], []
+    rows = []
+    directions = np.zeros(DIRECTIONS)
+    colours = []
     for picture in pictures:
-        height = max(16, round(WIDTH * picture.image.shape[0] / picture.image.shape[1]))
-        small = [
-            cv2.resize(x, (WIDTH, height), interpolation=cv2.INTER_AREA)
-            for x in (picture.image, picture.following)
-        ]
-        first, second = (cv2.cvtColor(x, cv2.COLOR_RGB2GRAY) for x in small)
-        flow = flow_of.calc(first, second, None) / (WIDTH * picture.gap)  # (height, width, 2)
-        rows.append(
-            _flow_statistics(flow) + [float(np.abs(second.astype(np.float32) - first).mean()) / 255]
-        )
-        speed, angle = np.hypot(flow[..., 0], flow[..., 1]), np.arctan2(flow[..., 1], flow[..., 0])
-        bins = (
-            np.floor((angle / (2 * np.pi) + 0.5 / DIRECTIONS) * DIRECTIONS).astype(int) % DIRECTIONS
-        )
-        directions += np.bincount(bins.ravel(), weights=speed.ravel(), minlength=DIRECTIONS)
-        histogram = cv2.calcHist(small[:1], [0, 1, 2], None, [6, 6, 6], [0, 256] * 3).ravel()
-        colours.append(histogram / histogram.sum())
-        times.append(picture.time)
+        small = _reduced(picture.image)
+        first = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
+        second = cv2.cvtColor(_reduced(picture.following), cv2.COLOR_RGB2GRAY)
+        flow = flow_of.calc(first, second, None)  # (height, width, 2), in pixels
+        flow = flow / (WIDTH * picture.gap)
+        difference = np.abs(second.astype(np.float32) - first).mean()
+        rows.append([*_flow_statistics(flow), float(difference) / 255])
+        directions += _directions(flow)
+        colours.append(_colours(small))
     rows = np.array(rows)  # (pairs, 11)
-    changes = np.array(
-        [np.abs(a - b).sum() / 2 for a, b in zip(colours[1:], colours, strict=False)] or [0.0]
-    )
-    cuts = (changes > CUT).sum() / max(times[-1] - times[0], 1.0)
-    return np.concatenate(
-        [
-            rows.mean(0),
-            rows.std(0),
-            directions / max(directions.sum(), 1e-9),
-            [changes.mean(), changes.std(), changes.max(), cuts],
-        ]
-    )
+    directions = directions / max(directions.sum(), 1e-9)
+    changes = _changes(colours)
+    # Frames of less than a second say little about a rate: they count as one second.
+    seconds = max(pictures[-1].time - pictures[0].time, 1.0)
+    cuts = (changes > CUT).sum() / seconds
+    change = [changes.mean(), changes.std(), changes.max(), cuts]
+    return np.concatenate([rows.mean(0), rows.std(0), directions, change])
 
 
-def _flow_statistics(flow):
-    """Ten numbers of one flow field ``(height, width, 2)``: its speed, and how the picture moves as a whole."""
+def _reduced(image: np.ndarray) -> np.ndarray:
+    """A frame at a width of ``WIDTH`` pixels."""
+    import cv2
+
+    height = max(16, round(WIDTH * image.shape[0] / image.shape[1]))
+    return cv2.resize(image, (WIDTH, height), interpolation=cv2.INTER_AREA)
+
+
+def _directions(flow: np.ndarray) -> np.ndarray:
+    """Speed summed by direction, the first bin centred on rightward motion.
+
+    Shape:
+        flow ``(height, width, 2)``; result ``(8,)``
+    """
     speed = np.hypot(flow[..., 0], flow[..., 1])  # (height, width)
-    whole = np.median(flow, axis=(0, 1))  # (2,)
-    rest = flow - whole
-    y, x = (np.linspace(-1, 1, n) for n in flow.shape[:2])
-    zoom = (rest[..., 0] * x + rest[..., 1] * y[:, None]).mean()
-    turn = (rest[..., 1] * x - rest[..., 0] * y[:, None]).mean()
+    angle = np.arctan2(flow[..., 1], flow[..., 0])
+    turns = angle / (2 * np.pi) + 0.5 / DIRECTIONS
+    bins = np.floor(turns * DIRECTIONS).astype(int) % DIRECTIONS
+    return np.bincount(bins.ravel(), weights=speed.ravel(), minlength=DIRECTIONS)
+
+
+def _colours(image: np.ndarray) -> np.ndarray:
+    """Colour histogram of a frame, ``(216,)``, whose bins add up to 1."""
+    import cv2
+
+    bins = [COLOURS] * 3
+    histogram = cv2.calcHist([image], [0, 1, 2], None, bins, [0, 256] * 3).ravel()
+    return histogram / histogram.sum()
+
+
+def _changes(colours: Sequence[np.ndarray]) -> np.ndarray:
+    """Distances in [0, 1] between consecutive histograms, a single 0 where there is only one."""
+    if len(colours) < 2:
+        return np.array([0.0])
+    distances = []
+    for before, after in pairwise(colours):
+        distances.append(np.abs(after - before).sum() / 2)
+    return np.array(distances)
+
+
+def _flow_statistics(flow: np.ndarray) -> list[float]:
+    """Ten numbers of one flow field: its speed, and the motion of the picture as a whole.
+
+    Shape:
+        flow ``(height, width, 2)``
+    """
+    height, width = flow.shape[:2]
+    speed = np.hypot(flow[..., 0], flow[..., 1])  # (height, width)
     p50, p95 = np.percentile(speed, [50, 95])
+    # The median is the motion of the camera, the rest that of things in the picture.
+    camera = np.median(flow, axis=(0, 1))  # (2,)
+    rest = flow - camera
+    right = rest[..., 0]
+    down = rest[..., 1]
+    x = np.linspace(-1, 1, width)
+    y = np.linspace(-1, 1, height)[:, None]
+    zoom = (right * x + down * y).mean()
+    turn = (down * x - right * y).mean()
+    still = (speed < STILL).mean()
+    residual = np.hypot(right, down).mean()
+    camera_x, camera_y = np.abs(camera)
     return [
         speed.mean(),
         speed.std(),
         p50,
         p95,
-        (speed < 0.02).mean(),
-        *np.abs(whole),
-        np.hypot(rest[..., 0], rest[..., 1]).mean(),
+        still,
+        camera_x,
+        camera_y,
+        residual,
         zoom,
         turn,
     ]

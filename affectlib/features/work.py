@@ -1,34 +1,39 @@
-"""Passes over films: in this process, in others of this machine, or on the workers of a Dask cluster.
+"""One pass over films in this process, and the only readers and writers of the store.
 
-What goes wrong with a clip (an extractor that fails, no memory, a process that was killed) is the error of that clip;
-what is wrong with a file is that of its film. Either is told by name; the rest is done and kept.
+A clip may fail (an extractor raises an error, there is no memory);
+a film may fail (its file is damaged).
+Either error names what failed; everything else is done and stored.
+:mod:`affectlib.features.processes` runs such passes in several processes.
 """
 
-import multiprocessing
-import os
-import pickle
-import sys
-import threading
+from __future__ import annotations
+
 import time
-from collections import Counter, deque
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, ThreadPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import nullcontext
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from affectlib.corpora.base import AffectError
-from affectlib.features.store import load, put
+from affectlib import media
+from affectlib.errors import AffectError
+from affectlib.features.extractor import Extractor
+from affectlib.features.store import Place
 
-CHUNK = 64  # clips: what one worker takes at a time
 BATCH = 2**26  # bytes of pictures and sound that are handed to a network at once
-KEEP = 30.0  # seconds after which what a film has so far is stored
-GIVEN_UP = 8  # clips of one film that may kill the process at work on them
+KEEP = 30.0  # seconds after which the features that a film has so far are stored
+
+Item = TypeVar("Item")
 
 
 class ExtractionError(AffectError, RuntimeError):
-    """A clip could not be described, for another reason than its file: names the film, the clip and the reason."""
+    """A clip could not be described, and its file is not to blame.
+
+    Names the film, the clip and the reason.
+    """
 
 
 @dataclass(frozen=True)
@@ -37,338 +42,303 @@ class Part:
 
     Args:
         path: of the film
-        extractors: what to compute
-        starts: of all its clips, in seconds
+        extractors: that describe the clips
+        starts: of all clips of the film, in seconds
         seconds: how long each of them lasts
-        rows: positions of those that are wanted
-        places: extractor name to :class:`affectlib.features.store.Place`, empty to keep nothing
+        rows: positions of the clips that are to be described, among all clips
+        places: where features are stored, by name of the extractor; empty to store nothing
     """
 
     path: str
-    extractors: tuple
-    starts: list
-    seconds: list
-    rows: tuple
-    places: dict = field(default_factory=dict)
+    extractors: tuple[Extractor, ...]
+    starts: list[float]
+    seconds: list[float]
+    rows: tuple[int, ...]
+    places: dict[str, Place] = field(default_factory=dict)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.rows)
 
-    def stored(self, extractor):
-        """What is kept of all its clips, ``(clips, size)``, rows of inf where nothing is."""
-        if self.places:
-            return load(self.places[extractor.name])
-        return np.full((len(self.starts), extractor.size), np.inf, np.float32)
+    def load(self) -> dict[str, np.ndarray]:
+        """The stored features of all clips of the film.
+
+        Returns:
+            by name of the extractor, ``(clips, size)``; rows of inf where nothing is stored
+
+        Raises:
+            FileFormatError: if a stored file is damaged
+        """
+        arrays = {}
+        for extractor in self.extractors:
+            if self.places:
+                arrays[extractor.name] = self.places[extractor.name].load()
+            else:
+                shape = (len(self.starts), extractor.size)
+                arrays[extractor.name] = np.full(shape, np.inf, np.float32)
+        return arrays
+
+    def save(self, arrays: dict[str, np.ndarray]) -> None:
+        """Stores features, where there is anything to store and a place for it.
+
+        Args:
+            arrays: like the result of :meth:`load`
+
+        Raises:
+            NotFoundError: if the film was deleted while it was read
+            FileFormatError: if it changed
+        """
+        for name, place in self.places.items():
+            if name in arrays and done(arrays[name]).any():
+                place.save(arrays[name])
+
+    def unfinished(self, arrays: dict[str, np.ndarray]) -> Part | None:
+        """The part that still has to be described, None if nothing is left.
+
+        Args:
+            arrays: features that exist, like the result of :meth:`load`
+        """
+        extractors = []
+        undone = np.zeros(len(self.starts), bool)
+        for extractor in self.extractors:
+            rows = ~done(arrays[extractor.name])
+            if rows.any():
+                extractors.append(extractor)
+                undone |= rows
+        if not extractors:
+            return None
+        rows = [row for row in self.rows if undone[row]]
+        return replace(self, extractors=tuple(extractors), rows=tuple(rows))
 
 
-def work(parts, client, jobs, report):
-    """Describes films.
+class Result(NamedTuple):
+    """The features of a part, and what went wrong.
 
     Args:
-        parts: list of :class:`Part`, of one film each
-        client: see :func:`affectlib.features.extract`
-        jobs: processes at work without a client
+        part: that was described
+        arrays: by name of the extractor, ``(clips, size)``, rows of inf where nothing was done
+        errors: by row of the clip, or under None where the film itself failed
+    """
+
+    part: Part
+    arrays: dict[str, np.ndarray]
+    errors: dict[int | None, AffectError]
+
+    def saved(self) -> Result:
+        """Stores the features, unless the film failed.
+
+        Returns:
+            the same result; with an error of the film if it was deleted or changed meanwhile
+        """
+        if None in self.errors:
+            return self
+        try:
+            self.part.save(self.arrays)
+        except AffectError as error:
+            return self._replace(errors={None: error})
+        return self
+
+
+def done(array: np.ndarray) -> np.ndarray:
+    """Which rows of some features are done, ``(clips,)``."""
+    return ~np.isinf(array).any(axis=1)
+
+
+def describe(
+    parts: Iterable[Part], report: Callable[[int], None] = lambda clips: None
+) -> Iterator[Result]:
+    """Passes over films, one after the other; networks get clips of several films at once.
+
+    Features that are stored already are not computed again:
+    a process may have been killed in the middle of a film.
+
+    Args:
+        parts: of one film each, every film at most once
         report: called with the number of clips that were done
 
     Yields:
-        part, extractor name to ``(clips, size)`` with rows of inf where nothing was done, and row to error, the row
-        None where the film itself failed; several parts of a film may come
+        one result for each part
     """
-    if client is not None:
-        yield from _distributed(parts, client)
-    elif parts and jobs > 1 and _apart(parts):
-        yield from _pooled(_chunks(parts, jobs), jobs, report)
-    else:
-        yield from describe([part for chunk in _chunks(parts, jobs) for part in chunk], report)
-
-
-def _apart(parts):
-    """Whether other processes can do it: they do not find what a notebook or a prompt defines.
-
-    They also run the script again that started them, which has to be written for it: not asked for one film.
-    """
-    main = sys.modules.get("__main__")
-    if len(parts) == 1 and hasattr(main, "__file__") and getattr(main, "__spec__", None) is None:
-        return False
-    try:
-        return b"__main__" not in pickle.dumps(parts)
-    except (pickle.PicklingError, AttributeError, TypeError):
-        return False
-
-
-def _chunks(parts, jobs):
-    """Films in portions of a few clips, long films first."""
-    chunks, room = [], 0
-    for part in sorted(parts, key=lambda part: -len(part)):
-        if room < len(part):
-            chunks.append([])
-            room = min(CHUNK, max(1, sum(map(len, parts)) // (4 * max(jobs, 1))))
-        chunks[-1].append(part)
-        room -= len(part)
-    return chunks
-
-
-def _pooled(chunks, jobs, report):
-    """In processes of this machine. Where one dies, the films it may have been at are repeated alone, one by one, and
-    one that dies again is halved until the clip is found."""
-    waiting, alone, lost, told = deque(chunks), deque(), Counter(), 0
-    done = _processes().RawValue(
-        "q", 0
-    )  # without a lock, which a killed process would hold for ever
-    while waiting or alone:
-        source, most, running = (alone, 1, {}) if alone else (waiting, min(jobs, len(waiting)), {})
-        pool = ProcessPoolExecutor(most, _processes(), _die_with_parent, (done,))
-        try:
-            while source or running:
-                while source and len(running) < most:
-                    future = pool.submit(_described, source[0])
-                    running[future] = source.popleft()
-                for future in wait(running, timeout=0.5, return_when=FIRST_COMPLETED).done:
-                    results = future.result()
-                    del running[future]
-                    yield from results
-                report(done.value - told)
-                told = done.value
-        except BrokenProcessPool:
-            parts = [part for chunk in running.values() for part in chunk]
-            if source is waiting:
-                _start_one()
-                alone.extend([part] for part in parts)
-                continue
-            for part in parts:
-                lost[part.path] += len(part) == 1
-                half = len(part) // 2
-                if half and lost[part.path] < GIVEN_UP:
-                    alone.extendleft(
-                        [replace(part, rows=rows)] for rows in (part.rows[half:], part.rows[:half])
-                    )
-                else:
-                    yield _lost(part)
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-def _start_one():
-    """Refuses to go on where no process can be started: no film is to blame for that."""
-    try:
-        with ProcessPoolExecutor(1, _processes(), _die_with_parent) as pool:
-            pool.submit(os.getpid).result()
-    except BrokenProcessPool:
-        raise RuntimeError(
-            "processes cannot be started here: a script needs if __name__ == '__main__': around what it "
-            "does; jobs=1 does without"
-        ) from None
-
-
-def _distributed(parts, client):
-    """On the workers of a Dask cluster. It repeats by itself what a lost worker was at; what several died of is split
-    into single films, and then given up."""
-    from dask.distributed import Client, KilledWorker, as_completed
-
-    with Client(client) if isinstance(client, str) else nullcontext(client) as client:
-        chunks = _chunks(
-            parts, sum(client.nthreads().values()) or CHUNK
-        )  # none yet: small portions
-        running = dict(zip(client.map(_described, chunks, pure=False), chunks, strict=True))
-        done = as_completed(list(running))
-        try:
-            for future in done:
-                chunk = running.pop(future)
-                try:
-                    yield from future.result()
-                except KilledWorker:
-                    if len(chunk) == 1:
-                        yield _lost(chunk[0])
-                        continue
-                    again = client.map(_described, [[part] for part in chunk], pure=False)
-                    running |= zip(again, ([part] for part in chunk), strict=True)
-                    done.update(again)
-        finally:
-            client.cancel(list(running))
-
-
-def _lost(part):
-    said = "the process at work on it was killed (out of memory?)"
-    return (
-        part,
-        {},
-        {
-            row: ExtractionError(f"{part.path}, clip at {part.starts[row]:g} s: {said}")
-            for row in part.rows
-        },
-    )
-
-
-def _processes():
-    """Workers forked from a clean process that has imported what they need, once for all (4 s)."""
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(
-        [
-            "cv2",
-            "dlib",
-            "librosa.core.audio",
-            "librosa.core.constantq",
-            "librosa.core.pitch",
-            "librosa.feature.spectral",
-            "opensmile",
-            "affectlib.media",
-            "affectlib.features",
-        ]
-    )
-    return context
-
-
-_done = None  # in a worker: clips done by all workers, shared with the parent
-
-
-def _die_with_parent(done=None):
-    """A worker whose parent was killed would wait for ever: it leaves instead."""
-    global _done
-    _done, parent = done, multiprocessing.parent_process()
-    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
-
-
-def _described(parts):
-    def report(clips):
-        if _done is not None:
-            _done.value += clips
-
-    return list(describe(parts, report))
-
-
-def describe(parts, report=lambda clips: None):
-    """Passes over films, one after the other, their clips batched for the networks.
-
-    Args, Yields:
-        as :func:`work`
-    """
-    parts = {part.path: part for part in parts}
-    needed = {path: {e.name: e for e in part.extractors} for path, part in parts.items()}
-    arrays = {
-        path: {name: part.stored(e) for name, e in needed[path].items()}
-        for path, part in parts.items()
-    }
-    undone = {
-        path: [
-            row
-            for row in part.rows
-            if any(np.isinf(array[row]).any() for array in arrays[path].values())
-        ]
-        for path, part in parts.items()
-    }  # what a killed run, or process, kept is not done again
-    report(sum(map(len, parts.values())) - sum(map(len, undone.values())))
-    left, failed, kept = (
-        {p: len(rows) for p, rows in undone.items()},
-        {path: {} for path in parts},
-        {},
-    )
-    todo = [replace(part, rows=tuple(undone[path])) for path, part in parts.items() if undone[path]]
-    networks = any(e.many for extractors in needed.values() for e in extractors.values())
-    for batch in _ahead(_batches(todo, failed, BATCH)) if networks else _batches(todo, failed, 0):
-        for e in {name: e for path, *_ in batch for name, e in needed[path].items()}.values():
-            _fill(e, [one for one in batch if e.name in needed[one[0]]], arrays, failed)
+    films = {part.path: _Film(part) for part in parts}
+    report(sum(len(film.part) - film.left for film in films.values()))
+    for batch in _batches_of(list(films.values())):
+        _describe_batch(batch)
         report(len(batch))
-        for path, n in Counter(path for path, *_ in batch).items():
-            left[path] -= n
-            if not left[path] and None not in failed[path]:
-                yield _finished(parts[path], arrays.pop(path), failed[path])
-            elif (
-                parts[path].places
-                and time.monotonic() - kept.setdefault(path, time.monotonic()) > KEEP
-            ):
-                _keep(parts[path], arrays[path], failed[path])
-                kept[path] = time.monotonic()
-    for path in arrays:
-        yield _finished(parts[path], arrays[path], failed[path])
+        for film, clips in Counter(item.film for item in batch).items():
+            film.left -= clips
+            if film.is_complete:
+                del films[film.part.path]
+                yield film.result()
+            else:
+                film.keep()
+    # These had nothing to do, failed, or gave no clips because they lack picture and sound.
+    for film in films.values():
+        yield film.result()
 
 
-def _finished(part, arrays, failed):
-    """A clip of a film without picture or sound was not asked for: it lacks what is needed."""
-    rows = [row for row in part.rows if row not in failed and None not in failed]
-    for array in arrays.values():
-        array[rows] = np.where(np.isinf(array[rows]), np.nan, array[rows])
-    return part, arrays, failed
+class _Film:
+    """A film that is being described: its features so far, and what went wrong.
+
+    Attributes:
+        part: that was asked for
+        arrays: features by name of the extractor, see :meth:`Part.load`
+        errors: see :class:`Result`
+        todo: the clips that are not done yet, None if all are
+        left: how many of these clips have not been described yet
+    """
+
+    def __init__(self, part: Part) -> None:
+        self.part = part
+        self.arrays = part.load()
+        self.errors: dict[int | None, AffectError] = {}
+        rows = [row for row in part.rows if not self._is_done(row)]
+        self.todo = replace(part, rows=tuple(rows)) if rows else None
+        self.left = len(rows)
+        self.kept_at: float | None = None
+
+    def _is_done(self, row: int) -> bool:
+        return not any(np.isinf(array[row]).any() for array in self.arrays.values())
+
+    @property
+    def has_failed(self) -> bool:
+        """True if the film itself failed, not only clips of it."""
+        return None in self.errors
+
+    @property
+    def is_complete(self) -> bool:
+        """True if every clip was described."""
+        return self.left == 0 and not self.has_failed
+
+    def keep(self) -> None:
+        """Stores the features so far, if that is due."""
+        now = time.monotonic()
+        if self.kept_at is None:
+            self.kept_at = now
+        if now - self.kept_at <= KEEP or self.has_failed:
+            return
+        self.errors = Result(self.part, self.arrays, self.errors).saved().errors
+        self.kept_at = now
+
+    def result(self) -> Result:
+        """The features of all clips; a clip that gave no values lacks picture or sound."""
+        if not self.has_failed:
+            rows = [row for row in self.part.rows if row not in self.errors]
+            for array in self.arrays.values():
+                values = array[rows]
+                array[rows] = np.where(np.isinf(values), np.nan, values)
+        return Result(self.part, self.arrays, self.errors)
 
 
-def _keep(part, arrays, failed):
-    try:
-        for name, array in arrays.items():
-            put(part.places[name], array)
-    except AffectError as error:
-        failed[None] = error
+class _ClipOf(NamedTuple):
+    """A clip in memory, and which one it is: its film and its row there."""
+
+    film: _Film
+    row: int
+    clip: media.Clip
 
 
-def _fill(extractor, batch, arrays, failed):
-    """Writes what an extractor says about some clips; where it fails, they are tried one by one to find out which."""
-    batch = [one for one in batch if not {one[1], None} & set(failed[one[0]])]
-    try:
-        rows = extractor.batch([clip for *_, clip in batch])
-    except Exception as error:
-        if len(batch) > 1:
-            for one in batch:
-                _fill(extractor, [one], arrays, failed)
-        else:
-            path, row, clip = batch[0]
-            error = _named(error, f"{path}, clip at {clip.start:g} s, {extractor.name}")
-            failed[path][row if isinstance(error, ExtractionError) else None] = error
-        return
-    for (path, i, _), row in zip(batch, rows, strict=True):
-        arrays[path][extractor.name][i] = row
+def _batches_of(films: list[_Film]) -> Iterator[list[_ClipOf]]:
+    """Clips in batches; if there are networks, a thread decodes the next batch meanwhile."""
+    todo = [film for film in films if film.todo is not None]
+    extractors = [extractor for film in films for extractor in film.part.extractors]
+    if any(extractor.many is not None for extractor in extractors):
+        return _ahead(_batches(todo, BATCH))
+    return _batches(todo, 0)
 
 
-def _named(error, where):
-    """The error of a clip or film. Those of affectlib say what they are about."""
-    return (
-        error
-        if isinstance(error, AffectError)
-        else ExtractionError(f"{where}: {type(error).__name__}: {error}")
-    )
+def _batches(films: list[_Film], size: int) -> Iterator[list[_ClipOf]]:
+    """Clips of films in lists of ``size`` bytes and up to one clip more.
 
-
-def _batches(parts, failed, most):
-    """Clips as (path, row, clip), in lists of ``most`` bytes and a clip; a film that cannot be read has failed."""
-    from affectlib import media
-
-    batch, held = [], 0
-    for part in parts:
-        path, extractors = part.path, part.extractors
-        starts, seconds = (
-            [column[row] for row in part.rows] for column in (part.starts, part.seconds)
-        )
+    A film that cannot be read gets its error.
+    """
+    batch = []
+    held = 0
+    for film in films:
         try:
-            header = media.probe(path)
-            looks = {
-                media.Look(e.rate, e.side, e.pairs)
-                for e in extractors
-                if e.rate and header.frame_rate
-            }
-            sound = bool(header.sampling_rate) and any(e.sound for e in extractors)
-            clips = (
-                media.clips(path, starts, seconds, rates=looks, sound=sound)
-                if looks or sound
-                else ()
-            )
-            for i, clip in zip(part.rows, clips, strict=False):
-                if None in failed[path]:
+            for row, clip in zip(film.todo.rows, _clips(film.todo), strict=False):
+                if film.has_failed:
                     break
-                batch.append((path, i, clip))
+                batch.append(_ClipOf(film, row, clip))
                 held += clip.nbytes
-                if held >= most:
+                if held >= size:
                     yield batch
-                    batch, held = [], 0
+                    batch = []
+                    held = 0
         except Exception as error:
-            failed[path][None] = _named(error, path)
+            film.errors[None] = _named(error, film.part.path)
     if batch:
         yield batch
 
 
-def _ahead(items):
-    """The same items, each made by a thread while the one before is in use: decoding and networks do not wait."""
+def _clips(part: Part) -> Iterable[media.Clip]:
+    """Reads the clips of a part, with the pictures and sound that its extractors need.
+
+    A film without any of them gives no clips.
+    """
+    header = media.probe(part.path)
+    looks = set()
+    if header.frame_rate:
+        for extractor in part.extractors:
+            if extractor.rate:
+                looks.add(media.Look(extractor.rate, extractor.side, extractor.pairs))
+    needs_sound = any(extractor.sound for extractor in part.extractors)
+    sound = needs_sound and bool(header.sampling_rate)
+    if not looks and not sound:
+        return ()
+    starts = [part.starts[row] for row in part.rows]
+    seconds = [part.seconds[row] for row in part.rows]
+    return media.clips(part.path, starts, seconds, rates=looks, sound=sound)
+
+
+def _describe_batch(batch: list[_ClipOf]) -> None:
+    """Lets every extractor describe the clips that it is needed for."""
+    extractors = {}
+    for item in batch:
+        for extractor in item.film.part.extractors:
+            extractors[extractor.name] = extractor
+    for name, extractor in extractors.items():
+        _fill(extractor, [item for item in batch if name in item.film.arrays])
+
+
+def _fill(extractor: Extractor, batch: list[_ClipOf]) -> None:
+    """Writes the features of some clips by one extractor.
+
+    If it fails, the clips are tried one by one to find out which one is to blame.
+    """
+    batch = [item for item in batch if not {item.row, None} & set(item.film.errors)]
+    try:
+        rows = extractor.batch([item.clip for item in batch])
+    except Exception as error:
+        if len(batch) > 1:
+            for item in batch:
+                _fill(extractor, [item])
+            return
+        film, row, clip = batch[0]
+        where = f"{film.part.path}, clip at {clip.start:g} s, {extractor.name}"
+        error = _named(error, where)
+        film.errors[row if isinstance(error, ExtractionError) else None] = error
+        return
+    for item, row in zip(batch, rows, strict=True):
+        item.film.arrays[extractor.name][item.row] = row
+
+
+def _named(error: Exception, where: Path | str) -> AffectError:
+    """The error of a clip or film; errors of affectlib already name what they are about."""
+    if isinstance(error, AffectError):
+        return error
+    return ExtractionError(f"{where}: {type(error).__name__}: {error}")
+
+
+def _ahead(items: Iterator[Item]) -> Iterator[Item]:
+    """The same items; a thread makes the next one while the current one is in use.
+
+    Decoding and networks do not wait for each other then.
+    """
     end = object()
     with ThreadPoolExecutor(1) as thread:
         upcoming = thread.submit(next, items, end)
-        while (item := upcoming.result()) is not end:
+        while True:
+            item = upcoming.result()
+            if item is end:
+                return
             upcoming = thread.submit(next, items, end)
             yield item
