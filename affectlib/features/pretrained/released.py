@@ -30,6 +30,7 @@ class _StandIn:
 
 
 def _tensor(storage, offset, size, stride, *_):
+    # With strides of 0, a small storage would give a tensor of any size.
     if math.prod(size) > len(storage):
         raise ValueError(f"a tensor of shape {tuple(size)} cut from {len(storage)} values")
     return torch.as_strided(storage, size, stride, offset)
@@ -180,6 +181,7 @@ def _fill(storage: torch.Tensor, data: bytes) -> None:
 def _parameters(module: _StandIn, prefix: str = "") -> dict[str, torch.Tensor]:
     """Parameters of a module and of those in it, as ``state_dict()`` names them."""
     state = {}
+    # A layer without bias holds None under that name.
     for name, value in module._parameters.items():
         if value is not None:
             state[prefix + name] = value

@@ -235,6 +235,7 @@ def digest(path: Path | str) -> str:
     return _digest(str(path), status.st_size, status.st_mtime_ns)
 
 
+# Size and date are arguments so that a changed file is not found in the cache.
 @functools.cache
 def _digest(path: str, size: int, changed: int) -> str:
     with open(path, "rb") as file:
@@ -377,6 +378,7 @@ def load_strictly(
                 path,
                 f"expected weights of {kind}: {name_in_file(name)} is not one of its parameters",
             )
+    # Some files hold double precision.
     converted = {name: value.to(expected[name].dtype) for name, value in state.items()}
     network.load_state_dict(converted, strict=True, assign=True)
 
