@@ -285,7 +285,8 @@ def load(
         if weights == "random":
             network = _random_network(make)
         else:
-            network = _network_from_file(name, make, weights)
+            path = _checked_path(name, weights)
+            network = _network_from_file(path, make)
     finally:
         torch.set_default_dtype(before)
     return network.eval().requires_grad_(False)
@@ -305,19 +306,22 @@ def _random_network(make: Callable[[], nn.Module]) -> nn.Module:
     return network
 
 
-def _network_from_file(
-    name: str, make: Callable[[], nn.Module], weights: Path | str | None
-) -> nn.Module:
-    """A network with the parameters of a file."""
-    import torch
-
+def _checked_path(name: str, weights: Path | str | None) -> Path:
+    """The released file, with its checksum verified, or another file that is there."""
     if weights is None:
         path = find(name)[0]
         verify(path, weights_named(name).sha256)
-    else:
-        path = Path(weights)
-        if not path.is_file():
-            raise WeightsNotFoundError(f"{path}: no such file of weights")
+        return path
+    path = Path(weights)
+    if not path.is_file():
+        raise WeightsNotFoundError(f"{path}: no such file of weights")
+    return path
+
+
+def _network_from_file(path: Path, make: Callable[[], nn.Module]) -> nn.Module:
+    """A network with the parameters of a file."""
+    import torch
+
     # On "meta", no time and memory go into numbers that are replaced.
     with torch.device("meta"):
         network = make()
