@@ -1,19 +1,25 @@
-"""One pass over a film for all extractors of AttendAffectNet, against one pass for each; and decoding ahead.
+"""One pass over a film for all extractors of AttendAffectNet, against one pass for each.
 
-The extractors look at what the paper's look at (frames, frame pairs, their size and rate, sound) and do nothing with
-it: what is left is decoding, the part that one pass shares. The alternatives: a pass for each that decodes no more than
-that extractor needs (three of five need pictures and the sound costs little, so that the ratio cannot pass 3), and a
-pass for each that decodes the film, picture and sound. The second table puts a network behind the frames, and
-lets a thread decode the next batch meanwhile, or not; with a network on the processor itself both want the same cores.
+The extractors read the frames, frame pairs and sound that the paper's read,
+at their size and rate, and compute nothing from them:
+only decoding is left, the part that one pass shares.
+There are two alternatives:
+a pass for each extractor that decodes no more than it needs
+(three of five need pictures and the sound costs little, so the ratio cannot pass 3),
+and a pass for each that decodes the film, picture and sound.
+
+The second table puts a network behind the frames.
+A thread decodes the next batch meanwhile, or not.
+With a network on the processor itself, both want the same cores.
 
     python benchmarks/extract.py
 """
 
 import affectlib  # noqa: F401, I001  one thread, before numpy is loaded
 
-import sys
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -21,112 +27,142 @@ from pathlib import Path
 import av
 import numpy as np
 
-from affectlib.features import Extractor, descriptors, extract, film
-from affectlib.features.deep import pretrained
+from affectlib.corpora import Corpus
+from affectlib.features import Extractor, descriptors, extract, film, work
+from affectlib.features.papers import pretrained
 
-SECONDS, RATE, SIZE, TIMES = 30, 25, (640, 360), 3
+SECONDS = 30  # of the film
+RATE = 25  # frames per second
+WIDTH = 640
+HEIGHT = 360
+SAMPLING_RATE = 44100
+TIMES = 3  # each extraction is timed so often; the fastest counts
 
 
-def encode(path):
-    """A film of moving light with fine grain, H.264 at 25 frames per second, with sound."""
+def encode(path: Path) -> Path:
+    """A film of moving light with fine grain, H.264, with sound."""
     rng = np.random.default_rng(0)
-    grain = rng.integers(0, 24, (SIZE[1] + 64, SIZE[0] + 64, 3), dtype=np.uint8)
-    wave = (100 + 90 * np.sin(np.linspace(0, 12, SIZE[0] + SECONDS * RATE * 3))).astype(np.uint8)
+    frames = SECONDS * RATE
+    grain = rng.integers(0, 24, (HEIGHT + 64, WIDTH + 64, 3), dtype=np.uint8)
+    phase = np.linspace(0, 12, WIDTH + frames * 3)
+    wave = (100 + 90 * np.sin(phase)).astype(np.uint8)
     with av.open(str(path), "w") as container:
-        video = container.add_stream(
-            "libx264", rate=Fraction(RATE), options={"preset": "veryfast", "g": "250"}
-        )
-        audio = container.add_stream("aac", rate=44100, layout="stereo")
-        video.width, video.height, video.pix_fmt = *SIZE, "yuv420p"
-        for i in range(SECONDS * RATE):
+        options = {"preset": "veryfast", "g": "250"}
+        video = container.add_stream("libx264", rate=Fraction(RATE), options=options)
+        video.width, video.height, video.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        audio = container.add_stream("aac", rate=SAMPLING_RATE, layout="stereo")
+        for i in range(frames):
             x, y = rng.integers(0, 64, 2)
-            image = (
-                wave[3 * i : 3 * i + SIZE[0]][None, :, None]
-                + grain[y : y + SIZE[1], x : x + SIZE[0]]
-            )
+            light = wave[3 * i : 3 * i + WIDTH][None, :, None]
+            image = light + grain[y : y + HEIGHT, x : x + WIDTH]
             container.mux(video.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(video.encode(None))
-        tone = 0.3 * np.sin(np.arange(SECONDS * 44100) / 20).astype(np.float32)
+        tone = 0.3 * np.sin(np.arange(SECONDS * SAMPLING_RATE) / 20).astype(np.float32)
         frame = av.AudioFrame.from_ndarray(np.stack([tone, tone]), format="fltp", layout="stereo")
-        frame.sample_rate = 44100
+        frame.sample_rate = SAMPLING_RATE
         container.mux(audio.encode(frame))
         container.mux(audio.encode(None))
     return path
 
 
-def nothing(given):
-    return [len(given)]
+def count(pictures_or_samples: Sequence) -> list[int]:
+    """Computes nothing from its input."""
+    return [len(pictures_or_samples)]
 
 
-def looks_only(extractors):
-    """The same extractors with nothing behind what they look at."""
-    return [replace(e, names=("n",), vector=nothing, many=None, options=()) for e in extractors]
+ANY_SOUND = Extractor("any sound", 1, ("n",), count, sound=True)
+ANY_PICTURE = Extractor("any picture", 1, ("n",), count, rate=0.2)
 
 
-SOUND, PICTURE = (
-    Extractor(name, 1, ("n",), nothing, **looks)
-    for name, looks in (("any sound", {"sound": True}), ("any picture", {"rate": 0.2}))
-)
+def without_computation(extractors: Sequence[Extractor]) -> list[Extractor]:
+    """The same extractors, which only read the film."""
+    return [replace(e, names=("n",), vector=count, many=None, options=()) for e in extractors]
 
 
-def seconds_of(corpus, extractors, clock=time.process_time):
-    """Seconds (of the processor, so that neighbours do not count) of the fastest of a few extractions."""
-    taken = []
+def fastest(
+    corpus: Corpus, extractors: Sequence[Extractor], clock: Callable = time.process_time
+) -> float:
+    """Seconds of the fastest of a few extractions.
+
+    The usual clock counts the time of this process on the processor,
+    so that other work on the machine does not matter.
+    """
+    times = []
     for _ in range(TIMES):
-        begun = clock()
+        begin = clock()
         extract(corpus, extractors, jobs=1, progress=False)
-        taken.append(clock() - begun)
-    return min(taken)
+        times.append(clock() - begin)
+    return min(times)
 
 
-def wait(clips, pause=0.0):
+def compare_passes(name: str, corpus: Corpus, extractors: Sequence[Extractor]) -> None:
+    """Prints one row of the first table, in seconds of film per second."""
+    readers = without_computation(extractors)
+    together = fastest(corpus, readers)
+    alone = [fastest(corpus, [reader]) for reader in readers]
+    complete = 0.0
+    for reader in readers:
+        other = ANY_PICTURE if reader.sound else ANY_SOUND
+        complete += fastest(corpus, [reader, other])
+    each = sum(alone)
+    names = [extractor.name.removesuffix("_random") for extractor in extractors]
+    speeds = [f"{name} {SECONDS / time:.0f}" for name, time in zip(names, alone, strict=True)]
+    print(
+        f"{name:<30}{SECONDS / together:9.0f}"
+        f"{SECONDS / each:11.0f}{each / together:7.1f}"
+        f"{SECONDS / complete:11.0f}{complete / together:7.1f}   {', '.join(speeds)}",
+        flush=True,
+    )
+
+
+def wait(clips: Sequence, pause: float = 0.0) -> list[list[int]]:
     """A network elsewhere, on a graphics card: this process waits."""
-    time.sleep(pause * sum(map(len, clips)))
+    time.sleep(pause * sum(len(pictures) for pictures in clips))
     return [[len(pictures)] for pictures in clips]
 
 
-def main():
+def compare_decoding_ahead(corpus: Corpus, pause: float) -> None:
+    """Prints one row of the second table, in seconds of film per second.
+
+    Args:
+        corpus: the film
+        pause: seconds that the network takes for a frame
+    """
+    options = (("pause", pause),)
+    extractor = Extractor("wait", 1, ("n",), count, rate=RATE, options=options, many=wait)
+    ahead = work._ahead
+    with_thread = fastest(corpus, [extractor], time.perf_counter)
+    work._ahead = iter
+    without = fastest(corpus, [extractor], time.perf_counter)
+    work._ahead = ahead
+    milliseconds = f"{pause * 1000:.0f} ms"
+    print(
+        f"{milliseconds:<32} {SECONDS / with_thread:9.0f} {SECONDS / without:6.0f} "
+        f"{without / with_thread:6.1f}",
+        flush=True,
+    )
+
+
+def main() -> None:
+    sets = {
+        "attend_affect, 25 per second": pretrained("attend_affect", weights="random"),
+        "attend_affect, 2 per second": pretrained("attend_affect", weights="random", rate=2.0),
+        "descriptors": descriptors(),
+    }
     with tempfile.TemporaryDirectory() as folder:
         corpus = film(encode(Path(folder) / "film.mp4"), seconds=5.0)
+        print(f"{SECONDS} s of {WIDTH} x {HEIGHT} at {RATE} frames per second, one core")
+        print("seconds of film per second")
         print(
-            f"{SECONDS} s of {SIZE[0]} x {SIZE[1]} at {RATE} frames per second, one core: seconds of film per second"
+            f"{'extractors':<30}{'one pass':>9}{'each, least':>11}{'ratio':>7}"
+            f"{'each, all':>11}{'ratio':>7}   alone"
         )
-        print(
-            f"{'extractors':<30}{'one pass':>9}{'each, own':>11}{'ratio':>7}{'each, all':>11}{'ratio':>7}   alone"
-        )
-        sets = {
-            "attend_affect, 25 per second": pretrained("attend_affect", weights="random"),
-            "attend_affect, 2 per second": pretrained("attend_affect", weights="random", rate=2.0),
-            "descriptors": descriptors(),
-        }
         for name, extractors in sets.items():
-            looks = looks_only(extractors)
-            together, alone = seconds_of(corpus, looks), [seconds_of(corpus, [e]) for e in looks]
-            whole = sum(seconds_of(corpus, [e, PICTURE if e.sound else SOUND]) for e in looks)
-            print(
-                f"{name:<30}{SECONDS / together:9.0f}{SECONDS / sum(alone):11.0f}{sum(alone) / together:7.1f}"
-                f"{SECONDS / whole:11.0f}{whole / together:7.1f}   "
-                + ", ".join(
-                    f"{e.name.removesuffix('_random')} {SECONDS / s:.0f}"
-                    for e, s in zip(extractors, alone, strict=True)
-                ),
-                flush=True,
-            )
-        module = sys.modules["affectlib.features.work"]
-        module.BATCH, ahead = 2**22, module._ahead
+            compare_passes(name, corpus, extractors)
+        work.BATCH = 2**22  # small enough that there is a next batch
         print(f"\n{'a network elsewhere, per frame':<32} {'ahead':>9} {'not':>6} {'ratio':>6}")
         for pause in (0.001, 0.002, 0.004):
-            e = Extractor(
-                "wait", 1, ("n",), nothing, rate=25.0, options=(("pause", pause),), many=wait
-            )
-            taken = []
-            for module._ahead in (ahead, iter):
-                taken.append(seconds_of(corpus, [e], time.perf_counter))
-            print(
-                f"{f'{pause * 1000:.0f} ms':<32} {SECONDS / taken[0]:9.0f} {SECONDS / taken[1]:6.0f} "
-                f"{taken[1] / taken[0]:6.1f}",
-                flush=True,
-            )
+            compare_decoding_ahead(corpus, pause)
 
 
 if __name__ == "__main__":

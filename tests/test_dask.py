@@ -1,17 +1,12 @@
-"""Many machines, played by processes on the loopback: a scheduler, two workers, one of which is killed in the middle.
-
-And sweeps: a grid of parameters over a small notebook, here and on the cluster.
-"""
+"""Sweeps: a grid of parameters over a small notebook, here and on the cluster."""
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
 from dataclasses import replace
 from fractions import Fraction
-from types import SimpleNamespace
 
 import av
 import nbformat
@@ -20,7 +15,7 @@ import pandas as pd
 import pytest
 
 from affectlib import corpora, paths
-from affectlib.features import Extractor, FeatureTable, Store, extract, extractors, film
+from affectlib.features import FeatureTable, Store, extract, extractors, film
 from affectlib.runner import reproduce
 from affectlib.runner import sweep as module
 from affectlib.simulate import make_mediaeval18
@@ -173,74 +168,9 @@ def tiny(tmp_path, monkeypatch):
     return tmp_path / "cache" / "sweeps" / "tiny"
 
 
-def test_a_worker_killed_in_the_middle_loses_no_clip(folder, corpus, cluster):
-    import dask_helpers
-
-    address, workers = cluster
-    log = folder / "log"
-    script = (
-        "import sys, time, os, signal\n"
-        "log, pid = sys.argv[1], int(sys.argv[2])\n"
-        "while not os.path.exists(log) or sum(int(l.split()[0]) == pid for l in open(log)) < 2:\n"
-        "    time.sleep(0.02)\n"
-        "os.kill(pid, signal.SIGKILL)\n"
-    )
-    killer = subprocess.Popen([sys.executable, "-c", script, str(log), str(workers[0].pid)])
-    try:
-        table = extract(
-            corpus,
-            [dask_helpers.extractor(str(log))],
-            store=Store(folder / "store"),
-            client=address,
-            progress=False,
-        )
-    finally:
-        killer.kill()
-        killer.wait()
-    assert workers[0].wait(timeout=10) == -signal.SIGKILL and workers[1].poll() is None
-    expected = [20 + 15 * i for i in range(N)]
-    assert table["light"][:, 0] == pytest.approx(expected, abs=3) and not table.skipped
-    assert len(list((folder / "store" / "light").glob("*.npy"))) == N
-    done = pd.DataFrame(
-        [line.split() for line in log.read_text().splitlines()], columns=["pid", "film"]
-    )
-    assert set(done["pid"]) == {str(worker.pid) for worker in workers}
-    twice = done[done["film"].duplicated(keep=False)]
-    assert done["film"].nunique() == N
-    # Done twice was only what the lost worker had done and not yet handed over.
-    assert len(done) <= N + 2 and set(twice.groupby("film")["pid"].first()) <= {str(workers[0].pid)}
-    log.unlink()
-    again = extract(
-        corpus, [dask_helpers.extractor(str(log))], store=Store(folder / "store"), progress=False
-    )
-    assert np.array_equal(again["light"], table["light"]) and not log.exists()
-
-
 def test_a_sweep_on_the_cluster(tiny, cluster):
     table = module.sweep("tiny", {"a": [2]}, client=cluster[0], progress=False)
     assert table["sum"].tolist() == [2.5]
-
-
-def test_a_film_that_kills_its_workers_is_named(corpus, monkeypatch):
-    from dask.distributed import Client, KilledWorker
-
-    extraction = sys.modules["affectlib.features.work"]
-    described = extraction._described
-
-    def deadly(films):
-        if any("f03" in part.path for part in films):
-            raise KilledWorker("describe", SimpleNamespace(address="tcp://elsewhere"), 3)
-        return described(films)
-
-    monkeypatch.setattr(extraction, "_described", deadly)
-    e = Extractor("light", 1, ("light",), lambda pictures: [pictures[0].image.mean()], rate=1.0)
-    with Client(
-        processes=False, n_workers=1, threads_per_worker=1, dashboard_address=None
-    ) as client:
-        table = extract(corpus, [e], client=client, on_error="skip", progress=False)
-        assert len(table) == N - 1 and len(table.skipped) == 1 and "f03.mp4" in table.skipped[0]
-        with pytest.raises(RuntimeError, match=r"f03\.mp4.*killed"):
-            extract(corpus, [e], client=client, progress=False)
 
 
 def test_a_sweep_runs_every_point_once(tiny, monkeypatch):

@@ -1,12 +1,13 @@
-"""The features that the owners of a corpus give with it: read, instead of computed.
+"""The features that the owners of a corpus distribute with it: read, not computed.
 
-:func:`organisers` reads those of MediaEval 2018, one row per second; :func:`load_liris_features`
-those of LIRIS-ACCEDE, one row per excerpt.
+:func:`organisers` reads those of MediaEval 2018, one row per second;
+:func:`load_liris_features` those of LIRIS-ACCEDE, one row per excerpt.
 
 References:
-    Dellandréa et al. (2018), The MediaEval 2018 emotional impact of movies task: the list of features.
-    Baveye et al. (2015), LIRIS-ACCEDE, IEEE Transactions on Affective Computing: the features of the
-    excerpts.
+    Dellandréa et al. (2018), The MediaEval 2018 emotional impact of movies task:
+    the list of features.
+    Baveye et al. (2015), LIRIS-ACCEDE, IEEE Transactions on Affective Computing:
+    the features of the excerpts.
 """
 
 import warnings
@@ -16,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from affectlib.corpora.base import Corpus, CorpusFormatError
+from affectlib.corpora.base import Corpus
 from affectlib.corpora.files import (
     corpus_files,
     find_file,
@@ -29,9 +30,11 @@ from affectlib.corpora.files import (
 )
 from affectlib.corpora.liris_accede import ASK
 from affectlib.corpora.mediaeval import FEATURE_FOLDERS, KNOWN_FAULTS
-from affectlib.features.store import FeatureTable
+from affectlib.errors import FileFormatError
+from affectlib.features.extractor import FeatureTable
 
-VISUAL = {
+# Number of values of each feature of MediaEval 2018, per second.
+VISUAL_SIZES = {
     "acc": 256,
     "cedd": 144,
     "cl": 33,
@@ -44,7 +47,9 @@ VISUAL = {
     "lbp": 256,
     "fc6": 4096,
 }
-SIZES = {"audio": 1582} | VISUAL
+SIZES = {"audio": 1582, **VISUAL_SIZES}
+ARFF_BEFORE = 1  # cells before the values in a row of audio: a name
+ARFF_AFTER = 1  # and after them: a class
 LIRIS_FILES = {
     "arousal": "ACCEDEfeaturesArousal_TAC2015.txt",
     "valence": "ACCEDEfeaturesValence_TAC2015.txt",
@@ -62,28 +67,31 @@ def organisers(
 ) -> FeatureTable:
     """Reads the organisers' features of films cut into seconds.
 
-    A series that ends before the annotation cuts the film short in every feature; ``skipped`` says
-    by how much, film by film. A second within a series whose file is absent or empty has no value:
-    zeros, listed in ``missing``. Where the fault is one of the real corpus, known by name
-    (``KNOWN_FAULTS``), that is done unasked, also for a file that is short of values.
+    A series of files that ends before the annotation cuts the film short in every feature;
+    ``skipped`` says by how much, film by film.
+    A second within a series whose file is absent or empty has no value:
+    it gets zeros and is listed in ``missing``.
+    For the faults of the real corpus that are known by name (``KNOWN_FAULTS``)
+    this happens whatever ``missing`` says, also for a file with too few values.
 
     Args:
         corpus: ``segments(load_mediaeval18(root), seconds=1.0)``
-        root: folder below which the archives were unpacked: the features of a film lie in
+        root: folder below which the archives were unpacked: the features of a film are in
             ``audio_features/<film>`` and ``visual_features/<film>/<name>``, at any depth
-        names: among ``audio`` and the visual ones (acc cedd cl eh fcth gabor jcd sc tamura lbp fc6)
-        missing: for the seconds of other films without a value: ``"error"``, or ``"zeros"``
+        names: ``audio`` or visual features
+            (acc cedd cl eh fcth gabor jcd sc tamura lbp fc6)
+        missing: for seconds of other films without a value: ``"error"``, or ``"zeros"``
 
     Returns:
         FeatureTable of the clips that have every feature, in the order of the corpus
 
     Raises:
-        CorpusFormatError: if a series is absent or does not count from 1, or a file is absent,
-            empty or not as long as it should be
-        ValueError: if a name is unknown, or the clips are no seconds
+        FileFormatError: if a series is absent or does not count from 1,
+            or a file is absent, empty or does not have as many values as it should
+        ValueError: if a name is unknown, or the clips are not seconds
 
     Warns:
-        UserWarning: how many series differ from their annotation, and how many seconds are lost;
+        UserWarning: how many series differ from their annotation and how many seconds are lost;
             how many seconds have no value
     """
     _check_arguments(corpus, names, missing)
@@ -93,40 +101,50 @@ def organisers(
     seconds = clips["start"].to_numpy().astype(int) + 1  # files count from 1
     folders = _film_folders(root, set(clips["source"]))
     arrays = {name: np.zeros((len(clips), SIZES[name]), np.float32) for name in names}
-    lacking = {name: [] for name in names}
+    without = {name: [] for name in names}
     kept = np.ones(len(clips), bool)
     report = []
     for film, rows in clips.groupby("source", sort=False).indices.items():
         for name in names:
             series = _series(folders, root, film, name)
             last = max(series)
-            if last != seconds[rows[-1]]:
-                side = "before" if last < seconds[rows[-1]] else "after"
-                difference = abs(seconds[rows[-1]] - last)
-                report.append(f"{film}: {name} ends {difference} s {side} the annotation")
+            report += _length_report(film, name, last, seconds[rows[-1]])
             kept[rows[seconds[rows] > last]] = False
-            known = name in KNOWN_FAULTS.get(film, ())
+            is_known = name in KNOWN_FAULTS.get(film, ())
             for row in rows[seconds[rows] <= last]:
-                values = _second(series, seconds[row], name, short=known)
+                values = _second(series, seconds[row], name, short=is_known)
                 if values is not None:
                     arrays[name][row] = values
-                elif known or missing == "zeros":
-                    lacking[name].append(ids[row])
+                elif is_known or missing == "zeros":
+                    without[name].append(ids[row])
                 else:
                     raise _absent(series, seconds[row], name)
-    lacking = {name: tuple(clips) for name, clips in lacking.items() if clips}
+    lacking = {name: tuple(clips) for name, clips in without.items() if clips}
     _warn(corpus.name, report, int((~kept).sum()), lacking)
-    columns = {name: tuple(f"{name}_{i}" for i in range(SIZES[name])) for name in names}
-    arrays = {name: array[kept] for name, array in arrays.items()}
-    return FeatureTable(tuple(ids[kept]), arrays, columns, corpus.simulated, lacking, tuple(report))
+    return FeatureTable(
+        clips=tuple(ids[kept]),
+        arrays={name: array[kept] for name, array in arrays.items()},
+        names={name: tuple(f"{name}_{i}" for i in range(SIZES[name])) for name in names},
+        simulated=corpus.simulated,
+        missing=lacking,
+        skipped=tuple(report),
+    )
+
+
+def _length_report(film: str, name: str, last: int, annotated: int) -> list[str]:
+    """One line if a series ends at another second than the annotation, else none."""
+    if last == annotated:
+        return []
+    side = "before" if last < annotated else "after"
+    return [f"{film}: {name} ends {abs(annotated - last)} s {side} the annotation"]
 
 
 def _check_arguments(corpus: Corpus, names: Sequence[str], missing: str) -> None:
-    """Raises ValueError where an argument of :func:`organisers` is not as it says."""
+    """Raises ValueError if an argument of :func:`organisers` is not as documented."""
     unknown = [name for name in names if name not in SIZES]
     if unknown:
-        known = ", ".join(SIZES)
-        raise ValueError(f"no organisers' features {', '.join(unknown)}, there are {known}")
+        available = ", ".join(SIZES)
+        raise ValueError(f"no organisers' features {', '.join(unknown)}, there are {available}")
     if missing not in ("error", "zeros"):
         raise ValueError(f"missing is 'error' or 'zeros', not {missing!r}")
     if "start" not in corpus.clips or (corpus.clips["seconds"] != 1).any():
@@ -156,17 +174,20 @@ def _film_folders(root: Path, films: set[str]) -> dict[tuple[str, str], Path]:
     """Finds the folders of each film, by film and by ``audio_features`` or ``visual_features``.
 
     Raises:
-        CorpusFormatError: if a film has two folders of a kind
+        FileFormatError: if a film has two folders of a kind
     """
-    found = {}
-    for folder in folders_below(root, closed=films):  # a film's folder holds thousands of files
-        key = folder.name, folder.parent.name
-        if key[0] not in films or key[1] not in FEATURE_FOLDERS:
+    folders = {}
+    # The folders of films are not searched: each holds thousands of files.
+    for folder in folders_below(root, closed=films):
+        film = folder.name
+        kind = folder.parent.name
+        if film not in films or kind not in FEATURE_FOLDERS:
             continue
-        if key in found:
-            raise CorpusFormatError(folder, f"expected one such folder, there is {found[key]} too")
-        found[key] = folder
-    return found
+        if (film, kind) in folders:
+            other = folders[film, kind]
+            raise FileFormatError(folder, f"expected one such folder, there is {other} too")
+        folders[film, kind] = folder
+    return folders
 
 
 def _series(
@@ -175,63 +196,71 @@ def _series(
     """Finds the files of one feature of a film, by the number of their second, from 1.
 
     Raises:
-        CorpusFormatError: if there is none, if two have one number, or if they begin at 0: the
-            second that a file belongs to would then be a guess
+        FileFormatError: if there is none, if two have one number, or if they begin at 0:
+            the second that a file belongs to would then be a guess
     """
     if name == "audio":
-        kind, start, end = "audio_features", f"{film}_", ".csv"
-        place = Path(kind, film)
-        folder = folders.get((film, kind))
+        place = Path("audio_features", film)
+        folder = folders.get((film, "audio_features"))
+        start = f"{film}_"
+        end = ".csv"
     else:
-        kind, start, end = "visual_features", f"{film}-", f"_{name}.txt"
-        place = Path(kind, film, name)
-        folder = folders.get((film, kind), root) / name
+        place = Path("visual_features", film, name)
+        folder = folders.get((film, "visual_features"), root) / name
+        start = f"{film}-"
+        end = f"_{name}.txt"
+    paths = []
+    if folder is not None and folder.is_dir():
+        paths = sorted(folder.iterdir())
     series = {}
-    for path in sorted(folder.iterdir()) if folder and folder.is_dir() else []:
+    for path in paths:
         number = path.name.removeprefix(start).removesuffix(end)
         if path.name != f"{start}{number}{end}" or not number.isdecimal():
             continue
         if int(number) in series:
-            raise CorpusFormatError(path, f"expected each second once, found {int(number)} again")
+            raise FileFormatError(path, f"expected each second once, found {int(number)} again")
         series[int(number)] = path
     if not series:
-        raise CorpusFormatError(root / place, f"expected files {start}00001{end}, ..., found none")
+        raise FileFormatError(root / place, f"expected files {start}00001{end}, ..., found none")
     if 0 in series:
         expected = f"expected files that count from 1 ({start}00001{end}), found one numbered 0"
-        raise CorpusFormatError(series[0], expected)
+        raise FileFormatError(series[0], expected)
     return series
 
 
 def _second(series: dict[int, Path], second: int, name: str, *, short: bool) -> np.ndarray | None:
     """Reads the values of one second, None where it has no file or the file has no values."""
-    return _read(series[second], name, short=short) if second in series else None
+    if second not in series:
+        return None
+    return _read(series[second], name, short=short)
 
 
-def _absent(series: dict[int, Path], second: int, name: str) -> CorpusFormatError:
+def _absent(series: dict[int, Path], second: int, name: str) -> FileFormatError:
     """The error for a second without values: names the file that should hold them."""
-    number, path = next(iter(series.items()))
-    there = series.get(second, path.with_name(path.name.replace(f"{number:05d}", f"{second:05d}")))
+    path = series.get(second)
+    if path is None:
+        # Named like another file of the series, with its own number.
+        number, other = next(iter(series.items()))
+        path = other.with_name(other.name.replace(f"{number:05d}", f"{second:05d}"))
     expected = f"expected {SIZES[name]} values of second {second}, found none"
-    return CorpusFormatError(there, f"{expected} (missing='zeros' goes on)", row=1)
+    return FileFormatError(path, f"{expected} (missing='zeros' goes on)", row=1)
 
 
 def _read(path: Path, name: str, *, short: bool = False) -> np.ndarray | None:
     """Reads the values of one second.
 
     Args:
-        path: one line of values; of ``audio`` ARFF, whose last line holds a name, the values and a
-            class
+        path: one line of values; of ``audio`` an ARFF file,
+            whose last line holds a name, the values and a class
         name: of the feature
         short: whether the file may have too few values
 
     Returns:
-        the values, None where the file is empty or has too few and may
+        the values; None where the file is empty, or where it has too few and that is allowed
 
     Shape:
         result ``(SIZES[name],)``, float64
     """
-    size = SIZES[name]
-    around = 2 if name == "audio" else 0  # the name and the class of ARFF
     lines = read_lines(path)
     while lines and not lines[-1].strip():
         lines.pop()
@@ -239,35 +268,44 @@ def _read(path: Path, name: str, *, short: bool = False) -> np.ndarray | None:
         return None
     _check_single_row(path, name, [line.strip().lower() for line in lines[:-1]])
     cells = lines[-1].split(",")
-    if short and len(cells) < size + around:
+    size = SIZES[name]
+    length = size if name != "audio" else ARFF_BEFORE + size + ARFF_AFTER
+    if short and len(cells) < length:
         return None
     if name == "audio":
-        if len(cells) != size + around:
+        if len(cells) != length:
             expected = f"expected a name, {size} values and a class, found {len(cells)} cells"
-            raise CorpusFormatError(path, expected, row=len(lines))
-        cells = cells[1:-1]
+            raise FileFormatError(path, expected, row=len(lines))
+        cells = cells[ARFF_BEFORE:-ARFF_AFTER]
+    return _numbers(cells, size, path, row=len(lines))
+
+
+def _numbers(cells: list[str], size: int, path: Path, *, row: int) -> np.ndarray:
+    """The values of one row of a file, all of which must be finite.
+
+    Shape:
+        result ``(size,)``, float64
+    """
     try:
         values = np.array(cells, np.float64)
     except ValueError as error:
-        raise CorpusFormatError(path, f"expected numbers: {error}", row=len(lines)) from None
+        raise FileFormatError(path, f"expected numbers: {error}", row=row) from None
     finite = np.isfinite(values).sum()
     if len(values) != size or finite != size:
         expected = f"expected {size} finite values, found {finite} of {len(values)}"
-        raise CorpusFormatError(path, expected, row=len(lines))
+        raise FileFormatError(path, expected, row=row)
     return values
 
 
 def _check_single_row(path: Path, name: str, before: list[str]) -> None:
-    """Raises CorpusFormatError where other rows of values stand before the last line of a file."""
+    """Raises FileFormatError if a file has other rows of values before its last line."""
     row = len(before) + 1
     if name == "audio":
         if "@data" not in before:
-            raise CorpusFormatError(
-                path, "expected ARFF with a row after @data, found none", row=row
-            )
+            raise FileFormatError(path, "expected ARFF with a row after @data, found none", row=row)
         before = before[before.index("@data") + 1 :]
     if any(before):
-        raise CorpusFormatError(path, "expected one row of values, found more", row=row)
+        raise FileFormatError(path, "expected one row of values, found more", row=row)
 
 
 def load_liris_features(
@@ -275,45 +313,47 @@ def load_liris_features(
 ) -> FeatureTable:
     """Reads the features of the 9,800 excerpts that come with LIRIS-ACCEDE.
 
-    They are chosen for one label each: ``arousal`` (23 features) and ``valence`` (17) are those of
-    Baveye et al., 2015; ``valence_acii2013`` (14) those of an earlier paper. The values are as they
-    stand in the files, of very different sizes: standardise them.
+    Each set was chosen for one label:
+    ``arousal`` (23 features) and ``valence`` (17) by Baveye et al., 2015,
+    ``valence_acii2013`` (14) by an earlier paper.
+    The values are those of the files, of very different sizes: standardise them.
 
     Args:
         root: folder below which ``LIRIS-ACCEDE-features.zip`` was unpacked
-        names: which to read, among ``arousal``, ``valence`` and ``valence_acii2013``
+        names: sets to read: ``arousal``, ``valence`` or ``valence_acii2013``
 
     Returns:
-        FeatureTable with one row per excerpt, in the order of the files, each column under the name
-        it has there
+        FeatureTable with one row per excerpt, in the order of the files;
+        columns have the names of the files
 
     Shape:
         arrays ``(9800, 23)``, ``(9800, 17)`` and ``(9800, 14)``, float32
 
     Raises:
-        CorpusNotFoundError: if a file is absent
-        CorpusFormatError: if a file lacks a column, holds a cell that is no finite number, names an
-            excerpt twice, or names other excerpts than the first file
+        NotFoundError: if a file is absent
+        FileFormatError: if a file lacks a column, has a cell that is no finite number,
+            names an excerpt twice, or names other excerpts than the first file
         ValueError: if a name is unknown
 
     References:
         Baveye et al., 2015
     """
-    if unknown := [name for name in names if name not in LIRIS_FILES]:
+    unknown = [name for name in names if name not in LIRIS_FILES]
+    if unknown:
         raise ValueError(f"no features {', '.join(unknown)}, there are {', '.join(LIRIS_FILES)}")
     root = Path(root)
     wanted = [LIRIS_FILES[name] for name in names]
     files = corpus_files(root, wanted, name="Features of LIRIS-ACCEDE", ask=ASK)
     clips = None
-    arrays, columns = {}, {}
+    arrays = {}
+    columns = {}
     for name, file in zip(names, wanted, strict=True):
         path = find_file(files, file, root=root)
         table = _liris_table(path, LIRIS_SIZES[name])
-        clips = table.index if clips is None else clips
+        if clips is None:
+            clips = table.index
         if not table.index.equals(clips):
-            raise CorpusFormatError(
-                path, f"expected the excerpts of {wanted[0]}, in the same order"
-            )
+            raise FileFormatError(path, f"expected the excerpts of {wanted[0]}, in the same order")
         arrays[name] = table.to_numpy(np.float32)
         columns[name] = tuple(table.columns)
     return FeatureTable(tuple(clips), arrays, columns, is_simulated(root))
@@ -323,7 +363,7 @@ def _liris_table(path: Path, size: int) -> pd.DataFrame:
     """Reads one file of features: a row per excerpt, whose name is the index."""
 
     def fault(row: int, expected: str) -> None:
-        raise CorpusFormatError(path, expected, row=row)
+        raise FileFormatError(path, expected, row=row)
 
     table = read_table(path, ("id", "name"), delimiter="\t")
     table["name"] = table["name"].str.removesuffix(".mp4")

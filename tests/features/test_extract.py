@@ -1,4 +1,4 @@
-"""Extraction under load: one pass for all, batches, a long film, films that fail, processes that die."""
+"""Extraction under load: one pass for all extractors, batches, a long film, failures, kills."""
 
 import gc
 import os
@@ -8,8 +8,10 @@ import sys
 import textwrap
 import time
 import tracemalloc
+from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
@@ -17,16 +19,22 @@ import pandas as pd
 import pytest
 
 from affectlib import media
-from affectlib.features import Extractor, Store, extract, film
+from affectlib.corpora import Corpus
+from affectlib.features import Extractor, Store, extract, film, processes, work
 
-MODULE = sys.modules["affectlib.features.work"]
+ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
 HELPERS = textwrap.dedent("""
     import os, signal, time
     from affectlib.features import Extractor
 
-    def light(pictures, pause=0.0, log=""):
+    def light(pictures, log="", gate="", above=130):
         value = pictures[0].image.mean()
-        time.sleep(pause)
+        # Light clips wait until the gate is there; before, they say which process waits.
+        if gate and value > above and not os.path.exists(gate):
+            with open(gate + ".waiting", "a") as file:
+                file.write(f"{os.getpid()}\\n")
+            while not os.path.exists(gate):
+                time.sleep(0.01)
         if log:
             with open(log, "a") as file:
                 file.write(f"{os.getpid()} {value:.3f}\\n")
@@ -37,27 +45,25 @@ HELPERS = textwrap.dedent("""
             os.kill(os.getpid(), signal.SIGKILL)
         return light(pictures)
 
-    def starve(pictures, above=200):
-        if pictures[0].image.mean() > above:
-            raise MemoryError("no more")
-        return light(pictures)
-
     def leave(*_):
         os._exit(1)
 
     def one(vector, **options):
-        return Extractor("light", 1, ("light", "looks"), vector, rate=2.0, options=tuple(options.items()))
+        names = ("light", "looks")
+        return Extractor("light", 1, names, vector, rate=2.0, options=tuple(options.items()))
 """)
 
 
-def encode(path, levels, *, size=(64, 48), rate=2, noise=0):
+def encode(
+    path: Path, levels: list[int], *, size: tuple = (64, 48), rate: int = 2, noise: int = 0
+) -> Path:
     """A film whose frames have these grey levels."""
     rng = np.random.default_rng(len(levels))
     with av.open(str(path), "w") as container:
-        video = container.add_stream(
-            "libx264", rate=Fraction(rate), options={"preset": "ultrafast"}
-        )
-        video.width, video.height, video.pix_fmt = *size, "yuv420p"
+        options = {"preset": "ultrafast"}
+        video = container.add_stream("libx264", rate=Fraction(rate), options=options)
+        video.width, video.height = size
+        video.pix_fmt = "yuv420p"
         for level in levels:
             image = np.full((size[1], size[0], 3), level, np.uint8)
             if noise:
@@ -67,19 +73,21 @@ def encode(path, levels, *, size=(64, 48), rate=2, noise=0):
     return path
 
 
-def joined(corpora):
-    clips = pd.concat([c.clips for c in corpora]).reset_index(drop=True)
+def joined(corpora: list[Corpus]) -> Corpus:
+    clips = pd.concat([corpus.clips for corpus in corpora]).reset_index(drop=True)
     return replace(corpora[0], name="films", clips=clips)
 
 
 @pytest.fixture(scope="module")
 def films(tmp_path_factory):
-    """Six films of two clips, each of a grey of its own; the last is light in its second clip only."""
+    """Six films of two clips in six greys; only the second clip of the last is very light."""
     folder = tmp_path_factory.mktemp("films")
-    levels = [[40 + 40 * i] * 4 for i in range(5)] + [[100, 100, 240, 240]]
-    return joined(
-        [film(encode(folder / f"f{i}.mp4", grey), seconds=1.0) for i, grey in enumerate(levels)]
-    )
+    levels = [[level] * 4 for level in (40, 80, 120, 160, 200)]
+    levels.append([100, 100, 240, 240])
+    corpora = []
+    for i, greys in enumerate(levels):
+        corpora.append(film(encode(folder / f"f{i}.mp4", greys), seconds=1.0))
+    return joined(corpora)
 
 
 @pytest.fixture
@@ -93,290 +101,328 @@ def helpers(tmp_path, monkeypatch):
     del sys.modules["extract_helpers"]
 
 
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Waits for a state of other processes; fails after two minutes."""
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < deadline, "the state never came"
+        time.sleep(0.01)
+
+
+def lines_of(path: Path) -> list[str]:
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def is_alive(pid: int) -> bool:
+    """True while a process runs; one that ended and was not waited for does not run."""
+    try:
+        os.kill(pid, 0)
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return status.rpartition(")")[2].split()[0] != "Z"
+
+
 def means(pictures):
-    following = [p.following.mean() for p in pictures if p.following is not None]
+    following = [picture.following for picture in pictures if picture.following is not None]
     return [
         pictures[0].image.mean(),
         pictures[0].image.std(),
         pictures[-1].image.shape[1],
-        sum(following),
+        sum(image.mean() for image in following),
     ]
 
 
-def test_one_pass_gives_what_a_pass_for_each_gives(tmp_path):
+MEANS = Extractor("e", 1, tuple("abcd"), means, rate=2.0)
+
+
+def test_one_pass_for_all_gives_the_same_as_a_pass_for_each(tmp_path):
     path = encode(tmp_path / "a.mp4", range(0, 180, 10), size=(160, 96), rate=6, noise=60)
-    looks = {
-        "small": (2.0, 64, False),
-        "odd": (3.0, 100, False),
-        "pairs": (2.0, 100, True),
-        "whole": (1.0, None, False),
-    }
-    four = [
-        Extractor(name, 1, tuple("abcd"), means, rate=rate, side=side, pairs=pairs)
-        for name, (rate, side, pairs) in looks.items()
+    extractors = [
+        replace(MEANS, name="small", side=64),
+        replace(MEANS, name="odd", rate=3.0, side=100),
+        replace(MEANS, name="pairs", side=100, pairs=True),
+        replace(MEANS, name="full size", rate=1.0, side=None),
     ]
     corpus = film(path, seconds=1.0)
-    together = extract(corpus, four, jobs=1, progress=False)
-    for e in four:
-        values = slice(
-            4 if e.pairs else 3
-        )  # a frame that another extractor asked for may be seen, not used
-        assert np.array_equal(
-            extract(corpus, [e], jobs=1, progress=False)[e.name][:, values],
-            together[e.name][:, values],
-        )
-    assert [together[e.name][0, 2] for e in four] == [64, 100, 100, 160]
-    assert together["pairs"][:, 3].all() and not together["whole"][:, 3].any()
-
-
-def many(clips):
-    calls.append([len(pictures) for pictures in clips])
-    return np.stack([means(pictures) for pictures in clips])
+    together = extract(corpus, extractors, jobs=1, progress=False)
+    for extractor in extractors:
+        alone = extract(corpus, [extractor], jobs=1, progress=False)[extractor.name]
+        # An extractor without pairs may see the frames that follow for another, in column 3.
+        columns = slice(4 if extractor.pairs else 3)
+        np.testing.assert_array_equal(alone[:, columns], together[extractor.name][:, columns])
+    widths = [together[extractor.name][0, 2] for extractor in extractors]
+    assert widths == [64, 100, 100, 160]
+    assert together["pairs"][:, 3].all()
+    assert not together["full size"][:, 3].any()
 
 
 calls = []
 
 
-def test_networks_get_clips_of_several_films_at_once_and_the_numbers_stay(
-    films, monkeypatch, tmp_path
-):
-    alone = Extractor("e", 1, tuple("abcd"), means, rate=2.0)
-    batched = replace(alone, many=many)
+def many(clips):
+    """The batched form of ``means``; writes down how many pictures each clip of a call has."""
+    calls.append([len(pictures) for pictures in clips])
+    return np.stack([means(pictures) for pictures in clips])
+
+
+def test_networks_get_clips_of_several_films_in_one_call(films, monkeypatch):
+    batched = replace(MEANS, many=many)
+    expected = extract(films, [MEANS], jobs=1, progress=False)["e"]
     calls.clear()
     table = extract(films, [batched], jobs=1, progress=False)
-    assert np.array_equal(table["e"], extract(films, [alone], jobs=1, progress=False)["e"])
-    assert [sum(map(len, calls)), max(map(len, calls))] == [12, 12]  # one call for all six films
+    np.testing.assert_array_equal(table["e"], expected)
+    assert [len(call) for call in calls] == [12]
+
+    three_clips = 3 * 2 * 64 * 48 * 3  # bytes; each clip has two frames
+    monkeypatch.setattr(work, "BATCH", three_clips)
     calls.clear()
-    monkeypatch.setattr(MODULE, "BATCH", 64 * 48 * 3 * 2 * 3)  # three clips of two frames
-    assert np.array_equal(extract(films, [batched], jobs=1, progress=False)["e"], table["e"])
+    table = extract(films, [batched], jobs=1, progress=False)
+    np.testing.assert_array_equal(table["e"], expected)
     assert [len(call) for call in calls] == [3] * 4
-    key = [Store(tmp_path).path(films.clips["path"][0], e, [0.0], [1.0]) for e in (alone, batched)]
-    assert key[0] == key[1]
+
+
+def test_the_batched_form_is_no_part_of_the_key(films, tmp_path):
+    path = films.clips["path"][0]
+    store = Store(tmp_path)
+    batched = replace(MEANS, many=many)
+    assert store.path(path, MEANS, [0.0], [1.0]) == store.path(path, batched, [0.0], [1.0])
 
 
 @pytest.mark.parametrize(
-    "wrong, said",
+    ("wrong", "message"),
     [
         (lambda clips: np.zeros((1, 4)), "expected 12 rows, one per clip, got 1"),
         (lambda clips: np.zeros((len(clips), 3)), r"expected 4 finite values, got shape \(3,\)"),
         (lambda clips: np.full((len(clips), 4), np.nan), "expected 4 finite values"),
     ],
+    ids=["rows", "size", "nan"],
 )
-def test_what_a_network_gives_is_checked(films, wrong, said):
-    e = Extractor("e", 1, tuple("abcd"), means, rate=2.0, many=wrong)
-    clips = [
-        clip
-        for path in dict.fromkeys(films.clips["path"])
-        for clip in media.clips(path, [0.0, 1.0], [1.0, 1.0], rates=[2.0])
-    ]
-    with pytest.raises(ValueError, match=said):
-        e.batch(clips)
+def test_the_values_of_a_network_are_checked(films, wrong, message):
+    clips = []
+    for path in films.clips["path"].unique():
+        clips += media.clips(path, [0.0, 1.0], [1.0, 1.0], rates=[2.0])
+    with pytest.raises(ValueError, match=message):
+        replace(MEANS, many=wrong).batch(clips)
 
 
-def first(clips):
+def first_times(clips):
     return [[pictures[0].time] for pictures in clips]
 
 
-def test_a_long_film_is_never_whole_in_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr(MODULE, "BATCH", 2**20)
-    size, seconds = (320, 240), 900
-    path = encode(tmp_path / "long.mp4", [i % 250 for i in range(seconds)], size=size, rate=1)
-    e = Extractor("e", 1, ("time",), lambda p: first([p])[0], rate=1.0, many=first)
-    corpus = film(path, seconds=3.0)
+def first_time(pictures):
+    return [pictures[0].time]
+
+
+def test_a_long_film_is_never_in_memory_as_a_whole(tmp_path, monkeypatch):
+    monkeypatch.setattr(work, "BATCH", 2**20)
+    size = (320, 240)
+    seconds = 900
+    levels = [i % 250 for i in range(seconds)]
+    corpus = film(encode(tmp_path / "long.mp4", levels, size=size, rate=1), seconds=3.0)
+    extractor = Extractor("e", 1, ("time",), first_time, rate=1.0, many=first_times)
     gc.collect()
     tracemalloc.start()
-    table = extract(corpus, [e], jobs=1, progress=False)
+    table = extract(corpus, [extractor], jobs=1, progress=False)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert table["e"][:, 0].tolist() == [3 * i for i in range(300)]
-    whole = seconds * size[0] * size[1] * 3
-    assert peak < whole / 20, f"{peak / 2**20:.0f} of {whole / 2**20:.0f} MiB"
+    pictures = seconds * size[0] * size[1] * 3
+    assert peak < pictures / 20
 
 
-def refuses(pictures, above=200):
+def refuse(pictures, above=200):
     if pictures[0].image.mean() > above:
         raise MemoryError("no more")
     return means(pictures)
 
 
-def refuses_many(clips):
-    return [refuses(pictures) for pictures in clips]
+def refuse_many(clips):
+    return [refuse(pictures) for pictures in clips]
 
 
-@pytest.mark.parametrize("together", [None, refuses_many])
-def test_a_clip_that_fails_is_named_and_the_rest_goes_on(films, tmp_path, together):
-    e = Extractor("e", 1, tuple("abcd"), refuses, rate=2.0, many=together)
+@pytest.mark.parametrize("batched", [None, refuse_many], ids=["one by one", "batched"])
+def test_a_clip_that_fails_is_named_and_the_rest_goes_on(films, tmp_path, batched):
+    extractor = replace(MEANS, vector=refuse, many=batched)
     store = Store(tmp_path)
     with pytest.raises(RuntimeError, match=r"f5\.mp4, clip at 1 s, e: MemoryError: no more"):
-        extract(films, [e], store=store, jobs=1, progress=False)
+        extract(films, [extractor], store=store, jobs=1, progress=False)
     assert len(list(tmp_path.glob("e/*.npy"))) == 6
-    found = extract(films, [e], store=store, on_error="skip", jobs=1, progress=False)
-    assert found.clips == tuple(films.clips["clip"][:11])
-    assert (
-        len(found.skipped) == 1
-        and found.skipped[0].startswith("f5:0001: ")
-        and "f5.mp4" in found.skipped[0]
-    )
+
+    table = extract(films, [extractor], store=store, on_error="skip", jobs=1, progress=False)
+    assert table.clips == tuple(films.clips["clip"][:11])
+    assert len(table.skipped) == 1
+    assert table.skipped[0].startswith("f5:0001: ")
+    assert "f5.mp4" in table.skipped[0]
+
     calls.clear()
-    again = extract(
-        films, [replace(e, vector=means, many=many)], store=store, jobs=1, progress=False
-    )
-    assert calls == [[2]] and again.clips == tuple(films.clips["clip"])  # what failed, nothing else
-    alone = Extractor("e", 1, tuple("abcd"), means, rate=2.0)
-    assert np.array_equal(again["e"], extract(films, [alone], jobs=1, progress=False)["e"])
+    better = replace(MEANS, many=many)
+    table = extract(films, [better], store=store, jobs=1, progress=False)
+    assert calls == [[2]]  # the clip that failed, and no other
+    assert table.clips == tuple(films.clips["clip"])
+    expected = extract(films, [MEANS], jobs=1, progress=False)["e"]
+    np.testing.assert_array_equal(table["e"], expected)
 
 
-@pytest.mark.parametrize("some", [slice(None), slice(10, 12)], ids=["films", "one film"])
-def test_a_process_that_dies_costs_its_own_clip_only(films, tmp_path, helpers, monkeypatch, some):
-    monkeypatch.setattr(MODULE, "_apart", lambda parts: True)
-    e, store, films = (
-        helpers.one(helpers.deadly),
-        Store(tmp_path / "store"),
-        films.select(np.arange(12)[some]),
-    )
-    found = extract(films, [e], store=store, on_error="skip", jobs=2, progress=False)
-    assert found.clips == tuple(films.clips["clip"][:-1])
-    assert (
-        len(found.skipped) == 1 and "f5:0001: " in found.skipped[0] and "killed" in found.skipped[0]
-    )
-    assert len(list(tmp_path.glob("store/light/*.npy"))) == len(films) // 2
+@pytest.mark.parametrize("first", [0, 10], ids=["six films", "one film"])
+def test_a_process_that_dies_costs_only_its_clip(films, tmp_path, helpers, monkeypatch, first):
+    monkeypatch.setattr(processes, "_apart", lambda parts: True)
+    corpus = films.select(np.arange(first, 12))
+    extractor = helpers.one(helpers.deadly)
+    store = Store(tmp_path / "store")
+    table = extract(corpus, [extractor], store=store, on_error="skip", jobs=2, progress=False)
+    assert table.clips == tuple(corpus.clips["clip"][:-1])
+    assert len(table.skipped) == 1
+    assert "f5:0001: " in table.skipped[0]
+    assert "killed" in table.skipped[0]
+    assert len(list(tmp_path.glob("store/light/*.npy"))) == len(corpus) // 2
     with pytest.raises(RuntimeError, match=r"f5\.mp4, clip at 1 s.*killed"):
-        extract(films, [e], jobs=2, progress=False)
+        extract(corpus, [extractor], jobs=2, progress=False)
 
 
-def test_the_clip_that_kills_is_found_among_many(tmp_path, helpers, monkeypatch):
-    monkeypatch.setattr(MODULE, "_apart", lambda parts: True)
-    corpus = film(
-        encode(tmp_path / "f.mp4", [[100, 240][i // 2 in (3, 10)] for i in range(24)]), seconds=1.0
-    )
-    found = extract(corpus, [helpers.one(helpers.deadly)], on_error="skip", jobs=2, progress=False)
-    assert [text.split(": ")[0] for text in found.skipped] == ["f:0003", "f:0010"]
-    assert found.clips == tuple(c for i, c in enumerate(corpus.clips["clip"]) if i not in (3, 10))
-    monkeypatch.setattr(MODULE, "GIVEN_UP", 1)
-    assert (
-        0
-        < len(
-            extract(corpus, [helpers.one(helpers.deadly)], on_error="skip", jobs=2, progress=False)
-        )
-        < 10
-    )
+def film_with_two_deadly_clips(folder: Path) -> Corpus:
+    """Twelve clips of two frames; the clips 3 and 10 are very light."""
+    levels = [100] * 24
+    for clip in (3, 10):
+        levels[2 * clip : 2 * clip + 2] = [240, 240]
+    return film(encode(folder / "f.mp4", levels), seconds=1.0)
 
 
-def test_what_only_this_process_knows_is_done_in_it(films, helpers):
-    here = Extractor("light", 1, ("light", "looks"), lambda pictures: [os.getpid(), 0.0], rate=2.0)
-    assert (
-        extract(films, [here], jobs=2, progress=False)["light"][:, 0] == np.float32(os.getpid())
-    ).all()
-    one = helpers.one(helpers.light)
-    parts = [MODULE.Part("f.mp4", (e,), [0.0], [1.0], (0,)) for e in (one, here)]
-    assert MODULE._apart([parts[0]] * 2) and not MODULE._apart([parts[1]] * 2)
+def test_the_clips_that_kill_are_found_among_many(tmp_path, helpers, monkeypatch):
+    monkeypatch.setattr(processes, "_apart", lambda parts: True)
+    corpus = film_with_two_deadly_clips(tmp_path)
+    extractor = helpers.one(helpers.deadly)
+    table = extract(corpus, [extractor], on_error="skip", jobs=2, progress=False)
+    assert [message.split(": ")[0] for message in table.skipped] == ["f:0003", "f:0010"]
+    others = [clip for i, clip in enumerate(corpus.clips["clip"]) if i not in (3, 10)]
+    assert table.clips == tuple(others)
 
 
-def test_where_no_process_starts_no_film_is_blamed(films, helpers, monkeypatch):
-    monkeypatch.setattr(MODULE, "_die_with_parent", helpers.leave)
+def test_a_film_that_kills_too_often_is_given_up(tmp_path, helpers, monkeypatch):
+    monkeypatch.setattr(processes, "_apart", lambda parts: True)
+    monkeypatch.setattr(processes, "GIVEN_UP", 1)
+    corpus = film_with_two_deadly_clips(tmp_path)
+    extractor = helpers.one(helpers.deadly)
+    table = extract(corpus, [extractor], on_error="skip", jobs=2, progress=False)
+    assert 0 < len(table) < 10
+
+
+def pid(pictures):
+    return [os.getpid(), 0.0]
+
+
+def test_extractors_that_others_cannot_import_run_in_this_process(films, helpers):
+    here = Extractor("light", 1, ("light", "looks"), lambda p: pid(p), rate=2.0)
+    table = extract(films, [here], jobs=2, progress=False)
+    assert (table["light"][:, 0] == np.float32(os.getpid())).all()
+    importable = work.Part("f.mp4", (helpers.one(helpers.light),), [0.0], [1.0], (0,))
+    local = replace(importable, extractors=(here,))
+    assert processes._apart([importable] * 2)
+    assert not processes._apart([local] * 2)
+
+
+def test_no_film_is_blamed_where_no_process_starts(films, helpers, monkeypatch):
+    monkeypatch.setattr(processes, "_die_with_parent", helpers.leave)
+    extractor = helpers.one(helpers.light)
     with pytest.raises(RuntimeError, match="processes cannot be started here"):
-        extract(films, [helpers.one(helpers.light)], on_error="skip", jobs=2, progress=False)
+        extract(films, [extractor], on_error="skip", jobs=2, progress=False)
 
 
-def test_the_bar_tells_clips_rate_and_what_was_there(films, tmp_path, capsys):
-    e = Extractor("e", 1, tuple("abcd"), means, rate=2.0)
-    extract(films.select(np.arange(12) < 4), [e], store=Store(tmp_path), jobs=1)
-    extract(films, [e], store=Store(tmp_path), jobs=1)
+def test_the_bar_counts_clips_and_those_in_the_store(films, tmp_path, capsys):
+    store = Store(tmp_path)
+    extract(films.select(np.arange(12) < 4), [MEANS], store=store, jobs=1)
+    extract(films, [MEANS], store=store, jobs=1)
     text = capsys.readouterr().err
-    assert "12/12" in text and "4/12" in text and "clip/s" in text
+    assert "12/12" in text
+    assert "4/12" in text
+    assert "clip/s" in text
 
 
 SCRIPT = textwrap.dedent("""
     import sys
-    sys.path.insert(0, sys.argv[1])
+    folder, store, *paths = sys.argv[1:]
+    sys.path.insert(0, folder)
     import extract_helpers
     from affectlib.features import Store, extract, film
     from dataclasses import replace
     import pandas as pd
     if __name__ == "__main__":
-        corpora = [film(path, seconds=1.0) for path in sys.argv[3:]]
-        corpus = replace(corpora[0], clips=pd.concat([c.clips for c in corpora]).reset_index(drop=True))
-        e = extract_helpers.one(extract_helpers.light, pause=0.1, log=sys.argv[1] + "/log")
-        extract(corpus, [e], store=Store(sys.argv[2]), jobs=2, progress=False)
+        corpora = [film(path, seconds=1.0) for path in paths]
+        clips = pd.concat([corpus.clips for corpus in corpora]).reset_index(drop=True)
+        corpus = replace(corpora[0], clips=clips)
+        options = {"log": folder + "/log", "gate": folder + "/gate"}
+        e = extract_helpers.one(extract_helpers.light, **options)
+        extract(corpus, [e], store=Store(store), jobs=2, progress=False)
 """)
 
 
-def test_processes_killed_in_the_middle_go_on_where_they_were(films, tmp_path, helpers):
-    (tmp_path / "run.py").write_text(SCRIPT)
-    command = [
-        sys.executable,
-        str(tmp_path / "run.py"),
-        str(tmp_path),
-        str(tmp_path / "store"),
-        *sorted(set(films.clips["path"])),
-    ]
-    process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    deadline = time.time() + 60
-    while len(list(tmp_path.glob("store/light/*.npy"))) < 2 and time.time() < deadline:
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    kept = {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("store/light/*.npy")}
-    assert 2 <= len(kept) < 6
+def test_a_killed_run_goes_on_where_it_was_and_leaves_no_process(films, tmp_path, helpers):
     log = tmp_path / "log"
-    workers = {int(line.split()[0]) for line in log.read_text().splitlines()}
-    assert workers and process.pid not in workers
+    gate = tmp_path / "gate"
+    waiting = tmp_path / "gate.waiting"
+    store = tmp_path / "store"
+
+    def stored() -> dict[str, int]:
+        return {path.name: path.stat().st_mtime_ns for path in store.glob("light/*.npy")}
+
+    (tmp_path / "run.py").write_text(SCRIPT)
+    paths = sorted(films.clips["path"].unique())
+    arguments = [tmp_path / "run.py", tmp_path, store, *paths]
+    run = subprocess.Popen([sys.executable, *map(str, arguments)], env=ONE_THREAD)
+    # Three films are dark: they are done. Each of the two workers waits at one of the others.
+    wait_until(lambda: len(stored()) == 3 and len(lines_of(waiting)) == 2)
+    run.send_signal(signal.SIGKILL)
+    run.wait()
+    workers = {int(line) for line in lines_of(waiting)}
+    assert len(workers) == 2
+    assert run.pid not in workers
+    wait_until(lambda: not any(is_alive(worker) for worker in workers))
+
+    before = stored()
     log.unlink()
-    e = helpers.one(helpers.light, pause=0.1, log=str(log))
-    table = extract(films, [e], store=Store(tmp_path / "store"), jobs=1, progress=False)
-    assert np.array_equal(
-        table["light"],
-        extract(films, [helpers.one(helpers.light)], jobs=1, progress=False)["light"],
-    )
-    after = {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("store/light/*.npy")}
-    assert len(after) == 6 and kept.items() <= after.items()
-    assert len(log.read_text().splitlines()) == 2 * (
-        6 - len(kept)
-    )  # what was there was not done again
-    while any(alive(pid) for pid in workers) and time.time() < deadline:
-        time.sleep(0.05)
-    assert not any(alive(pid) for pid in workers)  # and the orphans have left
+    gate.touch()
+    extractor = helpers.one(helpers.light, log=str(log), gate=str(gate))
+    table = extract(films, [extractor], store=Store(store), jobs=1, progress=False)
+    expected = extract(films, [helpers.one(helpers.light)], jobs=1, progress=False)
+    np.testing.assert_array_equal(table["light"], expected["light"])
+    assert len(stored()) == 6
+    assert before.items() <= stored().items()
+    assert len(lines_of(log)) == 6  # the clips of the three films that were not done
 
 
 LONG = textwrap.dedent("""
     import sys
-    sys.path.insert(0, sys.argv[1])
+    folder, store, path = sys.argv[1:]
+    sys.path.insert(0, folder)
     import extract_helpers
     from affectlib.features import Store, extract, film, work
-    work.KEEP = 0.3
-    e = extract_helpers.one(extract_helpers.light, pause=0.05, log=sys.argv[1] + "/log")
-    extract(film(sys.argv[3], seconds=1.0), [e], store=Store(sys.argv[2]), jobs=1, progress=False)
+    work.KEEP = -1  # seconds: after every clip
+    options = {"log": folder + "/log", "gate": folder + "/gate"}
+    e = extract_helpers.one(extract_helpers.light, **options)
+    extract(film(path, seconds=1.0), [e], store=Store(store), jobs=1, progress=False)
 """)
 
 
 def test_a_long_film_goes_on_in_the_middle(tmp_path, helpers):
-    path, log = encode(tmp_path / "long.mp4", [i % 100 for i in range(160)]), tmp_path / "log"
-    process = subprocess.Popen(
-        [sys.executable, "-c", LONG, str(tmp_path), str(tmp_path / "store"), str(path)],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    deadline = time.time() + 60
-    while not list(tmp_path.glob("store/light/*.npy")) and time.time() < deadline:
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    stored = np.load(next(tmp_path.glob("store/light/*.npy")))
-    there = int(np.isfinite(stored).all(1).sum())
-    assert 0 < there < 80 and np.isfinite(stored[:there]).all()
+    log = tmp_path / "log"
+    gate = tmp_path / "gate"
+    store = tmp_path / "store"
+    dark = 30  # clips of two frames; the clips after them are light and wait
+    path = encode(tmp_path / "long.mp4", [50] * 2 * dark + [200] * 40)
+    arguments = [str(tmp_path), str(store), str(path)]
+    run = subprocess.Popen([sys.executable, "-c", LONG, *arguments], env=ONE_THREAD)
+    wait_until((tmp_path / "gate.waiting").exists)
+    run.send_signal(signal.SIGKILL)
+    run.wait()
+    stored = np.load(next(store.glob("light/*.npy")))
+    assert np.isfinite(stored[:dark]).all()
+    assert np.isinf(stored[dark:]).all()
+
     log.unlink()
-    e, corpus = helpers.one(helpers.light, pause=0.05, log=str(log)), film(path, seconds=1.0)
-    table = extract(corpus, [e], store=Store(tmp_path / "store"), jobs=1, progress=False)
-    assert len(log.read_text().splitlines()) == 80 - there
-    assert np.array_equal(
-        table["light"], extract(corpus, [helpers.one(helpers.light)], progress=False)["light"]
-    )
-
-
-def alive(pid):
-    """Whether a process runs; one that ended and was not asked for its status does not."""
-    try:
-        os.kill(pid, 0)
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
+    gate.touch()
+    extractor = helpers.one(helpers.light, log=str(log), gate=str(gate))
+    corpus = film(path, seconds=1.0)
+    table = extract(corpus, [extractor], store=Store(store), jobs=1, progress=False)
+    assert len(lines_of(log)) == 20
+    expected = extract(corpus, [helpers.one(helpers.light)], jobs=1, progress=False)
+    np.testing.assert_array_equal(table["light"], expected["light"])
