@@ -75,7 +75,7 @@ benchmarks: env  ## the speed claims, as ratios in one run each
 	@for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
 
 weights: env  ## download the released weights that may be fetched: all, or NAMES="vggish i3d"
-	@$(BIN)/python -m affectlib.features.pretrained.weights $(NAMES)
+	@$(BIN)/python -m affectlib.runner.weights $(NAMES)
 
 lock:  ## resolve pyproject.toml anew into requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --group notebooks --group test --output-file requirements.lock --upgrade --generate-hashes --no-emit-index-url --universal --fork-strategy fewest --python-version 3.11 --quiet --custom-compile-command "make lock"

@@ -13,7 +13,7 @@ import torch
 
 from affectlib.corpora import CorpusFormatError, CorpusNotFoundError
 from affectlib.corpora.base import AffectError
-from affectlib.features.pretrained.released import RefusedPickleError, _tensor, compare
+from affectlib.features.pretrained.released import RefusedPickleError, _tensor
 from affectlib.models.attend_affect import (
     Attention,
     Dropout,
@@ -21,6 +21,7 @@ from affectlib.models.attend_affect import (
     FeatureTemporalAAN,
     LayerNorm,
     TemporalAAN,
+    compare,
     from_released,
     mse_pcc_loss,
     positions,

@@ -59,7 +59,7 @@ def _shot_long_networks(options: NetworkOptions, rate: float, detector: str) -> 
         deep.vggish(postprocessed=True, **options),
         deep.vgg16(places=True, layer="pool", rate=rate, **options),
         deep.xception(detector=detector, rate=rate, **options),
-        deep.openpose(layer="backbone", rate=rate, **options),
+        deep.openpose(rate=rate, **options),
     )
 
 

@@ -2,4 +2,7 @@
 
 from affectlib.moved import moved
 
-moved(__name__, "affectlib.features.pretrained.weights")
+if __name__ == "__main__":
+    moved(__name__, "affectlib.runner.weights")
+else:
+    moved(__name__, "affectlib.features.pretrained.weights")

@@ -27,10 +27,15 @@ Every layer here also takes parameters stacked along a leading dimension, one sl
 inputs stacked alike: ``affectlib.stacked`` trains all folds at once that way. Shapes below are for one model.
 """
 
+import json
 import math
+import re
+from pathlib import Path
 
 import torch
 from torch import nn
+
+from affectlib.errors import FileFormatError, NotFoundError
 
 SIZES = (2048, 1024, 1024, 128, 1582)  # resnet50, flownet, i3d, vggish, emobase (III-A, III-B)
 
@@ -436,8 +441,26 @@ class FeatureTemporalAAN(TemporalAAN):
         return y.unflatten(-3, x.shape[-4:-2]).flatten(-2)  # (batch, length, joined)
 
 
-def from_released(path):
-    """A checkpoint that the authors released, as a FeatureAAN that predicts.
+# The features that the released models take, in their order.
+TOKENS = ("resnet50", "flownet", "i3d", "vggish", "emobase")
+_TOKENS_OF = {"video_audio": TOKENS, "only_video": TOKENS[:3], "only_audio": TOKENS[3:]}
+# Names of parameters in the released files, and here; replaced in this order.
+_RELEASED_NAMES = (
+    (r"^(?:linear|reduced_)(\d)\.", r"project.linears.\1."),
+    (r"^linear\.", "head.last."),
+    (r"^src_embed\.0\.lut\.", "embedding."),
+    (r"self_attn\.linears\.0", "attention.query"),
+    (r"self_attn\.linears\.3", "attention.output"),
+    (r"self_attn\.linears", "attention.linears"),
+    (r"feed_forward\.w\.", "feed_forward.linear."),
+    (r"sublayer", "residuals"),
+    (r"a_2", "scale"),
+    (r"b_2", "shift"),
+)
+
+
+def from_released(path: Path | str) -> FeatureAAN:
+    """Reads a checkpoint that the authors released, as a FeatureAAN that predicts.
 
     Nothing in the pickle is imported or called: see :mod:`affectlib.features.pretrained.released`.
 
@@ -445,10 +468,141 @@ def from_released(path):
         path: a ``Feature_AAN`` file (``.pth``), fused or of one modality, legacy or zip
 
     Raises:
-        CorpusNotFoundError: if there is no such file
-        RefusedPickleError: if the pickle asks for a name that no checkpoint needs; the message tells it
-        CorpusFormatError: if the file is damaged, or holds another model
+        NotFoundError: if there is no such file
+        RefusedPickleError: if the pickle asks for a name that no checkpoint needs; the message
+            tells the name
+        FileFormatError: if the file is damaged, or holds another model
     """
-    from affectlib.features.pretrained.released import load
+    from affectlib.features.pretrained.released import read_state
 
-    return load(path)
+    if not Path(path).is_file():
+        raise NotFoundError(
+            f"{path}: no such checkpoint; github.com/ivyha010/AttendAffectNet has them"
+        )
+    released = read_state(path)
+    try:
+        return _build_released(released).eval()
+    except (KeyError, IndexError, ValueError, RuntimeError) as error:
+        raise FileFormatError(
+            path, f"expected a released Feature AttendAffectNet: {error}"
+        ) from error
+
+
+def _build_released(released: dict[str, torch.Tensor]) -> FeatureAAN:
+    """The model that fits the parameters of a released file, with these parameters."""
+    state = _rename_released(released)
+    n_tokens = sum(bool(re.fullmatch(r"project\.linears\.\d\.weight", key)) for key in state)
+    sizes = [state[f"project.linears.{i}.weight"].shape[1] for i in range(n_tokens)]
+    layers = {key.split(".")[2] for key in state if key.startswith("encoder.layers.")}
+    # Only the fused model holds an embedding, which it never calls.
+    fused = "embedding.weight" in state
+    model = FeatureAAN(
+        sizes=sizes,
+        width=len(state["encoder.norm.scale"]),
+        layers=len(layers),
+        variant="fused" if fused else "single",
+        unused_embedding=fused,
+    )
+    last = len(model.head) - 1
+    for kind in ("weight", "bias"):
+        state[f"head.{last}.{kind}"] = state.pop(f"head.last.{kind}")
+    model.load_state_dict(state)
+    return model
+
+
+def _rename_released(released: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Parameters of a released file under the names that :class:`FeatureAAN` has."""
+    state = {}
+    for key, value in released.items():
+        for pattern, name in _RELEASED_NAMES:
+            key = re.sub(pattern, name, key)
+        state[key] = value
+    # The released models number their features from 1, or, for sound alone, from a later number.
+    numbers = {int(key.split(".")[2]) for key in state if key.startswith("project.linears.")}
+    for i, number in enumerate(sorted(numbers)):
+        for kind in ("weight", "bias"):
+            value = state.pop(f"project.linears.{number}.{kind}")
+            state[f"project.linears.{i}.{kind}"] = value
+    # Keys and values come from one layer here, from two in the released models.
+    for key in [key for key in state if "attention.linears.1" in key]:
+        values = state.pop(key.replace("linears.1", "linears.2"))
+        state[key.replace("linears.1", "key_value")] = torch.cat([state.pop(key), values])
+    return state
+
+
+def compare(folder: Path | str) -> list[tuple[str, int, float]]:
+    """Compares the released arousal models on the released sample features with expected values.
+
+    The expected values were computed with the authors' models, not published by them. They tell if
+    a model is loaded correctly, not if it is good.
+
+    Args:
+        folder: holds checkpoints named ``*arousal*`` (others are left alone),
+            ``<feature>_sample.h5`` and ``expected_arousal.json``, which is not part of the release
+
+    Returns:
+        a row (model, parameters, largest difference) for each checkpoint; the difference is nan
+        without expected values
+
+    Raises:
+        FileFormatError: if a file beside the checkpoints is missing or damaged, a checkpoint is
+            damaged, or its name tells none of the three models
+        RefusedPickleError: as :func:`from_released`
+    """
+    folder = Path(folder)
+    checkpoints = sorted(folder.glob("*arousal*.pth"))
+    expected_file = folder / "expected_arousal.json"
+    expected = {}
+    if checkpoints and expected_file.is_file():
+        expected = _read_expected(expected_file)
+    rows = []
+    for path in checkpoints:
+        kinds = [kind for kind in _TOKENS_OF if path.stem.endswith(kind)]
+        if not kinds:
+            raise FileFormatError(path, f"expected a name that ends in {', '.join(_TOKENS_OF)}")
+        kind = kinds[0]
+        model = from_released(path)
+        tokens = [_read_sample(folder / f"{name}_sample.h5") for name in _TOKENS_OF[kind]]
+        with torch.no_grad():
+            predictions = model(tokens)  # (segments,)
+        difference = math.nan
+        if expected:
+            if predictions.shape != expected[kind].shape:
+                raise FileFormatError(
+                    expected_file,
+                    f"expected {len(predictions)} values of {kind}, as many as segments in the "
+                    f"sample features; found {expected[kind].numel()}",
+                )
+            difference = float((predictions - expected[kind]).abs().max())
+        parameters = sum(p.numel() for p in model.parameters())
+        rows.append((kind, parameters, difference))
+    return rows
+
+
+def _read_expected(path: Path) -> dict[str, torch.Tensor]:
+    """Expected values of each model, ``(segments,)``."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return {kind: torch.tensor(content[kind]["prediction"]) for kind in _TOKENS_OF}
+    except (ValueError, KeyError, TypeError) as error:
+        raise FileFormatError(
+            path, f"expected the values of {', '.join(_TOKENS_OF)}: {error!r}"
+        ) from None
+
+
+def _read_sample(path: Path) -> torch.Tensor:
+    """Sample features of one kind, ``(segments, size)``."""
+    import h5py
+
+    if not path.is_file():
+        raise FileFormatError(
+            path, "expected the sample features beside the checkpoints, found none"
+        )
+    try:
+        with h5py.File(path) as file:
+            table = next(iter(file))
+            return torch.tensor(file[table][()], dtype=torch.get_default_dtype())
+    except (OSError, StopIteration, TypeError) as error:
+        raise FileFormatError(
+            path, f"expected an HDF5 file with one table of features: {error!r}"
+        ) from None

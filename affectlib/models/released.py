@@ -1,5 +1,5 @@
-"""Moved to :mod:`affectlib.features.pretrained.released`. This path works for one more release."""
+"""Moved to :mod:`affectlib.models.attend_affect`. This path works for one more release."""
 
 from affectlib.moved import moved
 
-moved(__name__, "affectlib.features.pretrained.released")
+moved(__name__, "affectlib.models.attend_affect")

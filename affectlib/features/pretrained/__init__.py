@@ -1,4 +1,4 @@
-"""The papers' networks, their released weights and checkpoints, and detectors of faces that need weights."""
+"""The papers' networks, their released weights and checkpoints, and the face detector MTCNN."""
 
 from affectlib.moved import moved_names
 
@@ -7,14 +7,12 @@ _MOVED = (
     "MARGIN",
     "NEEDS",
     "SIDE",
-    "cut",
     "flownets",
     "i3d",
     "inception",
     "openpose",
     "pretrained",
     "resnet50",
-    "square",
     "vgg16",
     "vggface",
     "vggish",

