@@ -138,6 +138,7 @@ def trained(epochs=6, patience=30, learning_rate=0.01, dropout=0.2, seed=5):
         model,
         train,
         validation,
+        loss=mse_pcc_loss,
         epochs=epochs,
         batch_size=10,
         learning_rate=learning_rate,
@@ -202,7 +203,7 @@ def test_fit_learns_and_names_what_it_lacks():
     assert np.corrcoef(predictions.truth, predictions.prediction)[0, 1] > 0.9
     data = toy()
     with pytest.raises(ValueError, match="0 to validate"):
-        fit(build(), data, data.select([]))
+        fit(build(), data, data.select([]), loss=mse_pcc_loss)
     with pytest.raises(ValueError, match="never a number"):
         fit(
             build(),
@@ -219,7 +220,7 @@ def one_by_one(make, data, fold, seed, **options):
     )
     torch.manual_seed(seed)
     model = make()
-    history = fit(model, train, validation, seed=seed, **options)
+    history = fit(model, train, validation, loss=mse_pcc_loss, seed=seed, **options)
     with torch.no_grad():
         given_past = run(model, test.take(range(len(test))), test.target)
     return history, predict(model, test), given_past.numpy()

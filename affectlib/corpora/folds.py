@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 import os
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +26,35 @@ class Fold:
     train: np.ndarray
     validation: np.ndarray
     test: np.ndarray
+
+
+def group_starts(groups: Iterable[Hashable]) -> np.ndarray:
+    """True at the first row of each film, actor or other group; its rows must follow one another.
+
+    Args:
+        groups: the group of each row
+
+    Shape:
+        result ``(rows,)``, bool
+
+    Raises:
+        ValueError: if a group comes back after another one
+
+    Examples:
+        >>> group_starts(["a", "a", "b"])
+        array([ True, False,  True])
+    """
+    starts = []
+    seen = set()
+    previous = None
+    for row, group in enumerate(groups):
+        begins = row == 0 or group != previous
+        if begins and group in seen:
+            raise ValueError(f"the rows of {group} do not stand together: row {row} is apart")
+        seen.add(group)
+        starts.append(begins)
+        previous = group
+    return np.array(starts, dtype=bool)
 
 
 def leave_one_film_out(corpus, *, seed=None):
