@@ -628,6 +628,7 @@ def fit_mood_folds(
     learning_rate: float = 1e-3,
     jobs: int = 2,
     progress: bool = False,
+    training: type[FoldTraining] | None = None,
 ) -> list[Fitted]:
     """Trains the tasks of every fold and seed.
 
@@ -646,6 +647,8 @@ def fit_mood_folds(
         learning_rate: of Adam; 1e-5 or 1e-3 in the paper
         jobs: folds that are trained at once
         progress: show a bar
+        training: trains a fold; None is :class:`FoldTraining`, and
+            ``affectlib.stacked.mood_change`` has a faster one
 
     Returns:
         list of Fitted, fold by fold
@@ -659,8 +662,10 @@ def fit_mood_folds(
     """
     from tqdm import tqdm
 
-    def fit_fold(training: _FoldTraining) -> list[Fitted]:
-        return training.run(epochs, batch_size, learning_rate, bar)
+    training = training or FoldTraining
+
+    def fit_fold(of_fold: FoldTraining) -> list[Fitted]:
+        return of_fold.run(epochs, batch_size, learning_rate, bar)
 
     with (
         torch.random.fork_rng(),
@@ -674,7 +679,7 @@ def fit_mood_folds(
                 torch.manual_seed(seed)
                 for name, task in build(fold, seed).items():
                     tasks[name, seed] = task
-            trainings.append(_FoldTraining(tasks, windows, fold))
+            trainings.append(training(tasks, windows, fold))
         fitted = []
         for models in pool.map(fit_fold, trainings):
             fitted += models
@@ -698,7 +703,7 @@ class _Progress:
         self,
         model: nn.Module,
         train_loss: float,
-        held_out: dict[str, float],
+        held_out: dict[str, torch.Tensor],
         logits: torch.Tensor,
     ) -> None:
         """Adds an epoch.
@@ -710,17 +715,17 @@ class _Progress:
             logits: of the test windows
         """
         epoch = len(self.curve) + 1
-        self.curve.append((epoch, train_loss, held_out["clean"]))
+        self.curve.append((epoch, train_loss, float(held_out["clean"])))
         for way, loss in held_out.items():
             if loss < self.least[way]:  # never where the loss is nan
-                self.least[way] = loss
+                self.least[way] = float(loss)
                 self.best_epoch[way] = epoch
                 self.logits[way] = logits
                 if way == "clean":
                     self.weights = copy.deepcopy(model.state_dict())
 
 
-class _FoldTraining:
+class FoldTraining:
     """The models of one fold while they are trained, all on the same batches."""
 
     def __init__(self, tasks: dict[tuple[str, int], Task], windows: Windows, fold: Fold):
@@ -765,9 +770,15 @@ class _FoldTraining:
         teacher_logits = self._teacher_logits()
         for epoch in range(1, epochs + 1):
             train_losses = self._train_epoch(epoch, batch_size, optimiser, teacher_logits)
+            validation_logits = self._predict(self.validation)
+            test_logits = self._predict(self.test)
             for key, task in self.tasks.items():
-                held_out, logits = self._evaluate(task)
-                self.progress[key].update(task.model, train_losses[key], held_out, logits)
+                target = self.windows.targets[task.targets[0]]
+                held_out = {
+                    "clean": F.cross_entropy(validation_logits[key], target[self.validation]),
+                    "paper": F.cross_entropy(test_logits[key], target[self.test]),
+                }
+                self.progress[key].update(task.model, train_losses[key], held_out, test_logits[key])
             bar.update()
         return [self._fitted(*key) for key in self.tasks]
 
@@ -811,20 +822,28 @@ class _FoldTraining:
                 means[key] += float(branches[0].detach()) / steps
         return means
 
+    def embed(self, x: torch.Tensor) -> torch.Tensor:
+        """Penultimate layers of all branches; ``affectlib.stacked.mood_change`` has a faster twin.
+
+        Shape:
+            x ``(batch, k, 32, 32, 3)``; result ``(branches, batch, width)``
+        """
+        embeddings = []
+        for task in self.tasks.values():
+            embeddings += task.model.embed_branches(x)
+        return torch.stack(embeddings)  # (branches, batch, width)
+
     def _losses(
         self, rows: torch.Tensor, teacher_logits: dict[tuple[str, int], torch.Tensor]
     ) -> dict[tuple[str, int], list[torch.Tensor]]:
         """Loss of each branch of each model on one batch."""
-        x = self.windows.take(rows)  # (batch, k, 32, 32, 3)
-        embeddings = []
-        for task in self.tasks.values():
-            embeddings += task.model.embed_branches(x)
-        embeddings = iter(self._drop(torch.stack(embeddings)))  # each (batch, width)
+        embeddings = self._drop(self.embed(self.windows.take(rows)))  # (branches, batch, width)
+        by_branch = iter(embeddings)
         losses = {}
         for key, task in self.tasks.items():
             losses[key] = []
             for branch, label in zip(task.model.branches, task.targets, strict=True):
-                logits = _last_layer(branch)(next(embeddings))  # (batch, classes)
+                logits = _last_layer(branch)(next(by_branch))  # (batch, classes)
                 target = self.windows.targets[label][rows]
                 if task.teacher is None:
                     loss = F.cross_entropy(logits, target)
@@ -847,16 +866,19 @@ class _FoldTraining:
         mask = torch.empty_like(embeddings).bernoulli_(share_kept, generator=self.generator)
         return embeddings * (mask / share_kept)
 
-    def _evaluate(self, task: Task) -> tuple[dict[str, float], torch.Tensor]:
-        """Losses of a model's first branch on the windows held out, and its test logits."""
-        target = self.windows.targets[task.targets[0]]
-        validation = _predict(task.model, self.windows, self.validation)  # (validation, classes)
-        test = _predict(task.model, self.windows, self.test)  # (test, classes)
-        losses = {
-            "clean": float(F.cross_entropy(validation, target[self.validation])),
-            "paper": float(F.cross_entropy(test, target[self.test])),
-        }
-        return losses, test
+    def _predict(self, rows: torch.Tensor) -> dict[tuple[str, int], torch.Tensor]:
+        """Logits of each model's first branch, ``(rows, classes)`` each."""
+        for task in self.tasks.values():
+            task.model.eval()
+        parts = {key: [] for key in self.tasks}
+        with torch.no_grad():
+            for part in rows.split(_PART):
+                embeddings = self.embed(self.windows.take(part))  # (branches, part, width)
+                first = 0
+                for key, task in self.tasks.items():
+                    parts[key].append(_last_layer(task.model.branches[0])(embeddings[first]))
+                    first += len(task.model.branches)
+        return {key: torch.cat(logits) for key, logits in parts.items()}
 
     def _fitted(self, name: str, seed: int) -> Fitted:
         """The result of one task."""

@@ -1,9 +1,11 @@
-"""Moved to :mod:`affectlib.models.mood_change`. This path works for one more release."""
+"""Moved to :mod:`affectlib.stacked.mood_change`. This path works for one more release."""
 
 from affectlib.moved import moved_names
 
 _find = moved_names(
-    __name__, ("Fitted", "Task", "Windows", "fit_mood_folds", "vote"), "affectlib.models.mood_change"
+    __name__,
+    ("Fitted", "Task", "Windows", "fit_mood_folds", "vote"),
+    "affectlib.stacked.mood_change",
 )
 
 
