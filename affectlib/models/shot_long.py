@@ -82,10 +82,9 @@ def top(width_in: int, width: int, outputs: int) -> tuple[nn.Linear, nn.Module]:
         the layer of the embedding, and the layer above it: for one output a value in [-1, 1],
         for several outputs logits
     """
+    head = nn.Linear(width, outputs)
     if outputs == 1:
-        head = nn.Sequential(nn.Linear(width, 1), nn.Tanh())
-    else:
-        head = nn.Linear(width, outputs)
+        head = nn.Sequential(head, nn.Tanh())
     return nn.Linear(width_in, width), head
 
 

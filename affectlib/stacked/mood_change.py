@@ -23,12 +23,7 @@ from affectlib.models.mood_change import (
     FusionMLP,
     MoodCNN,
     SameConv3d,
-    Task,
-    Windows,
-    vote,
 )
-
-__all__ = ["FastFoldTraining", "Fitted", "Task", "Windows", "fit_mood_folds", "vote"]
 
 
 def fit_mood_folds(*args, **options) -> list[Fitted]:
