@@ -180,7 +180,7 @@ def fit_folds(
 
 
 def _positions(folds: Sequence[Fold], protocol: str) -> list[list[torch.Tensor]]:
-    """Positions that train, that choose the epoch, and that test: three lists, one item per fold."""
+    """Positions that train, that choose the epoch, and that test: for each a list over folds."""
     if protocol not in ("clean", "paper"):
         raise ValueError(f"protocol is {protocol!r}, expected 'clean' or 'paper'")
     chooser = "validation" if protocol == "clean" else "test"
