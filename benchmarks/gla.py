@@ -61,9 +61,8 @@ def fastest(model: nn.Module, x: list[torch.Tensor], truth: torch.Tensor) -> flo
 def main() -> None:
     torch.set_num_threads(1)
     print("one thread, seconds per training step")
-    print(
-        f"{'setting':<24} {'windows':>8} {'plain':>8} {'fast':>8} {'ratio':>6} {'difference':>11}"
-    )
+    columns = ("setting", "windows", "plain", "fast", "ratio", "difference")
+    print("{:<24} {:>8} {:>8} {:>8} {:>6} {:>11}".format(*columns))
     for name, setting in SETTINGS.items():
         torch.manual_seed(0)
         plain = GLA(sizes=setting.sizes, hidden=setting.hidden, length=setting.length, dropout=0.0)

@@ -67,7 +67,7 @@ BUILDS = {
 
 
 def one_by_one(make, data, fold, seed, **options):
-    """One fold with the plain model and the plain loop: predictions alone, and with the true past."""
+    """One fold with the plain model and the plain loop; also fed with the true past."""
     parts = [data.select(part) for part in (fold.train, fold.validation, fold.test)]
     train, validation, test = standardise(*parts)
     torch.manual_seed(seed)
