@@ -164,12 +164,16 @@ class Attention(nn.Module):
         k = self._split(k)  # (batch, heads, memory, width / heads)
         v = self._split(v)  # (batch, heads, memory, width / heads)
 
+        # A sum over more cells is larger. Without the root the softmax would pick one token only.
         scores = q @ k.mT / math.sqrt(q.shape[-1])  # (batch, heads, tokens, memory)
         if mask is not None:
+            # The softmax turns minus infinity into a weight of 0.
             scores = scores.masked_fill(~mask, -torch.inf)  # (batch, heads, tokens, memory)
         weights = scores.softmax(dim=-1)  # (batch, heads, tokens, memory)
+        # For drawings only: training does not come back to it.
         self.weights = weights.detach()
 
+        # Each token takes the values of the others, in proportion to its weights.
         y = self.dropout(weights) @ v  # (batch, heads, tokens, width / heads)
         y = y.transpose(-3, -2).flatten(-2)  # (batch, tokens, width)
         return self.output(y)  # (batch, tokens, width)
@@ -241,6 +245,7 @@ class EncoderLayer(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         attend, transform = self.residuals
+        # The tokens attend to one another: they are their own memory.
         x = attend(x, lambda y: self.attention(y, y))  # (batch, tokens, width)
         return transform(x, self.feed_forward)  # (batch, tokens, width)
 
@@ -273,6 +278,7 @@ class DecoderLayer(nn.Module):
 
     def forward(self, x: torch.Tensor, memory: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         listen, look, transform = self.residuals
+        # First to earlier outputs (the mask hides later ones), then to the features of all segments.
         x = listen(x, lambda y: self.attention(y, y, mask))  # (batch, length, width)
         x = look(x, lambda y: self.memory_attention(y, memory))  # (batch, length, width)
         return transform(x, self.feed_forward)  # (batch, length, width)
@@ -364,6 +370,7 @@ class FeatureAAN(nn.Module):
         if variant == "single":
             head.insert(0, nn.Tanh())
         self.head = nn.Sequential(*head)
+        # It comes last, so that the other weights are the same with it and without it.
         self.embedding = None
         if unused_embedding:
             self.embedding = nn.Linear(width, width).requires_grad_(False)
@@ -387,6 +394,7 @@ class FeatureAAN(nn.Module):
         Shape:
             result ``(layers, batch, heads, tokens, tokens)``
         """
+        # Every layer keeps the weights of its last call.
         self.encode(tokens)
         maps = [layer.attention.weights for layer in self.encoder.layers]
         return torch.stack(maps)  # (layers, batch, heads, tokens, tokens)
@@ -452,6 +460,7 @@ class TemporalAAN(nn.Module):
         self.project = Projection(sizes, width)
         self.decoder = Decoder(joined, layers, heads, dropout)
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(joined, 1))
+        # Places and mask are no weights, and no part of a checkpoint.
         self.register_buffer("places", positions(length, joined), persistent=False)
         # True where a segment may look: at itself and at the segments before it.
         mask = torch.ones(length, length, dtype=torch.bool).tril()  # (length, length)
@@ -492,6 +501,7 @@ class TemporalAAN(nn.Module):
             result ``(2, layers, batch, heads, length, length)``; rows sum to 1
         """
         with torch.no_grad():
+            # Once to predict the values, once more with all of them at the same time.
             previous = self(tokens)[..., :-1]  # (batch, length - 1)
             self.embed(tokens, previous)
         # each map (batch, heads, length, length)
@@ -505,10 +515,12 @@ class TemporalAAN(nn.Module):
         length = len(self.mask)
         if x.shape[-2] != length:
             raise ValueError(f"sequences of {x.shape[-2]} segments, the model takes {length}")
+        # Attention does not see the order of the segments: the places tell it.
         return x + self.places  # (batch, length, joined)
 
     def _own_outputs(self, memory: torch.Tensor) -> torch.Tensor:
         """Values of all segments but the last, each predicted from those before it."""
+        # At first nothing is predicted, and the decoder has its start value only.
         outputs = memory.new_zeros(*memory.shape[:-2], 0)  # (batch, 0)
         for _ in range(len(self.mask) - 1):
             x = self._decode(memory, outputs)  # (batch, so far + 1, joined)
@@ -555,6 +567,7 @@ class FeatureTemporalAAN(TemporalAAN):
     def segments(self, tokens: Sequence[torch.Tensor]) -> torch.Tensor:
         """Encoded features of each segment, joined, ``(batch, length, joined)``."""
         x = self.project(tokens)  # (batch, length, tokens, width)
+        # Tokens of one segment attend to one another, not to those of other segments.
         x = self.encoder(x)  # (batch, length, tokens, width)
         return x.flatten(-2)  # (batch, length, joined)
 

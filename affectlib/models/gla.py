@@ -175,6 +175,7 @@ class GLA(nn.Module):
             layers = [layers] * len(sizes)
         network = nn.GRU if cell == "gru" else nn.LSTM
         self.length = length
+        # One network per modality, each with its own number of units.
         self.recurrent = nn.ModuleList()
         for size, units, depth in zip(sizes, hidden, layers, strict=True):
             self.recurrent.append(network(size, units, depth, batch_first=True))
@@ -285,6 +286,7 @@ class TCN(nn.Module):
     def embed(self, x: Sequence[torch.Tensor]) -> torch.Tensor:
         """Output of the decoder, ``(batch, seconds, channels)``."""
         *features, present = x
+        # Seconds before the film are 0, like the padding of the convolutions.
         joined = torch.cat(features, dim=-1) * present  # (batch, seconds, features)
         y = joined.transpose(1, 2)  # (batch, features, seconds)
         lengths = []
@@ -323,6 +325,7 @@ def batch_statistics(model: nn.Module) -> nn.Module:
     model = copy.deepcopy(model)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm1d):
+            # Without running statistics PyTorch takes those of the batch in evaluation, too.
             module.running_mean = None
             module.running_var = None
     return model
@@ -357,6 +360,7 @@ def stretches(data: "Samples", *, length: int = 60, run: int = 64) -> "Samples":
         raise ValueError(f"length and run are at least 1, not {length} and {run}")
     starts, ends = _stretch_bounds(data.groups, run)
     n = len(data.groups)
+    # Rows count back from the end of a stretch. Rows before its film become the row of zeros, n.
     rows = ends[:, None] + np.arange(1 - length - run, 0)  # (stretches, length - 1 + run)
     rows = np.where(rows < starts[:, None], n, rows)  # (stretches, length - 1 + run)
     windows = torch.from_numpy(rows)
@@ -391,6 +395,7 @@ def _stretch_bounds(films: Sequence[str], run: int) -> tuple[np.ndarray, np.ndar
     for start, end in zip(film_starts, film_ends, strict=True):
         if end - start < run:
             raise ValueError(f"film {films[start]} has {end - start} s, a stretch {run}")
+        # The last stretch ends with the film, however much of it the one before has covered.
         stretch_ends = [*range(start + run, end, run), end]
         starts += [start] * len(stretch_ends)
         ends += stretch_ends
