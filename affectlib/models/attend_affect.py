@@ -278,7 +278,7 @@ class DecoderLayer(nn.Module):
 
     def forward(self, x: torch.Tensor, memory: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         listen, look, transform = self.residuals
-        # First to earlier outputs (the mask hides later ones), then to the features of all segments.
+        # First to earlier outputs (the mask hides later ones), then to features of all segments.
         x = listen(x, lambda y: self.attention(y, y, mask))  # (batch, length, width)
         x = look(x, lambda y: self.memory_attention(y, memory))  # (batch, length, width)
         return transform(x, self.feed_forward)  # (batch, length, width)

@@ -159,6 +159,7 @@ def fit_folds(
             raise ValueError(
                 f"fold {fold.name}, seed {seed}: the validation loss was never a number"
             )
+    # Validation and dropout are over: the kept weights predict the test samples.
     predictions = models.test(test)
     past = [None] * len(names)
     if isinstance(models.module, SequenceModel):
@@ -234,6 +235,7 @@ class _CommonBatches:
         result = []
         for parts in zip(*orders, strict=True):
             places = torch.stack(parts)  # (seeds, batch)
+            # A sample that a fold holds out weighs nothing there.
             weight = self.trains[:, places]  # (folds, seeds, batch)
             weight = weight.transpose(0, 1).flatten(0, 1)  # (models, batch)
             result.append((self.positions[places], weight))
@@ -351,6 +353,7 @@ class _StackedModels:
         if self.scales is None:
             return weight, bias
         mean, inverse = self.scales[token]  # each (folds, 1, size)
+        # One over the deviation goes into the weight, the mean into the bias.
         weight = weight * inverse  # (seeds, folds, width, size)
         shift = (weight * mean).sum(-1)  # (seeds, folds, width)
         return weight, bias - shift
@@ -394,6 +397,7 @@ class _StackedModels:
                 embedding = self.module.embed(tokens)
             prediction = self.module.head(embedding).squeeze(-1)
         self.module.train()
+        # A sequence predicts its last segment.
         if isinstance(self.module, SequenceModel):
             prediction = prediction[..., -1]
             embedding = embedding[..., -1, :]
@@ -508,6 +512,7 @@ def _train(
     Returns:
         losses ``(epochs, 2, models)``, training first, and each model's best epoch, 0 for none
     """
+    # Validation samples and their truth are the same in every epoch.
     positions, weight = _padded(validation)
     positions_of_all = positions.repeat(models.n_seeds, 1)  # (models, longest)
     truth = models.truth(models.samples.target[positions_of_all])  # (models, longest)
