@@ -30,6 +30,8 @@ Differs from the paper in (04_gla says why):
     - Faces go through Inception on ImageNet: the paper's network was not released.
 """
 
+from __future__ import annotations
+
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -331,7 +333,7 @@ def batch_statistics(model: nn.Module) -> nn.Module:
     return model
 
 
-def stretches(data: "Samples", *, length: int = 60, run: int = 64) -> "Samples":
+def stretches(data: Samples, *, length: int = 60, run: int = 64) -> Samples:
     """Cuts films into stretches of neighbouring windows, with a window that ends at each second.
 
     No window is copied: a stretch holds row numbers.
@@ -402,7 +404,7 @@ def _stretch_bounds(films: Sequence[str], run: int) -> tuple[np.ndarray, np.ndar
     return np.array(starts), np.array(ends)
 
 
-def per_second(data: "Samples", values: ArrayLike) -> np.ndarray:
+def per_second(data: Samples, values: ArrayLike) -> np.ndarray:
     """Puts the value at the end of each window at its second.
 
     Args:

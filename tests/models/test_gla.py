@@ -70,19 +70,16 @@ def test_context_gate_is_its_formula(batch_norm):
         nn.init.normal_(gate.norm.weight)
         nn.init.normal_(gate.norm.bias)
     weight = gate.gates.weight.detach()
-    for i in range(4):
-        for k in range(3):
-            z = sum(float(weight[k, j] * x[i, j]) for j in range(3))
-            if batch_norm:
-                mean, variance = float(gate.norm.running_mean[k]), float(gate.norm.running_var[k])
-                z = (z - mean) / math.sqrt(variance + 1e-5) * gate.norm.weight[
-                    k
-                ].item() + gate.norm.bias[k].item()
-            else:
-                z += gate.gates.bias[k].item()
-            assert gate(x)[i, k].item() == pytest.approx(
-                float(x[i, k]) / (1 + math.exp(-z)), abs=1e-5
-            )
+    for i, k in np.ndindex(4, 3):
+        z = sum(float(weight[k, j] * x[i, j]) for j in range(3))
+        if batch_norm:
+            deviation = math.sqrt(float(gate.norm.running_var[k]) + 1e-5)
+            z = (z - float(gate.norm.running_mean[k])) / deviation
+            z = z * gate.norm.weight[k].item() + gate.norm.bias[k].item()
+        else:
+            z += gate.gates.bias[k].item()
+        expected = float(x[i, k]) / (1 + math.exp(-z))
+        assert gate(x)[i, k].item() == pytest.approx(expected, abs=1e-5)
 
 
 def test_context_gate_has_a_bias_only_without_batch_norm():
@@ -93,26 +90,24 @@ def test_context_gate_has_a_bias_only_without_batch_norm():
 def test_mixture_is_its_formula_with_a_dummy_that_predicts_0():
     torch.manual_seed(0)
     n, labels, experts = 4, 2, 3
-    mixture, x = (
-        MixtureOfExperts(n_features=n, n_labels=labels, n_experts=experts),
-        torch.randn(5, n),
-    )
-    assert mixture.gates.weight.shape == (labels * (experts + 1), n) and mixture.gates.bias is None
-    assert (
-        mixture.experts.weight.shape == (labels * experts, n) and mixture.experts.bias is not None
-    )
-    gates, weights, bias = (
-        p.detach().numpy()
-        for p in (mixture.gates.weight, mixture.experts.weight, mixture.experts.bias)
-    )
-    for i, row in enumerate(x.numpy()):
-        for label in range(labels):
-            power = [math.exp(gates[label * (experts + 1) + k] @ row) for k in range(experts + 1)]
-            p = 0
-            for k in range(experts):
-                j = label * experts + k
-                p += power[k] / sum(power) / (1 + math.exp(-(weights[j] @ row + bias[j])))
-            assert mixture(x)[i, label].item() == pytest.approx(p, abs=1e-6)
+    mixture = MixtureOfExperts(n_features=n, n_labels=labels, n_experts=experts)
+    x = torch.randn(5, n)
+    assert mixture.gates.weight.shape == (labels * (experts + 1), n)
+    assert mixture.gates.bias is None
+    assert mixture.experts.weight.shape == (labels * experts, n)
+    gates = mixture.gates.weight.detach().numpy()
+    weights = mixture.experts.weight.detach().numpy()
+    bias = mixture.experts.bias.detach().numpy()
+    for i, label in np.ndindex(5, labels):
+        row = x[i].numpy()
+        first_gate = label * (experts + 1)
+        power = [math.exp(gates[first_gate + k] @ row) for k in range(experts + 1)]
+        p = 0
+        for k in range(experts):
+            expert = label * experts + k
+            vote = 1 / (1 + math.exp(-(weights[expert] @ row + bias[expert])))
+            p += power[k] / sum(power) * vote
+        assert mixture(x)[i, label].item() == pytest.approx(p, abs=1e-6)
     assert mixture.shares(x).shape == (5, labels, experts + 1)
     with torch.no_grad():
         mixture.gates.weight.zero_()
@@ -335,7 +330,7 @@ def test_butterworth_weakens_a_wave_as_its_formula_says(order, frequency):
     assert live.std() * math.sqrt(2) == pytest.approx(math.sqrt(power), abs=1e-3)
 
 
-def test_causal_butterworth_knows_no_future_and_the_other_does():
+def test_only_the_causal_butterworth_does_not_see_the_future():
     series = np.random.default_rng(0).normal(size=(2, 50))
     changed = series.copy()
     changed[:, 30:] += 1
