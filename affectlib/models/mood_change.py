@@ -25,9 +25,13 @@ Differs from the paper in:
 
 import copy
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
+
+from affectlib.corpora.afew_va import BOX, FACE_MARGIN
+from affectlib.corpora.base import Corpus
 
 MOODS = ("negative", "neutral", "positive")
 CHANGES = ("falling", "steady", "rising")
@@ -233,3 +237,53 @@ def grad_cam(model, x, target):
     return F.interpolate(
         map_.detach(), x.shape[1:4], mode="trilinear", align_corners=False
     ).squeeze(1)
+
+
+def face_masks(corpus: Corpus, *, side: int = 32, crop: str = "frame") -> np.ndarray:
+    """Marks the cells of every small picture whose centre lies on the face.
+
+    The face is the box around the landmarks.
+    A whole frame without landmarks has no marked cell.
+
+    Args:
+        corpus: AFEW-VA; all frames of a clip have one size
+        side: side of the pictures in pixels, as ``size`` of ``frame_array``
+        crop: how the pictures were made, as for ``frame_array``: ``"frame"`` or ``"face"``
+
+    Shape:
+        result ``(frames, side, side)`` bool, row by row as ``corpus.annotations``
+
+    Raises:
+        ValueError: if ``crop`` is neither
+
+    References:
+        ours: measures how much of Grad-CAM falls on the face (Fig. 5)
+    """
+    if crop not in ("frame", "face"):
+        raise ValueError(f"crop is 'frame' or 'face', not {crop!r}")
+    if crop == "frame":
+        boxes = _boxes_in_frame(corpus)  # (frames, 4)
+    else:
+        # The square that was cut out is larger than the face by the same factor everywhere.
+        margin = (1 - 1 / FACE_MARGIN) / 2
+        box = [margin, margin, 1 - margin, 1 - margin]
+        boxes = np.tile(box, (len(corpus.annotations), 1))  # (frames, 4)
+    left, top, right, bottom = (side * boxes).T[..., None]  # each (frames, 1)
+    centres = np.arange(side) + 0.5
+    rows = (centres >= top) & (centres <= bottom)  # (frames, side)
+    columns = (centres >= left) & (centres <= right)  # (frames, side)
+    return rows[:, :, None] & columns[:, None, :]  # (frames, side, side)
+
+
+def _boxes_in_frame(corpus: Corpus) -> np.ndarray:
+    """Left, top, right and bottom of each face as shares of the frame, nan without landmarks."""
+    import cv2
+
+    annotations = corpus.annotations
+    folders = corpus.clips.set_index("clip")["path"]
+    boxes = annotations[list(BOX)].to_numpy(copy=True)  # (frames, 4), in pixels
+    for clip, rows in annotations.groupby("clip").indices.items():
+        first = annotations["frame"].iloc[rows[0]]
+        height, width = cv2.imread(f"{folders[clip]}/{first:05d}.png").shape[:2]
+        boxes[rows] /= [width, height, width, height]
+    return boxes
