@@ -211,7 +211,7 @@ def test_a_sound_cut_in_half_is_refused(tmp_path):
         media.read(path)
 
 
-def test_what_is_not_a_film_is_refused_by_name(tmp_path):
+def test_a_file_that_is_not_a_film_is_refused_by_name(tmp_path):
     with pytest.raises(NotFoundError, match=r"none\.mp4"):
         media.probe(tmp_path / "none.mp4")
     for name, content in (("empty.mp4", b""), ("text.mp4", b"no film at all\n" * 50)):

@@ -421,7 +421,7 @@ def test_a_wav_from_a_pipe_lasts_as_long_as_its_samples(tmp_path, riff, data):
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("kind", ["<f4", "<f8"])
-def test_a_wav_with_values_that_are_no_numbers_is_refused(tmp_path, value, kind):
+def test_a_wav_with_values_that_are_not_numbers_is_refused(tmp_path, value, kind):
     samples = tone(1, 16000).astype(kind)
     assert heard(wav(tmp_path / "good.wav", samples, kind=3))[1] == pytest.approx(
         LOUDNESS, rel=0.01

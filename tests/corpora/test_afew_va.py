@@ -50,7 +50,7 @@ def root(tmp_path):
     return write(tmp_path / "afew_va")
 
 
-def test_clips_and_frames_as_they_stand(root):
+def test_clips_and_frames_are_those_of_the_files(root):
     corpus = load_afew_va(root)
     assert corpus.clips["clip"].tolist() == list(CLIPS) and corpus.clips["group"].tolist() == list(
         CLIPS.values()

@@ -113,12 +113,12 @@ def test_twelve_films_are_read_in_the_form_of_the_extension(twelve):
         ("experienced", 1, (0.11 + 0.21) / 2),
     ],
 )
-def test_the_pass_that_is_asked_for_is_read(twelve, annotation, iteration, valence):
+def test_the_requested_pass_is_read(twelve, annotation, iteration, valence):
     corpus = load_cognimuse(twelve, annotation=annotation, iteration=iteration, films=False)
     assert np.allclose(corpus.annotations["valence"], valence)
 
 
-def test_a_pass_that_is_not_there_is_named(twelve):
+def test_a_missing_pass_is_named(twelve):
     with pytest.raises(
         FileFormatError, match=r"subj2_2_BeautifulMind\.dat: .*iterations there are: 1"
     ):
@@ -345,7 +345,7 @@ def test_real_annotations_are_read():
 
 @needs_golden
 @needs_bikes
-def test_real_annotations_with_a_film_that_is_too_short_are_told(tmp_path):
+def test_a_film_shorter_than_the_real_annotation_is_reported(tmp_path):
     for folder in GOLDEN.iterdir():
         (tmp_path / folder.name).mkdir()
         (tmp_path / folder.name / "emotion").symlink_to(folder / "emotion")

@@ -83,7 +83,7 @@ def complete():
 
 
 @pytest.mark.parametrize("corpus", complete(), ids=lambda corpus: corpus.name)
-def test_a_complete_corpus_has_the_published_counts_and_is_not_spoken_of(corpus):
+def test_a_complete_corpus_has_the_published_counts_and_no_warning(corpus):
     table = counts(corpus)
     assert list(table.columns) == ["what", "published", "found"] and len(table)
     assert table["published"].tolist() == table["found"].tolist()
@@ -93,7 +93,7 @@ def test_a_complete_corpus_has_the_published_counts_and_is_not_spoken_of(corpus)
 
 
 @pytest.mark.parametrize("corpus", complete(), ids=lambda corpus: corpus.name)
-def test_half_of_a_corpus_is_said_to_be_a_part(corpus):
+def test_half_of_a_corpus_is_called_a_part(corpus):
     half = corpus.select(np.arange(0, len(corpus), 2))
     assert (counts(half)["found"] < counts(corpus)["found"]).any()
     with pytest.warns(

@@ -97,7 +97,7 @@ def test_classes_and_splits_are_those_of_folders_and_lists(name, root):
     assert corpus.value_range == (0, len(classes) - 1)
 
 
-def test_ten_splits_of_their_own(film, tmp_path):
+def test_each_of_ten_splits_has_its_own_lists(film, tmp_path):
     root = write("videoemotion8", tmp_path, film)
     (root / "trainlist03.txt").write_text("Anger/3 1\nTrust/4.mp4 8\n")
     (root / "testlist03.txt").write_text("Joy/1\n")

@@ -85,7 +85,7 @@ def test_a_row_is_matched_as_it_stands_then_without_its_ending(small):
         load_videoemotion8(small)
 
 
-def test_where_both_names_are_there_the_row_means_the_one_it_states(small, film):
+def test_a_row_that_fits_two_videos_means_the_one_it_states(small, film):
     put(film, small, ["Joy/holiday.mp4"])
     clips = load_videoemotion8(small).clips.set_index("clip")
     assert (clips.at["Joy/holiday.wmv", "split_01"], clips.at["Joy/holiday", "split_01"]) == (
@@ -94,7 +94,7 @@ def test_where_both_names_are_there_the_row_means_the_one_it_states(small, film)
     )
 
 
-def test_the_splits_that_are_there_are_used(small):
+def test_every_split_with_lists_is_used(small):
     corpus = load_videoemotion8(small)
     assert split_columns(corpus) == ("split_01",)
     assert not [
@@ -145,14 +145,14 @@ def test_two_lists_of_one_name_must_be_equal(small):
         load_videoemotion8(small)
 
 
-def test_no_list_at_all_says_where_to_ask(small):
+def test_a_corpus_without_lists_says_where_to_ask(small):
     for path in small.glob("*list01.txt"):
         path.unlink()
     with pytest.raises(NotFoundError, match=r"looked for \*\*/trainlist\*\.txt.*Ask for them"):
         load_videoemotion8(small)
 
 
-def test_shadows_of_macos_are_no_videos_and_linked_folders_are_read(film, tmp_path):
+def test_shadows_of_macos_are_not_videos(film, tmp_path):
     root = tmp_path / "heiv"
     for split in ("train", "test"):
         for emotion in ("anger", "disgust", "fear", "joy", "neutral", "sadness", "surprise"):
