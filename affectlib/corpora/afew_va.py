@@ -1,6 +1,7 @@
 """AFEW-VA: 600 clips of acted faces from feature films, annotated frame by frame."""
 
 import hashlib
+import io
 import json
 import lzma
 import os
@@ -9,6 +10,7 @@ import shutil
 import zipfile
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +26,8 @@ LABELS = ("valence", "arousal")
 HERTZ = 25.0
 # Columns of the landmarks' box, in pixels.
 BOX = ("left", "top", "right", "bottom")
-FACE_MARGIN = 1.4  # side of the square cut out, over the longer side of the landmarks' box
+# Side of the square cut out, over the longer side of the box around the landmarks.
+FACE_MARGIN = 1.4
 LICENSE = "research use only, given by its owners on request"
 CITATION = (
     "J. Kossaifi, G. Tzimiropoulos, S. Todorovic, M. Pantic, AFEW-VA database for valence and "
@@ -386,15 +389,24 @@ def _picture(path: Path | str) -> np.ndarray:
     return picture
 
 
-def frame_array(corpus, *, crop="face", size=32, store=None, jobs=2, progress=False):
-    """All frames of a corpus as one small picture each, decoded once and mapped from disk afterwards.
+def frame_array(
+    corpus: Corpus,
+    *,
+    crop: str = "face",
+    size: int = 32,
+    store: Path | str | None = None,
+    jobs: int = 2,
+    progress: bool = False,
+) -> np.ndarray:
+    """All frames of a corpus as small pictures, decoded once and mapped from disk afterwards.
 
-    Each clip is kept as soon as it is decoded: a run that was killed goes on where it ended. A changed frame,
-    box or clip list makes a new file.
+    Each clip is kept as soon as it is decoded: a run that was killed goes on where it ended.
+    A changed frame, box or list of clips makes a new file.
 
     Args:
-        corpus: of :func:`load_afew_va`
-        crop: ``"face"``, a square around the landmarks (black where there are none), or ``"frame"``, all of it
+        corpus: from :func:`load_afew_va`
+        crop: ``"face"``, a square around the landmarks (black where there are none),
+            or ``"frame"``, all of it
         size: side of the result in pixels
         store: folder of the file, by default ``frames`` in the cache
         jobs: threads that decode
@@ -405,77 +417,101 @@ def frame_array(corpus, *, crop="face", size=32, store=None, jobs=2, progress=Fa
 
     Raises:
         ValueError: if ``crop`` is neither
-        CorpusFormatError: if a frame cannot be decoded
+        FileFormatError: if a frame cannot be decoded
     """
-    from tqdm import tqdm
-
     if crop not in ("face", "frame"):
         raise ValueError(f"crop is 'face' or 'frame', not {crop!r}")
     store = Path(store or paths.CACHE / "frames")
+    tasks = _decode_tasks(corpus, crop, size, store)
+    names = "".join(task.path.name for task in tasks)
+    key = hashlib.sha256(names.encode()).hexdigest()[:16]
+    joined = store / f"{corpus.name}-{crop}-{key}.npy"
+    while not joined.exists():
+        store.mkdir(parents=True, exist_ok=True)
+        _decode_all(tasks, jobs, progress)
+        try:
+            pictures = np.concatenate([np.load(task.path) for task in tasks])
+        except FileNotFoundError:
+            # Another process worked on the same clips, was done first, and removed their files.
+            continue
+        _save(joined, pictures)
+        for task in tasks:
+            task.path.unlink(missing_ok=True)
+    return np.load(joined, mmap_mode="c")
+
+
+@dataclass(frozen=True)
+class _DecodeTask:
+    """One clip to decode.
+
+    Args:
+        path: receives its pictures
+        files: of its frames
+        boxes: left, top, right, bottom of the face in each frame; None keeps all of each frame
+        size: side of a picture in pixels
+    """
+
+    path: Path
+    files: list[str]
+    boxes: np.ndarray | None
+    size: int
+
+
+def _decode_tasks(corpus: Corpus, crop: str, size: int, store: Path) -> list[_DecodeTask]:
+    """One task for each clip; its file is named after all that its pictures depend on."""
     folders = corpus.clips.set_index("clip")["path"]
     tasks = []
     for clip, rows in corpus.annotations.groupby("clip", sort=False):
         files = [os.path.join(folders[clip], f"{frame:05d}.png") for frame in rows["frame"]]
         boxes = rows[list(BOX)].to_numpy() if crop == "face" else None
-        about = [(file, (stat := os.stat(file)).st_size, stat.st_mtime_ns) for file in files]
-        key = hashlib.sha256(
-            repr((about, boxes if boxes is None else boxes.tolist(), size, crop)).encode()
-        ).hexdigest()
-        tasks.append((store / f"{corpus.name}-{clip}-{key[:16]}.npy", files, boxes, size))
-    key = hashlib.sha256("".join(task[0].name for task in tasks).encode()).hexdigest()
-    final = store / f"{corpus.name}-{crop}-{key[:16]}.npy"
-    while not final.exists():
-        store.mkdir(parents=True, exist_ok=True)
-        waiting = sorted(
-            (task for task in tasks if not task[0].exists()), key=lambda task: -len(task[1])
-        )  # long first
-        if jobs > 1 and len(waiting) > 1:
-            with ThreadPoolExecutor(
-                min(jobs, len(waiting))
-            ) as pool:  # OpenCV decodes without the interpreter's lock
-                list(
-                    tqdm(
-                        pool.map(_decode, waiting),
-                        total=len(waiting),
-                        disable=not progress,
-                        unit="clip",
-                    )
-                )
-        else:
-            for task in tqdm(waiting, disable=not progress, unit="clip"):
-                _decode(task)
-        try:
-            pictures = np.concatenate([np.load(task[0]) for task in tasks])
-        except FileNotFoundError:  # another process at the same clips was done, and took them away
-            continue
-        _save(final, pictures)
-        for task in tasks:
-            task[0].unlink(missing_ok=True)
-    return np.load(final, mmap_mode="c")
+        state = []
+        for file in files:
+            stat = os.stat(file)
+            state.append((file, stat.st_size, stat.st_mtime_ns))
+        box_values = None if boxes is None else boxes.tolist()
+        content = repr((state, box_values, size, crop))
+        key = hashlib.sha256(content.encode()).hexdigest()[:16]
+        tasks.append(_DecodeTask(store / f"{corpus.name}-{clip}-{key}.npy", files, boxes, size))
+    return tasks
 
 
-def _decode(task):
-    """Frames of one clip, written to its file."""
+def _decode_all(tasks: list[_DecodeTask], jobs: int, progress: bool) -> None:
+    """Decodes the clips that have no file yet."""
+    from tqdm import tqdm
+
+    waiting = [task for task in tasks if not task.path.exists()]
+    # The longest first, so that no thread is left alone with it at the end.
+    waiting.sort(key=lambda task: len(task.files), reverse=True)
+    # Threads are enough: OpenCV decodes without the interpreter's lock.
+    with ThreadPoolExecutor(max(1, jobs)) as pool:
+        done = pool.map(_decode, waiting)
+        for _ in tqdm(done, total=len(waiting), disable=not progress, unit="clip"):
+            pass
+
+
+def _decode(task: _DecodeTask) -> None:
+    """Writes the pictures of one clip to its file."""
     import cv2
 
     cv2.setNumThreads(1)
-    path, files, boxes, size = task
-    pictures = np.zeros((len(files), size, size, 3), np.uint8)
-    for i, file in enumerate(files):
+    pictures = np.zeros((len(task.files), task.size, task.size, 3), np.uint8)
+    for i, file in enumerate(task.files):
         picture = _picture(file)
-        if boxes is not None:
-            if np.isnan(boxes[i, 0]):
-                continue
-            picture = _square(picture, boxes[i])
-        pictures[i] = cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA)[..., ::-1]
-    _save(path, pictures)
+        if task.boxes is not None:
+            if np.isnan(task.boxes[i, 0]):
+                continue  # no landmarks: the picture stays black
+            picture = _square(picture, task.boxes[i])
+        small = cv2.resize(picture, (task.size, task.size), interpolation=cv2.INTER_AREA)
+        pictures[i] = small[..., ::-1]  # OpenCV reads blue, green, red
+    _save(task.path, pictures)
 
 
-def _square(picture, box):
-    """Square around a box, the edge repeated where it reaches over the picture."""
+def _square(picture: np.ndarray, box: np.ndarray) -> np.ndarray:
+    """Square around a box; the edge of the picture is repeated where the square reaches over it."""
     import cv2
 
-    middle, side = (box[:2] + box[2:]) / 2, max(2, round(FACE_MARGIN * max(box[2:] - box[:2])))
+    middle = (box[:2] + box[2:]) / 2
+    side = max(2, round(FACE_MARGIN * max(box[2:] - box[:2])))
     left, top = np.rint(middle - side / 2).astype(int)
     right, bottom = left + side, top + side
     height, width = picture.shape[:2]
@@ -485,9 +521,7 @@ def _square(picture, box):
     return picture[top + over : bottom + over, left + over : right + over]
 
 
-def _save(path, array):
-    """Writes a whole file or none."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with partial.open("wb") as file:
-        np.save(file, array)
-    os.replace(partial, path)
+def _save(path: Path, array: np.ndarray) -> None:
+    content = io.BytesIO()
+    np.save(content, array)
+    paths.write(path, content.getvalue())

@@ -5,15 +5,14 @@ A fold holds positions in ``corpus.clips``.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
-import os
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
 from affectlib.corpora.base import Corpus
+from affectlib.moved import moved_names
 
 
 @dataclass(frozen=True)
@@ -32,6 +31,35 @@ class Fold:
     train: np.ndarray
     validation: np.ndarray
     test: np.ndarray
+
+
+def group_starts(groups: Iterable[Hashable]) -> np.ndarray:
+    """True at the first row of each film, actor or other group; its rows must follow one another.
+
+    Args:
+        groups: the group of each row
+
+    Shape:
+        result ``(rows,)``, bool
+
+    Raises:
+        ValueError: if a group comes back after another one
+
+    Examples:
+        >>> group_starts(["a", "a", "b"])
+        array([ True, False,  True])
+    """
+    starts = []
+    seen = set()
+    previous = None
+    for row, group in enumerate(groups):
+        begins = row == 0 or group != previous
+        if begins and group in seen:
+            raise ValueError(f"the rows of {group} do not stand together: row {row} is apart")
+        seen.add(group)
+        starts.append(begins)
+        previous = group
+    return np.array(starts, dtype=bool)
 
 
 def leave_one_film_out(corpus: Corpus, *, seed: int | None = None) -> list[Fold]:
@@ -109,61 +137,11 @@ def official_split(corpus: Corpus, *, validation_share: float = 0.2, seed: int =
     return [_fold("official", train & np.isin(groups, held_out), split == "test")]
 
 
-def subject_folds(corpus, k=5, *, seed=0, folder=None):
-    """Folds over actors, stratified by mood; each fold tests once and validates the one before it.
-
-    Args:
-        corpus: clips with the column mood; its groups are the actors
-        k: number of folds
-        seed: draws them
-        folder: where they are frozen as JSON, one file per corpus (by the hash of its clips, actors and moods), k
-            and seed: read where it stands, written otherwise, so that they outlive the algorithm that drew them
-
-    Returns:
-        list of Fold
-
-    Raises:
-        ValueError: if ``k`` is below 3, or there are fewer actors than folds, or a file does not fit the corpus
-
-    References:
-        mood_change 3.5; stratification and validation are ours
-    """
-    clips = corpus.clips
-    groups = clips["group"].to_numpy()
-    if not 3 <= k <= len(set(groups)):
-        raise ValueError(
-            f"{corpus.name}: k lies between 3 and the {len(set(groups))} actors, not at {k}"
-        )
-    table = clips[["clip", "group", "mood"]].to_csv(index=False)
-    key = hashlib.sha256(table.encode()).hexdigest()
-    path = (
-        None
-        if folder is None
-        else os.path.join(folder, f"folds_{corpus.name}_{key[:8]}_{k}_{seed}.json")
-    )
-    if path is not None and os.path.exists(path):
-        with open(path, encoding="utf-8") as file:
-            frozen = json.load(file)
-        parts = [np.isin(groups, actors) for actors in frozen["folds"]]
-        if frozen["corpus"] != key or not (np.sum(parts, axis=0) == 1).all():
-            raise ValueError(f"{path}: these folds were drawn from another corpus")
-    else:
-        from sklearn.model_selection import StratifiedGroupKFold
-
-        draw = StratifiedGroupKFold(k, shuffle=True, random_state=seed).split(
-            clips, clips["mood"], groups
-        )
-        parts = [np.isin(np.arange(len(clips)), test) for _, test in draw]
-        if path is not None:
-            content = {"corpus": key, "folds": [sorted(set(groups[part])) for part in parts]}
-            os.makedirs(folder, exist_ok=True)
-            with open(f"{path}.{os.getpid()}.part", "w", encoding="utf-8") as file:
-                json.dump(content, file, indent=1, ensure_ascii=False)
-            os.replace(file.name, path)
-    return [_fold(f"fold {i + 1}", parts[(i + 1) % k], part) for i, part in enumerate(parts)]
-
-
 def _fold(name: str, validation: np.ndarray, test: np.ndarray) -> Fold:
     """Makes a fold of two boolean masks over the clips; the other clips train."""
     train = ~(validation | test)
     return Fold(name, np.flatnonzero(train), np.flatnonzero(validation), np.flatnonzero(test))
+
+
+# Only mood_change needs it, and it stands in its model file now.
+__getattr__ = moved_names(__name__, ("subject_folds",), "affectlib.models.mood_change")

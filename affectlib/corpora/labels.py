@@ -1,14 +1,16 @@
-"""From annotations over time to targets: segments, parts, the lead-in; moods, changes, windows."""
+"""From annotations over time to targets: segments, parts, the lead-in, and moods."""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
 from affectlib.corpora.base import Corpus
+from affectlib.moved import moved_names
 
 # Times come from text: 0.04 * 125 is 5 up to this.
 _EPSILON = 1e-6
@@ -205,8 +207,14 @@ def _cut_without_values(corpus: Corpus, seconds: float | None, parts: int | None
 MOOD_RULES = ("longest_run", "mode", "class_run")
 
 
-def valence_class(valence):
-    """-1 (negative) below -3, 1 (positive) above 3, else 0 (neutral), for valence in [-10, 10] (mood_change 2.2.1).
+def valence_class(valence: float | Sequence[float]) -> np.ndarray:
+    """Class of a valence in [-10, 10]: -1 (negative) below -3, 1 (positive) above 3, else 0.
+
+    Shape:
+        result as ``valence``, integers
+
+    References:
+        mood_change 2.2.1
 
     Examples:
         >>> valence_class([-4, -3, 3, 4])
@@ -216,14 +224,15 @@ def valence_class(valence):
     return np.where(np.abs(valence) > 3, np.sign(valence), 0).astype(int)
 
 
-def mood_label(valence, *, rule="longest_run"):
+def mood_label(valence: Sequence[float], *, rule: str = "longest_run") -> int:
     """Class of a clip's dominant emotion.
 
     Args:
         valence: annotated valence of one clip, frame by frame, in [-10, 10]
-        rule: ``"longest_run"``: the valence of the longest run of equal values, of runs of one length that with
-            more frames in all, then the earlier; ``"mode"``: the valence with most frames, then the earlier;
-            ``"class_run"``: as the first, but runs of one class
+        rule: ``"longest_run"``: the valence with the longest run of equal values; ties go to the
+            value with more frames overall, then to the earlier run.
+            ``"mode"``: the valence with most frames; ties go to the earlier one.
+            ``"class_run"``: like the first rule, with runs of one class instead of one value
 
     Shape:
         valence ``(frames,)``
@@ -248,109 +257,26 @@ def mood_label(valence, *, rule="longest_run"):
         raise ValueError(f"a mood needs frames with a valence each, found {len(values)} frames")
     if rule == "class_run":
         values = valence_class(values)
-    starts = np.flatnonzero(np.r_[True, values[1:] != values[:-1]])
-    lengths = np.diff(np.r_[starts, len(values)]) * (rule != "mode")
+    starts = np.flatnonzero(np.r_[True, values[1:] != values[:-1]])  # (runs,)
+    run_lengths = np.diff(np.r_[starts, len(values)])  # (runs,)
+    if rule == "mode":
+        run_lengths = np.zeros(len(starts))  # only the number of frames counts
     frames = [np.sum(values == values[start]) for start in starts]
-    best = starts[np.lexsort((-starts, frames, lengths))[-1]]
-    return int(values[best] if rule == "class_run" else valence_class(values[best]))
+    # The last key of lexsort counts first; negative starts put the earlier run last.
+    order = np.lexsort((-starts, frames, run_lengths))
+    mood = values[starts[order[-1]]]
+    return int(mood if rule == "class_run" else valence_class(mood))
 
 
-def with_mood(corpus, *, rule="longest_run"):
+def with_mood(corpus: Corpus, *, rule: str = "longest_run") -> Corpus:
     """The same corpus with the column mood among its clips: -1, 0 or 1, by :func:`mood_label`."""
-    moods = {
-        clip: mood_label(rows, rule=rule)
-        for clip, rows in corpus.annotations.groupby("clip")["valence"]
-    }
+    moods = {}
+    for clip, valence in corpus.annotations.groupby("clip")["valence"]:
+        moods[clip] = mood_label(valence, rule=rule)
     return replace(corpus, clips=corpus.clips.assign(mood=corpus.clips["clip"].map(moods)))
 
 
-def change_label(valence, k):
-    """Direction of the emotion change over a window: sign of the valence at its end minus that at its start.
-
-    Args:
-        valence: annotated valence of one clip, frame by frame, in [-10, 10]
-        k: frames in a window
-
-    Shape:
-        valence ``(frames,)``; result ``(frames - k + 1,)``
-
-    Raises:
-        ValueError: if ``k`` is below 2 or exceeds the clip
-
-    References:
-        mood_change 2.2.2, Eq. 1
-
-    Examples:
-        >>> change_label([-3, -3, -4, -4, -5], k=5)
-        array([-1])
-    """
-    valence = np.asarray(valence)
-    if not 2 <= k <= len(valence):
-        raise ValueError(f"k lies between 2 and the {len(valence)} frames of the clip, not at {k}")
-    return np.sign(valence[k - 1 :] - valence[: len(valence) - k + 1]).astype(int)
-
-
-def windows(frames, k):
-    """Where each overlapping window of ``k`` consecutive frames begins.
-
-    Args:
-        frames: how many frames a clip has, or their numbers where some are missing: a gap breaks a window
-        k: frames in a window
-
-    Shape:
-        result ``(windows,)``, positions among the frames; empty for a clip shorter than ``k``
-
-    Raises:
-        ValueError: if ``k`` is below 1, or the numbers do not increase
-
-    References:
-        mood_change 2.2.1
-
-    Examples:
-        >>> windows(5, 3)
-        array([0, 1, 2])
-        >>> windows([0, 1, 2, 4, 5, 6], 3)
-        array([0, 3])
-    """
-    numbers = np.arange(frames) if np.isscalar(frames) else np.asarray(frames)
-    if k < 1 or (np.diff(numbers) <= 0).any():
-        raise ValueError(
-            f"windows need k of at least 1 and increasing frame numbers, not k={k} and {frames}"
-        )
-    return np.flatnonzero(numbers[k - 1 :] - numbers[: max(0, len(numbers) - k + 1)] == k - 1)
-
-
-def mood_windows(corpus, k, *, landmarks=False):
-    """Every window of a corpus with its two labels.
-
-    Args:
-        corpus: annotated frame by frame, with moods (:func:`with_mood`)
-        k: frames in a window
-        landmarks: leave out the windows with a frame whose landmarks are unknown
-
-    Returns:
-        DataFrame with the columns clip, group, start (row of its first frame in ``annotations``), mood, change
-    """
-    rows = corpus.annotations
-    usable = np.isfinite(rows["left"].to_numpy()) if landmarks else np.ones(len(rows), bool)
-    about = corpus.clips.set_index("clip")
-    tables = []
-    for clip, places in rows.groupby("clip", sort=False).indices.items():
-        kept = places[usable[places]]
-        first = windows(rows["frame"].to_numpy()[kept], k)
-        if len(first):
-            change = change_label(rows["valence"].to_numpy()[kept], k)[first]
-            tables.append(
-                pd.DataFrame(
-                    {
-                        "clip": clip,
-                        "group": about.at[clip, "group"],
-                        "start": kept[first],
-                        "mood": about.at[clip, "mood"],
-                        "change": change,
-                    }
-                )
-            )
-    if not tables:
-        raise ValueError(f"{corpus.name}: no clip has {k} consecutive frames")
-    return pd.concat(tables, ignore_index=True)
+# Only mood_change needs these, and they stand in its model file now.
+__getattr__ = moved_names(
+    __name__, ("change_label", "mood_windows", "windows"), "affectlib.models.mood_change"
+)
