@@ -231,5 +231,5 @@ def _values(
 
     values = numbers(table, dict.fromkeys(columns, VALUE_RANGE), fault)
     values = values.rename(columns=columns).assign(clip=table["name"])
-    # A name that repeats is at fault, and noted: its first row keeps the tables aligned.
+    # named_table has reported a repeated name. Keep its first row.
     return values.drop_duplicates("clip").reset_index(drop=True)

@@ -87,7 +87,8 @@ def test_an_empty_zip_is_named_or_skipped(root):
     with pytest.raises(FileFormatError, match=r"03\.zip: expected files, the zip is empty"):
         load_afew_va(root)
     corpus = load_afew_va(root, on_error="skip")
-    assert len(corpus) == 4 and len(corpus.skipped) == 1
+    assert len(corpus) == 4
+    assert len(corpus.skipped) == 1
 
 
 def test_a_zip_that_holds_a_file_twice_is_refused(root):

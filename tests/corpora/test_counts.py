@@ -85,7 +85,8 @@ def complete():
 @pytest.mark.parametrize("corpus", complete(), ids=lambda corpus: corpus.name)
 def test_a_complete_corpus_has_the_published_counts_and_no_warning(corpus):
     table = counts(corpus)
-    assert list(table.columns) == ["what", "published", "found"] and len(table)
+    assert list(table.columns) == ["what", "published", "found"]
+    assert len(table)
     assert table["published"].tolist() == table["found"].tolist()
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -34,12 +34,10 @@ def assert_sound(made, fold):
     parts = [fold.train, fold.validation, fold.test]
     assert np.array_equal(np.sort(np.concatenate(parts)), np.arange(len(made)))
     groups = [set(made.clips["group"].iloc[part]) for part in parts]
-    assert (
-        all(groups)
-        and not groups[0] & groups[1]
-        and not groups[0] & groups[2]
-        and not groups[1] & groups[2]
-    )
+    assert all(groups)
+    assert not groups[0] & groups[1]
+    assert not groups[0] & groups[2]
+    assert not groups[1] & groups[2]
 
 
 @pytest.mark.parametrize("seed", [None, 0, 7])

@@ -184,7 +184,9 @@ def test_the_public_lists_of_videoemotion8_are_read(film, tmp_path):
     (tmp_path / "lists").symlink_to(LISTS / "ve8_vaanet")
     with pytest.warns(UserWarning, match="10 splits are published, 1 found"):
         corpus = load_videoemotion8(tmp_path)
-    assert len(corpus) == 1101 and len(missing) == 2 and corpus.skipped == ()
+    assert len(corpus) == 1101
+    assert len(missing) == 2
+    assert corpus.skipped == ()
     assert corpus.clips["split_01"].value_counts().to_dict() == {"train": 732, "test": 367, "": 2}
     assert corpus.clips["emotion"].value_counts()[list(VIDEOEMOTION8_CLASSES)].tolist() == list(
         PUBLISHED_SIZES
@@ -203,6 +205,7 @@ def test_the_public_lists_of_ekman6_are_read_and_complete(film, tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         corpus = load_ekman6(tmp_path)
-    assert len(corpus) == 1637 and set(corpus.clips["emotion"]) == set(EKMAN6_CLASSES)
+    assert len(corpus) == 1637
+    assert set(corpus.clips["emotion"]) == set(EKMAN6_CLASSES)
     assert corpus.clips["split"].value_counts().to_dict() == {"train": 819, "test": 818}
     assert (counts(corpus)["published"] == counts(corpus)["found"]).all()

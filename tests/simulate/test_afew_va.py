@@ -16,12 +16,15 @@ def simulated(tmp_path_factory):
 
 def test_simulated_corpus_is_read_back(simulated):
     counts = with_mood(simulated).clips["mood"].value_counts()
-    assert simulated.simulated and len(simulated) == 40
+    assert simulated.simulated
+    assert len(simulated) == 40
     assert counts.to_dict() == {0: 27, -1: 9, 1: 4}  # 59 : 400 : 141 of 600
     lengths = simulated.annotations.groupby("clip")["frame"].max() + 1
-    assert lengths.between(6, 12).all() and simulated.clips["group"].nunique() == 16
+    assert lengths.between(6, 12).all()
+    assert simulated.clips["group"].nunique() == 16
     boxes = simulated.annotations[["left", "top", "right", "bottom"]].dropna().to_numpy()
-    assert (boxes[:, :2] > -20).all() and ((boxes[:, 2:] - boxes[:, :2]) > 30).all()
+    assert (boxes[:, :2] > -20).all()
+    assert ((boxes[:, 2:] - boxes[:, :2]) > 30).all()
 
 
 def test_simulated_landmarks_lie_on_the_face(simulated):
@@ -34,7 +37,8 @@ def test_simulated_landmarks_lie_on_the_face(simulated):
     inside = np.rint(points[17:]).astype(int)
     assert (picture[inside[:, 1], inside[:, 0]].sum(1) > 0).all()
     mouth, brows = points[48:68].mean(0), points[17:27].mean(0)
-    assert mouth[1] > points[30, 1] > brows[1] and points[36, 0] < points[45, 0]
+    assert mouth[1] > points[30, 1] > brows[1]
+    assert points[36, 0] < points[45, 0]
 
 
 def test_simulation_repeats_and_is_completed_to_the_same_bytes(tmp_path):
