@@ -96,7 +96,8 @@ def test_variable_frame_rate_counts_in_seconds(tmp_path):
 def test_one_frame_has_no_pair(tmp_path):
     clip = media.read(encode(tmp_path / "a.mp4", [grey(90)]), rate=2, pairs=True)
     assert levels(clip) == pytest.approx([90], abs=3)
-    assert clip.pictures[0].following is None and clip.sound is None
+    assert clip.pictures[0].following is None
+    assert clip.sound is None
     assert np.isnan(clip.pictures[0].gap)
 
 
@@ -127,7 +128,8 @@ def test_sound_becomes_16_khz_mono(tmp_path, sampling_rate, layout, extension):
     )
     sound = media.read(path).sound
     spectrum = np.abs(np.fft.rfft(sound[:32000]))
-    assert sound.dtype == np.float32 and len(sound) == pytest.approx(32000, abs=1200)
+    assert sound.dtype == np.float32
+    assert len(sound) == pytest.approx(32000, abs=1200)
     assert np.argmax(spectrum) / 2 == pytest.approx(440, abs=1)
     assert np.sqrt(np.mean(sound[4000:28000] ** 2)) == pytest.approx(0.3 / np.sqrt(2), rel=0.05)
     assert media.probe(path).sampling_rate == sampling_rate
@@ -211,7 +213,7 @@ def test_a_sound_cut_in_half_is_refused(tmp_path):
         media.read(path)
 
 
-def test_what_is_not_a_film_is_refused_by_name(tmp_path):
+def test_a_file_that_is_not_a_film_is_refused_by_name(tmp_path):
     with pytest.raises(NotFoundError, match=r"none\.mp4"):
         media.probe(tmp_path / "none.mp4")
     for name, content in (("empty.mp4", b""), ("text.mp4", b"no film at all\n" * 50)):

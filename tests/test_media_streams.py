@@ -111,7 +111,8 @@ def test_a_file_that_does_not_say_how_long_it_is_is_measured(tmp_path, name, con
     assert media.probe(path).seconds == pytest.approx(6, abs=0.07)
     assert media.film_seconds(path) == media.probe(path).seconds
     clip = media.read(path, rate=5)
-    assert len(clip.pictures) >= 30 and len(clip.sound) == pytest.approx(96000, abs=1200)
+    assert len(clip.pictures) >= 30
+    assert len(clip.sound) == pytest.approx(96000, abs=1200)
     assert film(path, seconds=3.0).clips["start"].tolist() == [0.0, 3.0]
 
 
@@ -287,7 +288,9 @@ def test_the_cover_of_a_song_is_no_film(tmp_path):
     with pytest.raises(FileFormatError, match="expected a film with frames, found none"):
         media.film_seconds(path)
     about = media.probe(path)
-    assert about.width is None and about.frame_rate is None and about.sampling_rate == 16000
+    assert about.width is None
+    assert about.frame_rate is None
+    assert about.sampling_rate == 16000
     with pytest.raises(FileFormatError, match="it has no picture"):
         media.read(path, rate=1)
     assert heard(path)[0] == pytest.approx(2, abs=0.1)
@@ -369,7 +372,8 @@ def test_a_film_is_seen_as_a_player_shows_it(tmp_path, numbers, right):
     path = with_matrix(tmp_path / "a.mp4", numbers)
     clip = media.read(path, rate=25, pairs=True)
     assert {names(picture.image) for picture in clip.pictures} == {right}
-    assert names(clip.pictures[0].following) == right and clip.pictures[0].image.flags.c_contiguous
+    assert names(clip.pictures[0].following) == right
+    assert clip.pictures[0].image.flags.c_contiguous
     exchanged = numbers[0] == 0
     assert clip.pictures[0].image.shape == ((64, 48, 3) if exchanged else (48, 64, 3))
     assert (media.probe(path).width, media.probe(path).height) == (
@@ -421,7 +425,7 @@ def test_a_wav_from_a_pipe_lasts_as_long_as_its_samples(tmp_path, riff, data):
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("kind", ["<f4", "<f8"])
-def test_a_wav_with_values_that_are_no_numbers_is_refused(tmp_path, value, kind):
+def test_a_wav_with_values_that_are_not_numbers_is_refused(tmp_path, value, kind):
     samples = tone(1, 16000).astype(kind)
     assert heard(wav(tmp_path / "good.wav", samples, kind=3))[1] == pytest.approx(
         LOUDNESS, rel=0.01
@@ -526,7 +530,8 @@ def test_a_real_browser_recording_is_read_to_its_end():
     about = media.probe(path)
     assert about.seconds == media.film_seconds(path) == pytest.approx(4.938, abs=0.001)
     clip = media.read(path, rate=about.frame_rate, side=64)
-    assert len(clip.pictures) == 74 and len(clip.sound) / 16000 == pytest.approx(4.86, abs=0.001)
+    assert len(clip.pictures) == 74
+    assert len(clip.sound) / 16000 == pytest.approx(4.86, abs=0.001)
 
 
 @needs_clips
@@ -541,7 +546,8 @@ def test_a_real_browser_recording_is_read_to_its_end():
 def test_real_clips_are_read_to_their_end(name, seconds, frames, sound):
     about = media.probe(CLIPS / name)
     clip = media.read(CLIPS / name, rate=about.frame_rate, side=64)
-    assert about.seconds == pytest.approx(seconds, abs=0.001) and len(clip.pictures) == frames
+    assert about.seconds == pytest.approx(seconds, abs=0.001)
+    assert len(clip.pictures) == frames
     assert (None if clip.sound is None else len(clip.sound) / 16000) == (
         sound and pytest.approx(sound, abs=0.001)
     )

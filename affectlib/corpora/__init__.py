@@ -1,4 +1,4 @@
-"""Files on disk to :class:`Corpus`: one loader per corpus, one way to fail."""
+"""Corpora: one loader per corpus that reads files into a :class:`Corpus`; labels and folds."""
 
 from affectlib.corpora.afew_va import frame_array, load_afew_va
 from affectlib.corpora.base import AffectError, Corpus, CorpusFormatError, CorpusNotFoundError

@@ -157,10 +157,12 @@ def load_cognimuse(
     files = files_below(root)
     passes = _passes(root, files, annotation, faults)
     codes = {one.film for one in passes}
+    # A film without annotation is a fault, so it must be among the codes.
     if films:
         codes |= _codes_of_films(root, files)
     clips = []
     courses = []
+    # In the order of FILMS, whatever the names of the files.
     for code in FILMS:
         if code not in codes or code in faults.by_clip:
             continue
@@ -220,6 +222,7 @@ def film_code(name: str) -> str | None:
     """
     wanted = _letters(name)
     for code, title in FILMS.items():
+        # Compared without case and marks: "Finding_Nemo" is "Finding Nemo".
         if wanted in (_letters(code), _letters(MOVIES[code]), _letters(title)):
             return code
     return None
@@ -244,6 +247,7 @@ def _passes(root: Path, files: list[Path], annotation: str, faults: Faults) -> l
         subject = int(match["subject"]) if annotation == "experienced" else 0
         passes.append(_Pass(path, code, subject, int(match["iteration"])))
     if not passes:
+        # If every annotation was at fault, the first fault says more than "not this corpus".
         faults.refuse_empty(passes)
         raise not_found(root, _LOOKED_FOR[annotation], name="COGNIMUSE", ask=_ASK)
     return passes
@@ -253,6 +257,7 @@ def _film_of(root: Path, path: Path, name: str | None) -> str | None:
     """Returns the code of an annotated film, by the name in its file or by a folder above it."""
     if name is not None:
         return film_code(name)
+    # The folder nearest to the file decides.
     for folder in reversed(path.relative_to(root).parts[:-1]):
         code = film_code(folder)
         if code is not None:

@@ -69,12 +69,14 @@ def folders_below(root: Path, *, closed: Collection[str] = ()) -> list[Path]:
 
     def walk(folder: Path, above: frozenset[Path]) -> None:
         real = folder.resolve()
+        # A link to a folder above: to enter it would lead round for ever.
         if real in above:
             return
         folders.append(folder)
         if folder.name in closed and folder != root:
             return
         for entry in _entries(folder):
+            # True for a link to a folder, which is entered.
             if entry.is_dir():
                 walk(folder / entry.name, above | {real})
 
@@ -111,6 +113,7 @@ def _entries(folder: Path) -> list[os.DirEntry]:
     try:
         with os.scandir(folder) as content:
             entries = list(content)
+    # Archives of others may hold folders without the right to read them.
     except OSError as error:
         raise FileFormatError(folder, f"expected a folder to read: {error.strerror}") from None
     visible = [entry for entry in entries if not entry.name.startswith(".")]
@@ -139,6 +142,7 @@ def find_file(files: Iterable[Path], name: str, *, root: Path) -> Path | None:
         return None
     first = candidates[0]
     for other in candidates[1:]:
+        # Not shallow: size and time of two different files may agree.
         if not filecmp.cmp(first, other, shallow=False):
             pair = f"{first.relative_to(root)} and {other.relative_to(root)}"
             raise FileFormatError(root, f"expected one {name}, found two that differ: {pair}")
@@ -219,6 +223,7 @@ def read_lines(path: Path) -> list[str]:
         FileFormatError: if the file is absent, cannot be read, or is not text in UTF-8
     """
     try:
+        # utf-8-sig drops a byte order mark, and reading as text turns every line end into LF.
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise FileFormatError(path, "expected this file, found none") from None
@@ -226,6 +231,7 @@ def read_lines(path: Path) -> list[str]:
         raise FileFormatError(path, f"expected a file to read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise FileFormatError(path, "expected text in UTF-8") from None
+    # Not splitlines: it would also end a line at a form feed.
     return text.removesuffix("\n").split("\n")
 
 
@@ -275,6 +281,7 @@ def read_table(
         fault = FileFormatError(path, expected, row=number)
         if ragged is None:
             raise fault
+        # A short row lacks its last cells, so it may still tell its name.
         ragged(dict(zip(names, cells, strict=False)), fault)
         del rows[number]
     if not rows:
@@ -324,6 +331,7 @@ def numbers(
     columns = {}
     for column, (low, high) in limits.items():
         values = pd.to_numeric(table[column], errors="coerce").astype(float)
+        # With an infinite limit, "inf" lies between the limits.
         good = values.between(low, high) & np.isfinite(values)
         expected = f"expected {column} as a number in [{low:g}, {high:g}]"
         for row in table.index[~good]:

@@ -76,6 +76,7 @@ def segment_means(annotations: pd.DataFrame, seconds: float) -> pd.DataFrame:
     numbers = np.floor((annotations["time"] + _EPSILON) / seconds).astype(int)
     by_segment = annotations.groupby([annotations["clip"], numbers.rename("segment")], sort=False)
     means = by_segment[["valence", "arousal"]].mean().reset_index()
+    # From the number of the segment: the time of its first row may be a little later.
     means.insert(2, "start", means["segment"] * float(seconds))
     means.insert(3, "seconds", float(seconds))
     ends = annotations.groupby("clip", sort=False)["time"].agg(_annotation_end)
@@ -144,6 +145,7 @@ def segments(
     for source, segment in zip(rows["source"], rows["segment"], strict=True):
         names.append(f"{source}:{segment:04d}")
     rows["clip"] = names
+    # Values and times of the segment, the rest of its clip.
     of_clips = corpus.clips.set_index("clip")[inherited]
     clips = rows.drop(columns="segment").join(of_clips, on="source")
     order = ["clip", "source", "start", "seconds", "path", "group", "split", *targets]

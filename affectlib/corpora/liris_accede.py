@@ -136,6 +136,7 @@ def load_eimt16(
     root = Path(root)
     faults = Faults(on_error)
     _check_groups(groups, films)
+    # Labels that the caller names may lie anywhere, so nothing looks for the official file.
     wanted = [RANKING_FILE] if test_annotations else [RANKING_FILE, TEST_FILE]
     files = corpus_files(root, wanted, name="EIMT16", ask=ASK)
     labels = Path(test_annotations or find_file(files, TEST_FILE, root=root))
@@ -206,6 +207,7 @@ def _test_excerpts(path: Path, faults: Faults) -> pd.DataFrame:
     """Reads the test excerpts of EIMT16: clip, valence, arousal, group."""
     filled = [line for line in read_lines(path) if line.strip()]
     first_cells = re.split(r"[\t;, ]+", filled[0]) if filled else []
+    # The official file has no header; a file of the reader's may have one.
     has_header = "name" in [cell.strip() for cell in first_cells]
     table = named_table(path, LABELS, faults, delimiter="sniff", header=has_header)
     clips = _values(path, table, {label: label for label in LABELS}, faults)
@@ -229,4 +231,5 @@ def _values(
 
     values = numbers(table, dict.fromkeys(columns, VALUE_RANGE), fault)
     values = values.rename(columns=columns).assign(clip=table["name"])
+    # named_table has reported a repeated name. Keep its first row.
     return values.drop_duplicates("clip").reset_index(drop=True)

@@ -122,6 +122,7 @@ def load_ekman6(root: Path | str, *, on_error: str = "raise") -> Corpus:
     lists = _only_lists(root, files)
     split = _read_split(lists, clips, faults)
     clips = clips.assign(split=clips["clip"].map(split))
+    # The published split covers every video.
     for clip in clips.loc[clips["split"].isna(), "clip"]:
         expected = f"expected a row for {clip} here or in the test list"
         faults(clip, FileFormatError(lists["train"], expected))
@@ -168,6 +169,7 @@ def load_videoemotion8(root: Path | str, *, on_error: str = "raise") -> Corpus:
     splits = {}
     for column, lists in _numbered_lists(root, files).items():
         split = _read_split(lists, clips, faults)
+        # The public lists leave out two of the 1,101 videos: no fault.
         splits[column] = clips["clip"].map(split).fillna("")
     corpus = _corpus(
         "videoemotion8",
@@ -214,6 +216,7 @@ def _videos(
     Raises:
         NotFoundError: if none of the class folders is there
     """
+    # A corpus that lacks some of its classes is a damaged one, not another one.
     if not any(folder.is_dir() for folder in folders):
         wanted = [folder.relative_to(root).as_posix() for folder in folders]
         raise not_found(root, ", ".join(wanted), name=name, ask=ask)
@@ -227,6 +230,7 @@ def _videos(
             expected = f"expected this folder with the videos of {emotion}, found none"
             faults(f"{split}/{emotion}".lstrip("/"), FileFormatError(folder, expected))
         for path in videos[folder]:
+            # Two classes may hold videos of one name, so the class is part of the clip.
             clip = f"{emotion}/{path.stem}"
             if clip in rows:
                 other = rows[clip][1]
@@ -317,6 +321,7 @@ def _read_split(lists: dict[str, Path], clips: pd.DataFrame, faults: Faults) -> 
                 expected = f"expected each video once in the lists of a split, found {video} again"
             if not expected and label:
                 expected = class_numbers.fault(emotions[clip], label[0])
+            # Only the first fault of a row is reported.
             if expected:
                 faults(clip, FileFormatError(path, expected, row=row))
             else:

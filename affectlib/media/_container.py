@@ -186,7 +186,7 @@ def _check_index(path, video, seconds: float | None) -> None:
         raise FileFormatError(path, f"expected a whole film{duration}, the file was cut short")
 
 
-def _declared_seconds(container) -> float | None:
+def _declared_seconds(container: av.container.InputContainer) -> float | None:
     """Returns the duration that a container states, None if it states no reliable one."""
     if container.duration is None or container.duration <= 0 or container.format.name in GUESSED:
         return None
@@ -196,7 +196,7 @@ def _declared_seconds(container) -> float | None:
     return container.duration / av.time_base
 
 
-def start_seconds(container) -> float:
+def start_seconds(container: av.container.InputContainer) -> float:
     """Returns the time stamp at which a container begins, in seconds."""
     return (container.start_time or 0) / av.time_base
 
@@ -294,14 +294,14 @@ def find_streams(
     return video, audio
 
 
-def _first_film(container) -> av.VideoStream | None:
+def _first_film(container: av.container.InputContainer) -> av.VideoStream | None:
     for stream in container.streams.video:
         if not stream.disposition & av.stream.Disposition.attached_pic:
             return stream
     return None
 
 
-def _default_track(container) -> av.AudioStream | None:
+def _default_track(container: av.container.InputContainer) -> av.AudioStream | None:
     tracks = container.streams.audio
     for track in tracks:
         if track.disposition & av.stream.Disposition.default:
@@ -310,7 +310,7 @@ def _default_track(container) -> av.AudioStream | None:
 
 
 def packets(
-    path: Path | str, container, streams: Sequence[av.stream.Stream]
+    path: Path | str, container: av.container.InputContainer, streams: Sequence[av.stream.Stream]
 ) -> Iterator[av.Packet]:
     """Gives the packets of some streams in the order of the file.
 
@@ -354,7 +354,10 @@ def named_errors(path: Path | str) -> Iterator[None]:
 
 
 def check_complete(
-    path: Path | str, container, streams: Sequence[av.stream.Stream], ends: dict[str, float]
+    path: Path | str,
+    container: av.container.InputContainer,
+    streams: Sequence[av.stream.Stream],
+    ends: dict[str, float],
 ) -> None:
     """Refuses a file that ends before its header says.
 

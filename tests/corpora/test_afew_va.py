@@ -50,25 +50,16 @@ def root(tmp_path):
     return write(tmp_path / "afew_va")
 
 
-def test_clips_and_frames_as_they_stand(root):
+def test_clips_and_frames_are_those_of_the_files(root):
     corpus = load_afew_va(root)
-    assert corpus.clips["clip"].tolist() == list(CLIPS) and corpus.clips["group"].tolist() == list(
-        CLIPS.values()
-    )
+    assert corpus.clips["clip"].tolist() == list(CLIPS)
+    assert corpus.clips["group"].tolist() == list(CLIPS.values())
     rows = corpus.annotations[corpus.annotations["clip"] == "002"]
-    assert rows["frame"].tolist() == list(range(FRAMES)) and rows["valence"].tolist() == [
-        -2,
-        -1,
-        0,
-        1,
-        2,
-        3,
-    ]
+    assert rows["frame"].tolist() == list(range(FRAMES))
     assert rows["time"].tolist() == [i / 25 for i in range(FRAMES)]
-    assert (
-        rows[["left", "top", "right", "bottom"]].to_numpy().tolist() == [[20, 14, 39, 33]] * FRAMES
-    )
-    assert not corpus.simulated and corpus.skipped == ()
+    assert rows["valence"].tolist() == [-2, -1, 0, 1, 2, 3]
+    boxes = rows[["left", "top", "right", "bottom"]].to_numpy()
+    assert boxes.tolist() == [[20, 14, 39, 33]] * FRAMES
 
 
 def test_parts_nested_one_level_and_cropped_twins(tmp_path):
@@ -78,7 +69,8 @@ def test_parts_nested_one_level_and_cropped_twins(tmp_path):
 
 
 def test_zip_parts_are_unpacked_once(tmp_path):
-    made, root = write(tmp_path / "made"), tmp_path / "afew_va"
+    made = write(tmp_path / "made")
+    root = tmp_path / "afew_va"
     root.mkdir()
     shutil.make_archive(str(root / "01"), "zip", made)
     assert len(load_afew_va(root)) == 3
@@ -89,10 +81,8 @@ def test_zip_parts_are_unpacked_once(tmp_path):
 
 def test_hidden_and_macos_folders_are_no_clips(root):
     made = write(root.parent / "made")
-    for part in (
-        ".01.4711.part",
-        "__MACOSX/01",
-    ):  # what a killed run leaves, and what macOS adds to a zip
+    # What a killed run leaves, and what macOS adds to a zip.
+    for part in (".01.4711.part", "__MACOSX/01"):
         shutil.copytree(made, root / part)
     shutil.copytree(made / "001", root / "__MACOSX" / "004")
     shutil.make_archive(str(root / "__MACOSX" / "05"), "zip", made)
@@ -105,7 +95,8 @@ def test_hidden_and_macos_folders_are_no_clips(root):
 
 
 def test_parts_in_parts_are_unpacked(tmp_path):
-    made, root = write(tmp_path / "made"), tmp_path / "afew_va"
+    made = write(tmp_path / "made")
+    root = tmp_path / "afew_va"
     (tmp_path / "outer").mkdir()
     root.mkdir()
     shutil.make_archive(str(tmp_path / "outer" / "01"), "zip", made)
@@ -116,7 +107,8 @@ def test_parts_in_parts_are_unpacked(tmp_path):
 
 
 def test_two_processes_may_unpack_one_part(tmp_path, monkeypatch):
-    made, root = write(tmp_path / "made"), tmp_path / "afew_va"
+    made = write(tmp_path / "made")
+    root = tmp_path / "afew_va"
     root.mkdir()
     shutil.make_archive(str(root / "01"), "zip", made)
 
@@ -151,14 +143,13 @@ def test_a_part_at_fault_is_named_or_skipped(root, hurt):
     with pytest.raises(FileFormatError, match=r"02\.zip: expected a whole zip without a password"):
         load_afew_va(root)
     corpus = load_afew_va(root, on_error="skip")
-    assert (
-        len(corpus) == 3 and len(corpus.skipped) == 1 and corpus.skipped[0].startswith("02.zip: ")
-    )
+    assert len(corpus) == 3
+    assert len(corpus.skipped) == 1
+    assert corpus.skipped[0].startswith("02.zip: ")
     for clip in CLIPS:
         shutil.rmtree(root / clip)
-    with pytest.raises(
-        FileFormatError, match="whole zip"
-    ):  # nothing left: the fault, not that nothing was found
+    # The fault says more than "not this corpus".
+    with pytest.raises(FileFormatError, match="whole zip"):
         load_afew_va(root, on_error="skip")
 
 
@@ -171,7 +162,8 @@ def test_zip_cannot_leave_its_folder(root, name):
         part.writestr(name, "x")
     with pytest.raises(FileFormatError, match=r"02\.zip.*escaped"):
         load_afew_va(root)
-    assert not list(root.parent.rglob("escaped.txt")) and not (root / "02").exists()
+    assert not list(root.parent.rglob("escaped.txt"))
+    assert not (root / "02").exists()
     assert not list(root.glob(".*part*"))
 
 
@@ -291,7 +283,8 @@ def test_damage_is_named_or_skipped_and_counted(root, hurt, message):
     assert "002" in str(caught.value.path)
     corpus = load_afew_va(root, on_error="skip")
     assert corpus.clips["clip"].tolist() == ["001", "003"]
-    assert len(corpus.skipped) == 1 and corpus.skipped[0].startswith("002: ")
+    assert len(corpus.skipped) == 1
+    assert corpus.skipped[0].startswith("002: ")
     assert set(corpus.annotations["clip"]) == {"001", "003"}
 
 
@@ -308,23 +301,19 @@ def test_frames_that_cannot_be_decoded_are_found_when_asked_for(root):
     with pytest.raises(FileFormatError, match=r"00003\.png: expected a png that can be decoded"):
         load_afew_va(root, decode=True)
     corpus = load_afew_va(root, on_error="skip", decode=True)
-    assert (
-        corpus.skipped[0].startswith("002: ")
-        and len(frame_array(corpus, store=root.parent / "store")) == 12
-    )
+    assert corpus.skipped[0].startswith("002: ")
+    assert len(frame_array(corpus, store=root.parent / "store")) == 12
 
 
 def test_frames_follow_the_annotations(root):
     corpus = load_afew_va(root)
     pictures = frame_array(corpus, crop="frame", size=8, store=root.parent / "store", jobs=1)
-    assert (
-        pictures.shape == (18, 8, 8, 3)
-        and pictures.dtype == np.uint8
-        and isinstance(pictures, np.memmap)
-    )
-    assert pictures[:, 0, 0].tolist() == [
-        [50 * c, 10 * i, 0] for c in (1, 2, 3) for i in range(FRAMES)
-    ]  # RGB
+    assert pictures.shape == (18, 8, 8, 3)
+    assert pictures.dtype == np.uint8
+    assert isinstance(pictures, np.memmap)
+    # RGB: green counts the frames, red the clips.
+    expected = [[50 * c, 10 * i, 0] for c in (1, 2, 3) for i in range(FRAMES)]
+    assert pictures[:, 0, 0].tolist() == expected
 
 
 def test_face_is_the_square_around_the_landmarks_and_black_without(root):
@@ -332,9 +321,13 @@ def test_face_is_the_square_around_the_landmarks_and_black_without(root):
     corpus = load_afew_va(root)
     assert corpus.annotations["left"].isna().tolist() == [i == 2 for i in range(18)]
     pictures = frame_array(corpus, size=27, store=root.parent / "store", jobs=1)
-    seen = (pictures[5] == 255).all(-1)  # a face of 20 in a square of 1.4 x 19
-    assert 19 <= seen.any(0).sum() <= 21 and 19 <= seen.any(1).sum() <= 21 and seen[13, 13]
-    assert (pictures[2] == 0).all() and (pictures[1] != 0).any()
+    # A face of 20 in a square of 1.4 x 19.
+    seen = (pictures[5] == 255).all(-1)
+    assert 19 <= seen.any(0).sum() <= 21
+    assert 19 <= seen.any(1).sum() <= 21
+    assert seen[13, 13]
+    assert (pictures[2] == 0).all()
+    assert (pictures[1] != 0).any()
 
 
 def test_face_at_the_edge_repeats_the_edge(root):
@@ -345,34 +338,38 @@ def test_face_at_the_edge_repeats_the_edge(root):
 
 
 def test_frames_resume_and_notice_change(root, monkeypatch):
-    corpus, store = load_afew_va(root), root.parent / "store"
-    png = (root / "003/00000.png").read_bytes()
-    (root / "003/00000.png").write_bytes(
-        png[:40] + b"\0\0\0\0" + png[44:]
-    )  # its end is whole: seen when decoded
+    corpus = load_afew_va(root)
+    store = root.parent / "store"
+    path = root / "003/00000.png"
+    png = path.read_bytes()
+    # Its end is whole, so the damage shows only when it is decoded.
+    path.write_bytes(png[:40] + b"\0\0\0\0" + png[44:])
     with pytest.raises(
         FileFormatError, match=r"003.00000\.png: expected a png that can be decoded"
     ):
         frame_array(corpus, crop="frame", store=store, jobs=1)
-    assert len(list(store.glob("afew_va-00[12]-*.npy"))) == 2 and not list(store.glob("*frame*"))
-    (root / "003/00000.png").write_bytes(png)
+    assert len(list(store.glob("afew_va-00[12]-*.npy"))) == 2
+    assert not list(store.glob("*frame*"))
+    path.write_bytes(png)
     decoded = []
     real = cv2.imread
     monkeypatch.setattr(cv2, "imread", lambda path: decoded.append(path) or real(path))
     first = frame_array(corpus, crop="frame", store=store, jobs=1)
-    assert len(decoded) == FRAMES and len(list(store.iterdir())) == 1
-    assert (frame_array(corpus, crop="frame", store=store, jobs=1) == first).all() and len(
-        decoded
-    ) == FRAMES
-    os.utime(root / "001/00000.png", (1, 1))  # older than before: changed all the same
-    assert (frame_array(corpus, crop="frame", store=store, jobs=1) == first).all() and len(
-        decoded
-    ) == 4 * FRAMES
+    assert len(decoded) == FRAMES
+    assert len(list(store.iterdir())) == 1
+    assert (frame_array(corpus, crop="frame", store=store, jobs=1) == first).all()
+    assert len(decoded) == FRAMES
+    # Older than before is changed too.
+    os.utime(root / "001/00000.png", (1, 1))
+    assert (frame_array(corpus, crop="frame", store=store, jobs=1) == first).all()
+    assert len(decoded) == 4 * FRAMES
 
 
 def test_another_process_may_be_done_with_the_same_frames(root, monkeypatch):
-    corpus, store = load_afew_va(root), root.parent / "store"
-    load, taken = np.load, []
+    corpus = load_afew_va(root)
+    store = root.parent / "store"
+    load = np.load
+    taken = []
 
     def taken_away(path, **options):
         if not taken and "frame" not in path.name:
@@ -382,7 +379,8 @@ def test_another_process_may_be_done_with_the_same_frames(root, monkeypatch):
 
     monkeypatch.setattr(np, "load", taken_away)
     pictures = frame_array(corpus, crop="frame", size=8, store=store, jobs=1)
-    assert len(taken) == 1 and pictures[:, 0, 0, 1].tolist() == [10 * i for i in range(FRAMES)] * 3
+    assert len(taken) == 1
+    assert pictures[:, 0, 0, 1].tolist() == [10 * i for i in range(FRAMES)] * 3
     assert len(list(store.iterdir())) == 1
 
 

@@ -97,7 +97,8 @@ def test_twelve_films_are_read_in_the_form_of_the_extension(twelve):
     assert all(
         SHORT_NAMES[clip] in path for clip, path in corpus.clips[["clip", "path"]].to_numpy()
     )
-    assert len(corpus.annotations) == 12 * 50 and np.allclose(corpus.annotations["valence"], 0.1)
+    assert len(corpus.annotations) == 12 * 50
+    assert np.allclose(corpus.annotations["valence"], 0.1)
 
 
 @pytest.mark.parametrize(
@@ -113,12 +114,12 @@ def test_twelve_films_are_read_in_the_form_of_the_extension(twelve):
         ("experienced", 1, (0.11 + 0.21) / 2),
     ],
 )
-def test_the_pass_that_is_asked_for_is_read(twelve, annotation, iteration, valence):
+def test_the_requested_pass_is_read(twelve, annotation, iteration, valence):
     corpus = load_cognimuse(twelve, annotation=annotation, iteration=iteration, films=False)
     assert np.allclose(corpus.annotations["valence"], valence)
 
 
-def test_a_pass_that_is_not_there_is_named(twelve):
+def test_a_missing_pass_is_named(twelve):
     with pytest.raises(
         FileFormatError, match=r"subj2_2_BeautifulMind\.dat: .*iterations there are: 1"
     ):
@@ -136,7 +137,8 @@ def test_without_films_a_clip_lasts_as_long_as_its_annotation(twelve):
     for film in (twelve / "Movie Clips").rglob("*.*"):
         film.unlink()
     corpus = load_cognimuse(twelve, films=False)
-    assert (corpus.clips["path"] == "").all() and np.allclose(corpus.clips["seconds"], 2.0)
+    assert (corpus.clips["path"] == "").all()
+    assert np.allclose(corpus.clips["seconds"], 2.0)
     assert length_table(corpus)["film_seconds"].isna().all()
     assert len(segments(corpus, seconds=1.0)) == 24
     with pytest.raises(
@@ -154,7 +156,8 @@ def test_an_annotation_of_no_film_is_refused_not_left_out(twelve, name):
         load_cognimuse(twelve, films=False)
     assert caught.value.path == path
     skipped = load_cognimuse(twelve, films=False, on_error="skip")
-    assert len(skipped) == 12 and name in skipped.skipped[0]
+    assert len(skipped) == 12
+    assert name in skipped.skipped[0]
 
 
 def test_two_films_or_two_annotations_of_one_name_are_refused_copies_are_not(twelve):
@@ -225,7 +228,8 @@ def test_film_and_annotation_are_compared_film_by_film(tmp_path, film, annotated
         warnings.simplefilter("always")
         corpus = load_cognimuse(tmp_path)
     told = [str(one.message) for one in caught if str(one.message).startswith("GLA: ")]
-    assert len(told) == (remark is not None) and all(remark in one for one in told)
+    assert len(told) == (remark is not None)
+    assert all(remark in one for one in told)
     assert not any(str(one.message).startswith("BMI: ") for one in caught)
     table = length_table(corpus).set_index("clip")
     lengths = table.loc["GLA", ["film_seconds", "annotated_seconds"]].tolist()
@@ -336,7 +340,8 @@ def test_the_single_film_in_the_folder_of_its_code_may_have_any_name(seven):
 @pytest.mark.filterwarnings("ignore:cognimuse")
 def test_real_annotations_are_read():
     corpus = load_cognimuse(GOLDEN, films=False)
-    assert corpus.clips["clip"].tolist() == ["BMI", "DEP", "CRA", "CHI"] and not corpus.simulated
+    assert corpus.clips["clip"].tolist() == ["BMI", "DEP", "CRA", "CHI"]
+    assert not corpus.simulated
     counts = corpus.annotations["clip"].value_counts()
     assert counts[["BMI", "DEP", "CRA", "CHI"]].tolist() == [46939, 45023, 39930, 45205]
     assert corpus.annotations[["valence", "arousal"]].abs().max().max() <= 1
@@ -345,7 +350,7 @@ def test_real_annotations_are_read():
 
 @needs_golden
 @needs_bikes
-def test_real_annotations_with_a_film_that_is_too_short_are_told(tmp_path):
+def test_a_film_shorter_than_the_real_annotation_is_reported(tmp_path):
     for folder in GOLDEN.iterdir():
         (tmp_path / folder.name).mkdir()
         (tmp_path / folder.name / "emotion").symlink_to(folder / "emotion")

@@ -550,7 +550,7 @@ def test_a_file_that_is_no_table_is_named(name, content, message, films, tmp_pat
 
 
 @every_loader
-def test_a_corpus_of_which_nothing_is_left_is_an_error_even_when_skipping(name, films, tmp_path):
+def test_a_corpus_without_a_good_clip_is_an_error_even_when_skipping(name, films, tmp_path):
     layout, root = written(name, tmp_path, films)
     for path in [*root.rglob("*.mp4"), *root.rglob("*.png")]:
         path.write_bytes(b"")
@@ -562,7 +562,7 @@ def test_a_corpus_of_which_nothing_is_left_is_an_error_even_when_skipping(name, 
 
 
 @every_loader
-def test_a_part_of_a_corpus_is_called_a_part_at_the_line_of_the_caller(name, films, tmp_path):
+def test_a_partial_corpus_is_warned_of_at_the_line_of_the_caller(name, films, tmp_path):
     layout, root = written(name, tmp_path, films)
     with pytest.warns(UserWarning, match=rf"^{name}: .* are published, .*: a part of") as caught:
         corpus = layout.load(root)

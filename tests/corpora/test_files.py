@@ -89,7 +89,7 @@ def test_a_folder_without_the_wanted_files_is_no_corpus(root):
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
-def test_every_end_of_line_is_one(tmp_path, end):
+def test_every_kind_of_line_end_is_read(tmp_path, end):
     path = tmp_path / "table.txt"
     path.write_bytes(("\ufeffid\tname" + end + "0\ta\x0cb" + end).encode())
     assert read_lines(path) == ["id\tname", "0\ta\x0cb"]
@@ -115,7 +115,7 @@ def test_a_damaged_table_is_refused_by_file_and_row(tmp_path, content, message):
     assert caught.value.path == path
 
 
-def test_what_is_no_file_is_refused_by_name(tmp_path):
+def test_a_folder_and_a_missing_file_are_refused_by_name(tmp_path):
     (tmp_path / "folder.txt").mkdir()
     with pytest.raises(FileFormatError, match=r"folder\.txt: expected a file to read"):
         read_lines(tmp_path / "folder.txt")

@@ -34,12 +34,10 @@ def assert_sound(made, fold):
     parts = [fold.train, fold.validation, fold.test]
     assert np.array_equal(np.sort(np.concatenate(parts)), np.arange(len(made)))
     groups = [set(made.clips["group"].iloc[part]) for part in parts]
-    assert (
-        all(groups)
-        and not groups[0] & groups[1]
-        and not groups[0] & groups[2]
-        and not groups[1] & groups[2]
-    )
+    assert all(groups)
+    assert not groups[0] & groups[1]
+    assert not groups[0] & groups[2]
+    assert not groups[1] & groups[2]
 
 
 @pytest.mark.parametrize("seed", [None, 0, 7])
@@ -55,7 +53,7 @@ def test_every_film_tests_once_and_validates_once(seed):
     assert sorted(made.clips["group"].iloc[fold.validation[0]] for fold in folds) == names
 
 
-def test_a_seed_decides_who_validates():
+def test_the_seed_decides_which_film_validates():
     pairs = [
         [tuple(fold.validation) for fold in leave_one_film_out(films(9), seed=seed)]
         for seed in (1, 1, 2)
@@ -69,7 +67,7 @@ def test_two_films_are_too_few():
 
 
 @pytest.mark.parametrize("share", [0.05, 0.2, 0.5])
-def test_the_share_of_films_validates_and_they_are_whole(share):
+def test_a_share_of_the_films_validates_and_no_film_is_divided(share):
     made = task()
     (fold,) = official_split(made, validation_share=share, seed=3)
     assert_sound(made, fold)
@@ -91,13 +89,13 @@ def test_validation_is_drawn_by_the_seed():
     assert drawn[0] == drawn[1] != drawn[2]
 
 
-def test_train_is_never_used_up():
+def test_some_film_always_stays_in_train():
     made = corpus(["A", "B", "C"], ["train", "train", "test"])
     (fold,) = official_split(made, validation_share=1.0)
     assert_sound(made, fold)
 
 
-def test_official_sets_are_taken_as_they_are():
+def test_official_sets_stay_as_they_are():
     made = corpus(["A", "B", "C", "A"], ["learning", "validation", "test", "learning"])
     (fold,) = official_split(made)
     assert [list(part) for part in (fold.train, fold.validation, fold.test)] == [[0, 3], [1], [2]]

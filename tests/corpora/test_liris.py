@@ -82,7 +82,7 @@ def test_without_films_path_and_seconds_are_undefined(root):
     assert clips["seconds"].isna().all()
 
 
-def test_without_films_nothing_is_cut_or_described(root):
+def test_without_films_clips_are_neither_cut_nor_described(root):
     corpus = load_liris_discrete(root, films=False)
     with pytest.raises(ValueError, match="read without its films"):
         segments(corpus, parts=4)
@@ -191,7 +191,7 @@ def test_a_header_of_other_columns_is_named(root):
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 @pytest.mark.parametrize("header", ["", "name valence arousal\n"])
 @pytest.mark.parametrize("delimiter", ["\t", ";", ",", "  "])
-def test_test_labels_elsewhere_are_read_in_every_form(root, delimiter, header, end):
+def test_labels_of_the_test_set_are_read_from_elsewhere_in_every_form(root, delimiter, header, end):
     official = root / "MEDIAEVAL16-Global_prediction.txt"
     expected = load_eimt16(root, films=False).clips
     text = header.replace(" ", delimiter) + TEST.replace("\r", "\n").replace("\t", delimiter)

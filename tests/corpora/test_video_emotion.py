@@ -97,7 +97,7 @@ def test_classes_and_splits_are_those_of_folders_and_lists(name, root):
     assert corpus.value_range == (0, len(classes) - 1)
 
 
-def test_ten_splits_of_their_own(film, tmp_path):
+def test_each_of_ten_splits_has_its_own_lists(film, tmp_path):
     root = write("videoemotion8", tmp_path, film)
     (root / "trainlist03.txt").write_text("Anger/3 1\nTrust/4.mp4 8\n")
     (root / "testlist03.txt").write_text("Joy/1\n")
@@ -107,10 +107,8 @@ def test_ten_splits_of_their_own(film, tmp_path):
         "Trust/4": "train",
         "Joy/1": "test",
     }
-    assert (
-        clips["split_04"].value_counts().to_dict() == {"train": 16, "test": 16}
-        and (clips["split"] == "").all()
-    )
+    assert clips["split_04"].value_counts().to_dict() == {"train": 16, "test": 16}
+    assert (clips["split"] == "").all()
     (root / "testlist07.txt").unlink()
     with pytest.raises(
         FileFormatError, match=r"testlist07\.txt: expected this list beside trainlist07\.txt"
@@ -153,9 +151,8 @@ def test_one_key_twice_is_an_error_one_name_in_two_classes_is_not(name, root):
     ):
         load(root)
     corpus = load(root, on_error="skip")
-    assert len(corpus) == PER_CLASS * len(classes) - 1 and corpus.skipped[0].startswith(
-        f"{classes[1]}/1: "
-    )
+    assert len(corpus) == PER_CLASS * len(classes) - 1
+    assert corpus.skipped[0].startswith(f"{classes[1]}/1: ")
 
 
 def test_a_name_in_both_sets_of_heiv_is_an_error(film, tmp_path):
@@ -221,7 +218,8 @@ def test_a_damaged_list_is_named_by_row_or_its_video_skipped(
         load_ekman6(ekman6)
     assert (caught.value.path, caught.value.row) == (path, row)
     corpus = load_ekman6(ekman6, on_error="skip")
-    assert len(corpus) == 23 and lost not in set(corpus.clips["clip"])
+    assert len(corpus) == 23
+    assert lost not in set(corpus.clips["clip"])
     assert all("fear" in text or "dread" in text for text in corpus.skipped)
 
 
@@ -234,7 +232,8 @@ def test_two_classes_with_one_number_are_refused(ekman6):
         load_ekman6(ekman6)
     assert (caught.value.path, caught.value.row) == (path, 5)
     kept = set(load_ekman6(ekman6, on_error="skip").clips["clip"])
-    assert len(kept) == 22 and not {"fear/1", "fear/2"} & kept
+    assert len(kept) == 22
+    assert not {"fear/1", "fear/2"} & kept
 
 
 def test_segments_carry_the_class_and_the_splits(film, tmp_path):
@@ -261,10 +260,9 @@ def test_a_video_of_one_frame_without_a_face_is_one_row_of_absence(ekman6):
             for packet in [stream.encode(frame), stream.encode()]:
                 container.mux(packet)
     parts = segments(load_ekman6(ekman6), seconds=0.5)
-    assert (
-        len(parts) == 24
-        and (parts.clips["start"] == 0).all()
-        and (parts.clips["seconds"] < 0.5).all()
-    )
+    assert len(parts) == 24
+    assert (parts.clips["start"] == 0).all()
+    assert (parts.clips["seconds"] < 0.5).all()
     table = extract(parts.select([0, 1]), (people(),), progress=False, jobs=1)
-    assert (table["people"] == 0).all() and follow(blocks(table["people"])).tolist() == [-1, -1]
+    assert (table["people"] == 0).all()
+    assert follow(blocks(table["people"])).tolist() == [-1, -1]

@@ -85,7 +85,7 @@ def test_a_row_is_matched_as_it_stands_then_without_its_ending(small):
         load_videoemotion8(small)
 
 
-def test_where_both_names_are_there_the_row_means_the_one_it_states(small, film):
+def test_a_row_that_fits_two_videos_means_the_one_it_states(small, film):
     put(film, small, ["Joy/holiday.mp4"])
     clips = load_videoemotion8(small).clips.set_index("clip")
     assert (clips.at["Joy/holiday.wmv", "split_01"], clips.at["Joy/holiday", "split_01"]) == (
@@ -94,7 +94,7 @@ def test_where_both_names_are_there_the_row_means_the_one_it_states(small, film)
     )
 
 
-def test_the_splits_that_are_there_are_used(small):
+def test_every_split_with_lists_is_used(small):
     corpus = load_videoemotion8(small)
     assert split_columns(corpus) == ("split_01",)
     assert not [
@@ -145,14 +145,14 @@ def test_two_lists_of_one_name_must_be_equal(small):
         load_videoemotion8(small)
 
 
-def test_no_list_at_all_says_where_to_ask(small):
+def test_a_corpus_without_lists_says_where_to_ask(small):
     for path in small.glob("*list01.txt"):
         path.unlink()
     with pytest.raises(NotFoundError, match=r"looked for \*\*/trainlist\*\.txt.*Ask for them"):
         load_videoemotion8(small)
 
 
-def test_shadows_of_macos_are_no_videos_and_linked_folders_are_read(film, tmp_path):
+def test_shadows_of_macos_are_not_videos(film, tmp_path):
     root = tmp_path / "heiv"
     for split in ("train", "test"):
         for emotion in ("anger", "disgust", "fear", "joy", "neutral", "sadness", "surprise"):
@@ -184,7 +184,9 @@ def test_the_public_lists_of_videoemotion8_are_read(film, tmp_path):
     (tmp_path / "lists").symlink_to(LISTS / "ve8_vaanet")
     with pytest.warns(UserWarning, match="10 splits are published, 1 found"):
         corpus = load_videoemotion8(tmp_path)
-    assert len(corpus) == 1101 and len(missing) == 2 and corpus.skipped == ()
+    assert len(corpus) == 1101
+    assert len(missing) == 2
+    assert corpus.skipped == ()
     assert corpus.clips["split_01"].value_counts().to_dict() == {"train": 732, "test": 367, "": 2}
     assert corpus.clips["emotion"].value_counts()[list(VIDEOEMOTION8_CLASSES)].tolist() == list(
         PUBLISHED_SIZES
@@ -203,6 +205,7 @@ def test_the_public_lists_of_ekman6_are_read_and_complete(film, tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         corpus = load_ekman6(tmp_path)
-    assert len(corpus) == 1637 and set(corpus.clips["emotion"]) == set(EKMAN6_CLASSES)
+    assert len(corpus) == 1637
+    assert set(corpus.clips["emotion"]) == set(EKMAN6_CLASSES)
     assert corpus.clips["split"].value_counts().to_dict() == {"train": 819, "test": 818}
     assert (counts(corpus)["published"] == counts(corpus)["found"]).all()

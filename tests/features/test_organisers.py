@@ -42,13 +42,11 @@ def renumber(root, new):
 def test_every_second_has_the_values_of_its_files(films):
     root, corpus = films
     table = organisers(segments(corpus, seconds=1.0), root)
-    assert (
-        table.sizes == SIZES
-        and len(table) == 18
-        and table.simulated
-        and not table.missing
-        and not table.skipped
-    )
+    assert table.sizes == SIZES
+    assert len(table) == 18
+    assert table.simulated
+    assert not table.missing
+    assert not table.skipped
     row = table.clips.index("MEDIAEVAL18_00:0003")  # from 3 s on: file number 4
     cells = (root / LOOKS / "acc" / "MEDIAEVAL18_00-00004_acc.txt").read_text().split(",")
     assert np.allclose(table["acc"][row], [float(cell) for cell in cells])
@@ -66,7 +64,8 @@ def test_a_series_that_ends_early_cuts_the_film_and_is_reported(films, copy):
         UserWarning, match="1 series differ from their annotation in length.*2 s lost"
     ):
         table = organisers(segments(films[1], seconds=1.0), copy, ("cl", "sc"))
-    assert len(table) == len(table["sc"]) == 16 and "MEDIAEVAL18_00:0004" not in table.clips
+    assert len(table) == len(table["sc"]) == 16
+    assert "MEDIAEVAL18_00:0004" not in table.clips
     assert table.skipped == ("MEDIAEVAL18_00: cl ends 2 s before the annotation",)
 
 
@@ -75,9 +74,8 @@ def test_a_series_longer_than_the_annotation_is_reported(films, copy):
     shutil.copy(folder / "MEDIAEVAL18_00-00001_cl.txt", folder / "MEDIAEVAL18_00-00007_cl.txt")
     with pytest.warns(UserWarning, match="0 s lost"):
         table = organisers(segments(films[1], seconds=1.0), copy, ("cl",))
-    assert len(table) == 18 and table.skipped == (
-        "MEDIAEVAL18_00: cl ends 1 s after the annotation",
-    )
+    assert len(table) == 18
+    assert table.skipped == ("MEDIAEVAL18_00: cl ends 1 s after the annotation",)
 
 
 @pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_text("")])
@@ -91,11 +89,9 @@ def test_a_second_without_a_value_is_named_or_listed(films, copy, damage):
         organisers(clips, copy, ("cl",))
     with pytest.warns(UserWarning, match="1 seconds of 1 films have no cl; zeros"):
         table = organisers(clips, copy, ("cl",), missing="zeros")
-    assert (
-        table.missing == {"cl": ("MEDIAEVAL18_00:0001",)}
-        and not table["cl"][1].any()
-        and table["cl"][2].any()
-    )
+    assert table.missing == {"cl": ("MEDIAEVAL18_00:0001",)}
+    assert not table["cl"][1].any()
+    assert table["cl"][2].any()
 
 
 def shorten(path):
@@ -117,7 +113,8 @@ def test_the_known_faults_of_the_real_corpus_pass_and_are_listed(copy, film, nam
     with pytest.warns(UserWarning, match=f"1 seconds of 1 films have no {name}; zeros"):
         table = organisers(segments(load_mediaeval18(copy), seconds=1.0), copy, (name,))
     second = int(file.rsplit("_", 1)[1][:5] if name == "audio" else file.rsplit("-", 1)[1][:5])
-    assert table.missing == {name: (f"MEDIAEVAL18_{film}:{second - 1:04d}",)} and len(table) == 18
+    assert table.missing == {name: (f"MEDIAEVAL18_{film}:{second - 1:04d}",)}
+    assert len(table) == 18
 
 
 def test_a_known_series_that_ends_early_cuts_the_film_as_any_other(copy):
@@ -127,9 +124,8 @@ def test_a_known_series_that_ends_early_cuts_the_film_as_any_other(copy):
         UserWarning, match="1 series differ from their annotation in length.*1 s lost"
     ):
         table = organisers(segments(load_mediaeval18(copy), seconds=1.0), copy, ("jcd", "cl"))
-    assert len(table) == 17 and table.skipped == (
-        "MEDIAEVAL18_18: jcd ends 1 s before the annotation",
-    )
+    assert len(table) == 17
+    assert table.skipped == ("MEDIAEVAL18_18: jcd ends 1 s before the annotation",)
     assert not table.missing
 
 

@@ -29,7 +29,8 @@ def test_features_describe_their_picture():
     edges = describe(np.ascontiguousarray(stripes))["eh"].reshape(16, 5)
     assert (edges[:, 0] > 0.2).all() and edges[:, 1:4].max() < 0.05  # upright edges only
     for name, values in describe(stripes).items():
-        assert values.shape == (SIZES[name],) and np.isfinite(values).all()
+        assert values.shape == (SIZES[name],)
+        assert np.isfinite(values).all()
 
 
 def test_classes_and_official_sets(excerpts):
@@ -37,12 +38,11 @@ def test_classes_and_official_sets(excerpts):
     assert corpus.clips["split"].value_counts().to_dict() == {
         "train": 8,
         "test": 4,
-    } and corpus.value_range == (-1, 1)
+    }
+    assert corpus.value_range == (-1, 1)
     assert set(corpus.clips["valence"]) == set(corpus.clips["arousal"]) == {-1, 0, 1}
-    assert (
-        corpus.clips.groupby("group")["split"].nunique().max() == 1
-        and corpus.clips["group"].nunique() == 3
-    )
+    assert corpus.clips.groupby("group")["split"].nunique().max() == 1
+    assert corpus.clips["group"].nunique() == 3
 
 
 def test_the_simulator_writes_the_official_layout(excerpts):
@@ -53,20 +53,18 @@ def test_the_simulator_writes_the_official_layout(excerpts):
         .startswith("SHOT_000000\tACCEDE00000.mp4\n")
     )
     sets = (root / "annotations/MEDIAEVALsets.txt").read_text().splitlines()
-    assert (
-        sets[0] == "id\tname\tset"
-        and len(sets) == 5
-        and all(row.endswith("\t0") for row in sets[1:])
-    )
-    assert (root / "ACCEDEdescription.xml").is_file() and (
-        root / "MEDIAEVALdescription.xml"
-    ).is_file()
+    assert sets[0] == "id\tname\tset"
+    assert len(sets) == 5
+    assert all(row.endswith("\t0") for row in sets[1:])
+    assert (root / "ACCEDEdescription.xml").is_file()
+    assert (root / "MEDIAEVALdescription.xml").is_file()
 
 
 def test_features_are_written_as_asked_and_the_rest_stays_the_same(films, tmp_path):
     small = make_mediaeval18(tmp_path, n_films=3, seconds=6, seed=1, features=("cl",), jobs=1)
     assert small.annotations.equals(films[1].annotations)
-    assert not list(tmp_path.glob("*Audio*")) and len(list(tmp_path.rglob("*_cl.txt"))) == 18
+    assert not list(tmp_path.glob("*Audio*"))
+    assert len(list(tmp_path.rglob("*_cl.txt"))) == 18
 
 
 @pytest.mark.parametrize(

@@ -39,9 +39,13 @@ def heiv(tmp_path_factory):
 def test_heiv_has_the_real_proportions(heiv):
     root, corpus = heiv
     counts = corpus.clips["emotion"].value_counts()
-    assert corpus.simulated and len(corpus) == 32 and counts.index[0] == "joy" and counts.min() >= 2
+    assert corpus.simulated
+    assert len(corpus) == 32
+    assert counts.index[0] == "joy"
+    assert counts.min() >= 2
     table = corpus.clips.groupby("emotion")["split"].value_counts().unstack()
-    assert (table > 0).all(axis=None) and table["train"].sum() / 32 == pytest.approx(0.6, abs=0.1)
+    assert (table > 0).all(axis=None)
+    assert table["train"].sum() / 32 == pytest.approx(0.6, abs=0.1)
     (fold,) = official_split(corpus)
     assert len(fold.test) == table["test"].sum()
     assert (root / corpus.clips["split"][0] / f"{corpus.clips['clip'][0]}.mp4").is_file()
@@ -60,19 +64,18 @@ def test_heiv_has_the_real_proportions(heiv):
 )
 def test_the_others_are_read_back_with_their_splits(make, per_class, tmp_path):
     corpus = make(tmp_path, n_clips=24 if make is make_ekman6 else 40, seconds=(1.0, 1.0), jobs=1)
-    assert set(corpus.clips["emotion"].value_counts()) <= per_class | {3} and corpus.skipped == ()
+    assert set(corpus.clips["emotion"].value_counts()) <= per_class | {3}
+    assert corpus.skipped == ()
     if make is make_ekman6:
-        assert (
-            corpus.clips["clip"][0] == "anger/1000"
-            and corpus.clips["split"].value_counts()["train"] == 12
-        )
+        assert corpus.clips["clip"][0] == "anger/1000"
+        assert corpus.clips["split"].value_counts()["train"] == 12
         assert (tmp_path / "trainlist01.txt").read_text().splitlines()[0].startswith("anger/100")
         return
     splits = corpus.clips.filter(like="split_")
-    assert splits.shape == (40, 10) and set(splits.to_numpy().ravel()) == {"train", "test"}
-    assert ((splits == "train").mean() - 2 / 3).abs().max() < 0.1 and len(
-        set(map(tuple, splits.T.to_numpy()))
-    ) == 10
+    assert splits.shape == (40, 10)
+    assert set(splits.to_numpy().ravel()) == {"train", "test"}
+    assert ((splits == "train").mean() - 2 / 3).abs().max() < 0.1
+    assert len(set(map(tuple, splits.T.to_numpy()))) == 10
     assert corpus.clips["clip"].str.split("/").str[1].duplicated().any()
 
 
@@ -112,18 +115,15 @@ def test_truth_has_a_row_for_every_half_second(heiv):
     root, corpus = heiv
     truth, parts = read_truth(root), segments(corpus, seconds=0.5)
     known = set(zip(truth["clip"], truth["time"], strict=True))
-    assert set(zip(parts.clips["source"], parts.clips["start"], strict=True)) <= known and len(
-        known
-    ) == len(truth)
-    assert set(truth["face"]) == set(FACES) and set(truth["telling"]) == {0, 1}
+    assert set(zip(parts.clips["source"], parts.clips["start"], strict=True)) <= known
+    assert len(known) == len(truth)
+    assert set(truth["face"]) == set(FACES)
+    assert set(truth["telling"]) == {0, 1}
     frontal, absent = truth["face"] == "frontal", truth["face"] == "none"
-    assert (
-        truth.loc[frontal, "expressive"].between(0.5, 1).all()
-        and (truth.loc[absent, "expressive"] == 0).all()
-    )
-    assert (
-        truth.loc[~frontal, "expressive"].max() <= 0.25 and (truth["left"].isna() == absent).all()
-    )
+    assert truth.loc[frontal, "expressive"].between(0.5, 1).all()
+    assert (truth.loc[absent, "expressive"] == 0).all()
+    assert truth.loc[~frontal, "expressive"].max() <= 0.25
+    assert (truth["left"].isna() == absent).all()
 
 
 def test_the_main_person_is_found_and_followed_where_the_truth_says(heiv):
@@ -155,14 +155,16 @@ def test_shots_fill_the_video_and_one_is_frontal():
         shots(seconds, np.random.default_rng(seed)) for seed in range(200) for seconds in (1.0, 5.3)
     ]
     for plan in drawn:
-        assert plan[0].start == 0 and plan[-1].stop in (12, 66)
+        assert plan[0].start == 0
+        assert plan[-1].stop in (12, 66)
         assert all(a.stop == b.start for a, b in itertools.pairwise(plan))
         kinds = {shot.face for shot in plan}
         assert "frontal" in kinds or (
             kinds == {"none"} and not any(shot.bystander for shot in plan)
         )
     lengths = [shot.stop - shot.start for plan in drawn[1::2] for shot in plan]
-    assert min(lengths) >= 6 and max(lengths) <= 32
+    assert min(lengths) >= 6
+    assert max(lengths) <= 32
     assert 0.01 < np.mean([{shot.face for shot in plan} == {"none"} for plan in drawn]) < 0.09
 
 
@@ -177,7 +179,8 @@ def test_a_frontal_face_shows_its_units_and_a_hidden_one_others():
         frontal, turned = mean("frontal", 0.9, emotion), mean("turned", 0.1, emotion)
         strength = 0.5 if emotion == "trust" else 0.6 if emotion == "anticipation" else 1.0
         for unit in own:
-            assert frontal[unit] > 0.6 * strength and frontal[unit] > turned[unit] + 0.1
+            assert frontal[unit] > 0.6 * strength
+            assert frontal[unit] > turned[unit] + 0.1
         assert all(frontal[unit] < 0.25 for unit in frontal if unit not in own)
 
 
