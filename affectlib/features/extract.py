@@ -189,6 +189,7 @@ def _films(clips: pd.DataFrame) -> dict[str, _FilmClips]:
     for row, path in enumerate(clips["path"].map(str)):
         rows_of.setdefault(path, []).append(row)
     seconds = clips["seconds"].to_numpy(float)
+    # Clips without a start are files of their own, from their beginning.
     starts = np.zeros(len(clips))
     if "start" in clips:
         starts = clips["start"].to_numpy(float)
