@@ -125,19 +125,30 @@ def sound_vector(signal: np.ndarray) -> np.ndarray:
     # Growth of energy in the bands marks the onsets of notes and beats.
     growth = np.diff(mel, axis=1, prepend=mel[:, :1])
     onsets = np.maximum(growth, 0).mean(0)  # (frames,)
+    mfcc = librosa.feature.mfcc(S=mel, n_mfcc=COEFFICIENTS)
+    tonnetz = librosa.feature.tonnetz(chroma=chroma, sr=SAMPLING_RATE)
+    contrast = librosa.feature.spectral_contrast(
+        S=spectrum, fmin=100.0, n_bands=6, sr=SAMPLING_RATE
+    )
+    # Frequencies in kHz, so that all rows are of one order.
+    centroid = librosa.feature.spectral_centroid(S=spectrum, sr=SAMPLING_RATE) / 1000
+    bandwidth = librosa.feature.spectral_bandwidth(S=spectrum, sr=SAMPLING_RATE) / 1000
+    rolloff = librosa.feature.spectral_rolloff(S=spectrum, sr=SAMPLING_RATE) / 1000
+    flatness = librosa.feature.spectral_flatness(S=spectrum)
+    crossings = librosa.feature.zero_crossing_rate(signal, frame_length=FRAME, hop_length=HOP)
+    # In the order of FRAMEWISE.
     rows = np.vstack(
         [
             mel,
-            librosa.feature.mfcc(S=mel, n_mfcc=COEFFICIENTS),
-            librosa.feature.tonnetz(chroma=chroma, sr=SAMPLING_RATE),
-            librosa.feature.spectral_contrast(S=spectrum, fmin=100.0, n_bands=6, sr=SAMPLING_RATE),
+            mfcc,
+            tonnetz,
+            contrast,
             loudness,
-            # Frequencies in kHz, so that all rows are of one order.
-            librosa.feature.spectral_centroid(S=spectrum, sr=SAMPLING_RATE) / 1000,
-            librosa.feature.spectral_bandwidth(S=spectrum, sr=SAMPLING_RATE) / 1000,
-            librosa.feature.spectral_rolloff(S=spectrum, sr=SAMPLING_RATE) / 1000,
-            librosa.feature.spectral_flatness(S=spectrum),
-            librosa.feature.zero_crossing_rate(signal, frame_length=FRAME, hop_length=HOP),
+            centroid,
+            bandwidth,
+            rolloff,
+            flatness,
+            crossings,
             onsets,
         ]
     )

@@ -312,12 +312,18 @@ def _overlaps(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """
     sides = []
     for axis in (0, 1):
-        ends = np.minimum.outer(a[:, axis] + a[:, axis + 2], b[:, axis] + b[:, axis + 2])
-        starts = np.maximum.outer(a[:, axis], b[:, axis])
-        sides.append(np.maximum(ends - starts, 0))
+        a_start = a[:, axis]
+        b_start = b[:, axis]
+        a_end = a_start + a[:, axis + 2]
+        b_end = b_start + b[:, axis + 2]
+        end = np.minimum.outer(a_end, b_end)
+        start = np.maximum.outer(a_start, b_start)
+        # Negative where the boxes do not touch.
+        sides.append(np.maximum(end - start, 0))
     both = sides[0] * sides[1]
-    areas = np.add.outer(a[:, 2] * a[:, 3], b[:, 2] * b[:, 3])
-    union = areas - both
+    a_area = a[:, 2] * a[:, 3]
+    b_area = b[:, 2] * b[:, 3]
+    union = np.add.outer(a_area, b_area) - both
     return np.divide(both, union, out=np.zeros_like(union), where=union > 0)
 
 

@@ -38,7 +38,7 @@ Chunk = list[Part]
 Report = Callable[[int], None]
 
 
-def work(
+def describe_parts(
     parts: list[Part], client: Client | str | None, jobs: int, report: Report
 ) -> Iterator[Result]:
     """Describes films and stores their features.

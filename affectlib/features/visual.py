@@ -113,25 +113,34 @@ def frame_statistics(image: np.ndarray) -> np.ndarray:
     directions = (np.arctan2(dy, dx) / np.pi + 0.5 / EDGES) % 1
     lights = _histogram(light, LEVELS)
     hue_cos, hue_sin, warm = _hue_statistics(hue, chroma)
+    brightness = light.mean()
+    contrast = light.std()
+    dark = (light < DARK).mean()
+    bright = (light > BRIGHT).mean()
+    # Wang and Cheong's lighting key and colour energy.
+    lighting_key = brightness * contrast
+    colour_energy = chroma.mean() * contrast
+    vertical = np.abs(dx) > np.abs(dy)
+    # In the order of STATISTICS.
     statistics = [
         hue_cos,
         hue_sin,
         saturation.mean(),
         saturation.std(),
-        light.mean(),
-        light.std(),
-        (light < DARK).mean(),
-        (light > BRIGHT).mean(),
-        light.mean() * light.std(),  # Wang and Cheong, lighting key
+        brightness,
+        contrast,
+        dark,
+        bright,
+        lighting_key,
         green_red.mean(),
         blue_yellow.mean(),
         warm,
         _colourfulness(image),
-        chroma.mean() * light.std(),  # Wang and Cheong, colour energy
+        colour_energy,
         sharpness,
         edges.mean(),
         *_layout(light),
-        (np.abs(dx) > np.abs(dy)).mean(),
+        vertical.mean(),
         _entropy(lights),
     ]
     return np.concatenate(

@@ -230,7 +230,7 @@ class _Film:
         return Result(self.part, self.arrays, self.errors)
 
 
-class _ClipOf(NamedTuple):
+class _QueuedClip(NamedTuple):
     """A clip in memory, and which one it is: its film and its row there."""
 
     film: _Film
@@ -238,7 +238,7 @@ class _ClipOf(NamedTuple):
     clip: media.Clip
 
 
-def _batches_of(films: list[_Film]) -> Iterator[list[_ClipOf]]:
+def _batches_of(films: list[_Film]) -> Iterator[list[_QueuedClip]]:
     """Clips in batches; if there are networks, a thread decodes the next batch meanwhile."""
     todo = [film for film in films if film.todo is not None]
     extractors = [extractor for film in films for extractor in film.part.extractors]
@@ -248,7 +248,7 @@ def _batches_of(films: list[_Film]) -> Iterator[list[_ClipOf]]:
     return _batches(todo, 0)
 
 
-def _batches(films: list[_Film], size: int) -> Iterator[list[_ClipOf]]:
+def _batches(films: list[_Film], size: int) -> Iterator[list[_QueuedClip]]:
     """Clips of films in lists of ``size`` bytes and up to one clip more.
 
     A film that cannot be read gets its error.
@@ -261,7 +261,7 @@ def _batches(films: list[_Film], size: int) -> Iterator[list[_ClipOf]]:
                 # A network may have failed on an earlier batch of this film.
                 if film.has_failed:
                     break
-                batch.append(_ClipOf(film, row, clip))
+                batch.append(_QueuedClip(film, row, clip))
                 held += clip.nbytes
                 if held >= size:
                     yield batch
@@ -293,7 +293,7 @@ def _clips(part: Part) -> Iterable[media.Clip]:
     return media.clips(part.path, starts, seconds, rates=looks, sound=sound)
 
 
-def _describe_batch(batch: list[_ClipOf]) -> None:
+def _describe_batch(batch: list[_QueuedClip]) -> None:
     """Lets every extractor describe the clips that it is needed for."""
     extractors = {}
     for item in batch:
@@ -303,7 +303,7 @@ def _describe_batch(batch: list[_ClipOf]) -> None:
         _fill(extractor, [item for item in batch if name in item.film.arrays])
 
 
-def _fill(extractor: Extractor, batch: list[_ClipOf]) -> None:
+def _fill(extractor: Extractor, batch: list[_QueuedClip]) -> None:
     """Writes the features of some clips by one extractor.
 
     If it fails, the clips are tried one by one to find out which one is to blame.
