@@ -171,7 +171,7 @@ class MTCNN:
         Shape:
             image ``(height, width, 3)``, uint8; result ``(faces, 5)``
         """
-        # The image is copied because torch warns of arrays that are read-only.
+        # Copied, because torch warns of arrays that are read-only.
         x = torch.from_numpy(np.array(image, order="C")).to(self.device)  # (height, width, 3)
         x = x.permute(2, 0, 1)[None].float()  # (1, 3, height, width)
         boxes = self._propose(x)
@@ -205,6 +205,7 @@ class MTCNN:
         place = (score[0] >= PROPOSAL_SCORE).nonzero()  # (boxes, 2): row, column
         row, column = place.T
         corner = float(STEP) * place.flip(1)  # (boxes, 2): left, top in the small frame
+        # Pixels count from 1, as in the Matlab code in which MTCNN was published.
         parts = [
             ((corner + 1) / scale).floor(),
             ((corner + WINDOW) / scale).floor(),
@@ -251,8 +252,11 @@ def _move(boxes: torch.Tensor, shift: torch.Tensor, *, extra: int) -> torch.Tens
 
     The later two networks count the size with one ``extra`` pixel.
     """
-    size = (boxes[:, 2:4] - boxes[:, :2] + extra).repeat(1, 2)
-    return torch.cat([boxes[:, :4] + shift * size, boxes[:, 4:]], 1)
+    left_top = boxes[:, :2]
+    right_bottom = boxes[:, 2:4]
+    size = right_bottom - left_top + extra  # (boxes, 2)
+    moved = boxes[:, :4] + shift * size.repeat(1, 2)
+    return torch.cat([moved, boxes[:, 4:]], 1)
 
 
 def _drop_nested(boxes: torch.Tensor) -> torch.Tensor:
@@ -271,8 +275,10 @@ def _nested(box: list[float], other: list[float]) -> bool:
     """True if the boxes share more than ``OVERLAP`` of the smaller one."""
     width = min(box[2], other[2]) - max(box[0], other[0])
     height = min(box[3], other[3]) - max(box[1], other[1])
+    if width <= 0 or height <= 0:
+        return False
     smaller = min(_area(box), _area(other))
-    return min(width, height) > 0 and width * height > OVERLAP * smaller
+    return width * height > OVERLAP * smaller
 
 
 def _area(box: list[float]) -> float:
@@ -281,8 +287,10 @@ def _area(box: list[float]) -> float:
 
 def _enclosing_squares(boxes: torch.Tensor) -> torch.Tensor:
     """Squares with the centres of the boxes and their longer sides."""
-    side = (boxes[:, 2:4] - boxes[:, :2]).amax(1, keepdim=True)
-    corner = (boxes[:, :2] + boxes[:, 2:4] - side) / 2
+    left_top = boxes[:, :2]
+    right_bottom = boxes[:, 2:4]
+    side = (right_bottom - left_top).amax(1, keepdim=True)  # (boxes, 1)
+    corner = (left_top + right_bottom - side) / 2
     return torch.cat([corner, corner + side, boxes[:, 4:]], 1)
 
 
@@ -296,7 +304,7 @@ def _crop(x: torch.Tensor, boxes: torch.Tensor, side: int) -> tuple[torch.Tensor
     """
     height, width = x.shape[2:]
     corners = boxes[:, :4].int()
-    # Boxes count pixels from 1, tensors from 0.
+    # Pixels count from 1 in boxes, from 0 in tensors.
     left = corners[:, 0].clamp(min=1) - 1
     top = corners[:, 1].clamp(min=1) - 1
     right = corners[:, 2].clamp(max=width)

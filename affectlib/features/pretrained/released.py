@@ -175,6 +175,9 @@ def _read_legacy(path: Path) -> Any:
 
 
 def _fill(storage: torch.Tensor, data: bytes) -> None:
+    # copy_ would spread a single value over all places.
+    if len(data) != 4 * len(storage):
+        raise ValueError(f"a storage of {len(storage)} values has {len(data)} bytes, cut short?")
     storage.copy_(torch.frombuffer(bytearray(data), dtype=torch.float32))
 
 
