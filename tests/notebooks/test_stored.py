@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from affectlib.runner.reproduce import cells, default_parameters, find_notebooks
+from affectlib.runner.notebooks import cells, default_parameters, find_notebooks
 
 NOTEBOOKS = find_notebooks()
 LEAST_CHECKS = 5
