@@ -1,4 +1,4 @@
-"""Two runs agree by their digits on the same arithmetic, and by the spread over seeds elsewhere."""
+"""Two runs agree by their digits on the same arithmetic, elsewhere by the spread over seeds."""
 
 import json
 import os
@@ -58,6 +58,15 @@ def test_on_the_same_arithmetic_every_digit_counts(path, value):
     found = agreement.disagreements(STORED, fresh, SPREAD, same=True)
     assert len(found) == 1
     assert path[-1] in found[0]
+
+
+@pytest.mark.parametrize("value", [0.0612345, 0.000512345, -3.12345e-05])
+def test_on_the_same_arithmetic_the_tolerance_fits_the_number(value):
+    stored = {"mse": value}
+    last_digit = {"mse": value * (1 + 5e-6)}
+    fourth_digit = {"mse": value * (1 + 1e-4)}
+    assert agreement.disagreements(stored, last_digit, SPREAD, same=True) == []
+    assert len(agreement.disagreements(stored, fourth_digit, SPREAD, same=True)) == 1
 
 
 def test_elsewhere_a_number_may_move_as_far_as_another_seed_moves_it():
