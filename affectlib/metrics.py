@@ -134,6 +134,7 @@ def _measure(
         return float("nan")
     if groups is None:
         return float(metric(truth, prediction))
+    # np.mean, unlike np.nanmean, passes on the nan of a group without a defined value.
     values = []
     for group in np.unique(groups):
         rows = groups == group
@@ -146,6 +147,7 @@ def _mse(truth: np.ndarray, prediction: np.ndarray) -> float:
 
 
 def _pcc(truth: np.ndarray, prediction: np.ndarray) -> float:
+    # The variance of a constant may be a rounding error instead of 0; its range is exactly 0.
     if np.ptp(truth) == 0 or np.ptp(prediction) == 0:
         return np.nan
     t = truth - truth.mean()

@@ -206,6 +206,7 @@ def plot_curves(
     """
     ax = _axes(ax)
     time = np.asarray(time, dtype=float)
+    # A long film in seconds has ticks that nobody reads as a time.
     unit = "seconds"
     if time[-1] > 180:
         unit = "minutes"
@@ -299,6 +300,7 @@ def plot_frames(
         left = i * (width + gap)
         strip[:, left : left + width] = frame
         ax.text(left + width / 2, -gap, title, ha="center", va="bottom", fontsize=7)
+    # One picture instead of many axes: the frames then stay together at every figure size.
     ax.imshow(strip)
     ax.set_axis_off()
     return ax
@@ -455,6 +457,7 @@ def show(fig: Figure, alt: str) -> None:
 
     if not alt.strip():
         raise ValueError("a figure needs a sentence of alternative text")
+    # Closed, since Jupyter would display an open figure once more, without its text.
     display(fig, metadata={"image/png": {"alt": alt}})
     plt.close(fig)
 

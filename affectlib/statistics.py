@@ -275,6 +275,7 @@ def _checked_claim(claim: Claim, paper: pd.Series, scores: pd.DataFrame) -> dict
     better = (claim.better, claim.column)
     worse = (claim.worse, claim.column)
     effects = sign * _paired_by_seed(scores, better, worse)  # (seeds, films)
+    # Seeds of one film are no independent witnesses: their mean is one value per film.
     run = paired_difference(effects.mean(), np.zeros(effects.shape[1]))
     over_seeds = _standard_error(effects.mean(axis=1))
     verdict = "undecided"
@@ -315,6 +316,7 @@ def _paired_by_seed(scores: pd.DataFrame, a: tuple[str, str], b: tuple[str, str]
         left = left.reindex(seeds, method="ffill")
     if len(right) == 1:
         right = right.reindex(seeds, method="ffill")
+    # Only films that both models have.
     left, right = left.align(right, join="inner")
     return left - right
 
@@ -495,6 +497,7 @@ def _confusions(
     classes, codes = np.unique(np.concatenate([truth, prediction]), return_inverse=True)
     true_code, predicted_code = np.split(codes, 2)
     cells = len(classes) ** 2
+    # One number for each place in one of the matrices: bincount then counts all of them at once.
     cell_of_row = group_of_row * cells + true_code * len(classes) + predicted_code
     counts = np.bincount(cell_of_row, minlength=n_groups * cells)
     return counts.reshape(n_groups, cells).astype(float)
@@ -506,6 +509,7 @@ def _class_counts(sums: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     Shape:
         sums ``(resamples, classes * classes)``; each result ``(resamples, classes)``
     """
+    # A row holds a square matrix: truth down, prediction across.
     n_classes = math.isqrt(sums.shape[1])
     matrices = sums.reshape(len(sums), n_classes, n_classes)
     right = np.diagonal(matrices, axis1=1, axis2=2)

@@ -1,4 +1,4 @@
-"""Seconds to import affectlib, its plots and, for scale, what they leave to their first use.
+"""Seconds to import affectlib and its parts; for scale, libraries that they import at first use.
 
 python benchmarks/imports.py
 """
@@ -16,20 +16,27 @@ NAMES = (
     "umap",
     "seaborn",
 )
-CODE = "import time; t = time.perf_counter(); import {}; print(time.perf_counter() - t)"
+SCALE = "umap"
+CODE = """
+import time
+begun = time.perf_counter()
+import {name}
+print(time.perf_counter() - begun)
+"""
 
 
-def seconds(name):
-    """Best of three fresh interpreters."""
-    run = [sys.executable, "-c", CODE.format(name)]
-    return min(
-        float(subprocess.run(run, capture_output=True, text=True, check=True).stdout)
-        for _ in range(3)
-    )
+def import_seconds(name: str) -> float:
+    """Best of three new interpreters."""
+    command = [sys.executable, "-c", CODE.format(name=name)]
+    seconds = []
+    for _ in range(3):
+        run = subprocess.run(command, capture_output=True, text=True, check=True)
+        seconds.append(float(run.stdout))
+    return min(seconds)
 
 
 if __name__ == "__main__":
-    taken = {name: seconds(name) for name in NAMES}
-    print(f"{'import':<20} {'seconds':>8} {'of umap':>8}")
+    seconds = {name: import_seconds(name) for name in NAMES}
+    print(f"{'import':<20} {'seconds':>8} {'of ' + SCALE:>8}")
     for name in NAMES:
-        print(f"{name:<20} {taken[name]:8.3f} {taken[name] / taken['umap']:8.2f}")
+        print(f"{name:<20} {seconds[name]:8.3f} {seconds[name] / seconds[SCALE]:8.2f}")

@@ -1,4 +1,4 @@
-"""One thread for every test: affectlib asks for it before numpy and torch are loaded."""
+"""Settings of every test: one thread, which importing affectlib sets."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +10,7 @@ from affectlib import paths
 
 @pytest.fixture
 def golden() -> Callable[[str], Path]:
-    """Gives a file or folder of real material; skips the test, with its reason, where it is not there."""
+    """Gives a file or folder of real material; skips the test where it is not there."""
 
     def find(name: str) -> Path:
         path = paths.GOLDEN / name

@@ -1,4 +1,4 @@
-"""pyproject.toml, requirements.lock and environment.yml say the same; imports run downward; imports stay light."""
+"""The files of the environment say the same; imports run downward and stay light; one thread."""
 
 import json
 import os
@@ -78,19 +78,57 @@ def test_import_loads_nothing_heavy(module, absent):
     )
 
 
-def test_one_thread_is_set_before_any_library_loads():
-    code = (
-        f"import os; [os.environ.pop(v, None) for v in {THREAD_VARIABLES!r}]\n"
-        "import affectlib, torch, threadpoolctl, sklearn.manifold\n"
-        "print({p['num_threads'] for p in threadpoolctl.threadpool_info()} | {torch.get_num_threads()})"
-    )
-    assert (
-        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip()
-        == "{1}"
-    )
-
-
 VARIABLES = (*THREAD_VARIABLES, *AVX2_VARIABLES, *AVX512_OFF)
+
+COUNT_THREADS = """
+import threadpoolctl
+pools = {pool["num_threads"] for pool in threadpoolctl.threadpool_info()}
+print(sorted(pools | {torch.get_num_threads()}))
+"""
+
+
+def threads(imports, **variables):
+    """The numbers of threads after some imports, in a process with these thread variables only."""
+    clean = {name: value for name, value in os.environ.items() if name not in VARIABLES}
+    run = subprocess.run(
+        [sys.executable, "-W", "error::RuntimeWarning", "-c", imports + COUNT_THREADS],
+        capture_output=True,
+        text=True,
+        env=clean | variables,
+    )
+    assert run.returncode == 0, run.stderr
+    return json.loads(run.stdout)
+
+
+@pytest.mark.parametrize(
+    "imports",
+    [
+        "import affectlib, numpy, torch, sklearn.manifold",
+        "import numpy, torch, sklearn.manifold, affectlib",
+        "import numpy, affectlib, torch, sklearn.manifold",
+    ],
+    ids=["affectlib first", "affectlib last", "affectlib between"],
+)
+def test_one_thread_whatever_is_imported_first(imports):
+    assert threads(imports) == [1]
+
+
+def test_a_user_overrules_the_number_of_threads():
+    variables = dict.fromkeys(THREAD_VARIABLES, "2")
+    assert 2 in threads("import numpy, torch, sklearn.manifold, affectlib", **variables)
+
+
+def test_a_running_numba_is_not_stopped():
+    """Numba refuses a variable that changes while its threads run."""
+    code = (
+        "import numba\n"
+        "numba.set_num_threads(1)\n"  # starts the threads
+        "import affectlib\n"
+        "print(numba.njit(lambda x: x + 1)(1))\n"
+    )
+    clean = {name: value for name, value in os.environ.items() if name not in VARIABLES}
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=clean)
+    assert run.stdout.strip() == "2", run.stderr
 
 
 def environment_after_import(**given):

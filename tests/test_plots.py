@@ -1,4 +1,4 @@
-"""Drawing: every function draws what it was given on the Axes it was given; saving is whole, labelled, repeatable."""
+"""Every drawing function draws on the given Axes; a saved figure is labelled and repeats."""
 
 from types import SimpleNamespace
 
@@ -27,45 +27,51 @@ def ax():
     plt.close(figure)
 
 
-@pytest.mark.parametrize(
-    "draw",
-    [
-        lambda ax: plots.plot_embedding(POINTS[:, :2], CLASSES, label="class", ax=ax),
-        lambda ax: plots.plot_embedding(
-            POINTS[:, :2], POINTS[:, 3], label="valence", limits=(-1, 1), ax=ax
-        ),
-        lambda ax: plots.plot_confusion(CLASSES, CLASSES[::-1], "abc", ax=ax),
-        lambda ax: plots.plot_curves(
-            [0, 60], [0, 1], {"x": [1, 0], "y": ([1, 1], [0, 0], [2, 2])}, label="v", ax=ax
-        ),
-        lambda ax: plots.plot_curves(
-            [0, 60], [0, 1], {"y": ([1, 1], [0, 0], [2, 2])}, label="v", step=True, ax=ax
-        ),
-        lambda ax: plots.plot_attention(np.full((2, 2), 0.5), ["sound", "scene"], ax=ax),
-        lambda ax: plots.plot_frames([np.zeros((9, 16, 3), np.uint8)] * 3, ["1", "2", "3"], ax=ax),
-        lambda ax: plots.plot_history({"fold": HISTORY}, ax=ax),
-        lambda ax: plots.plot_intervals(
-            pd.DataFrame({"name": ["m"], "mean": [1], "low": [0], "high": [2], "paper": [1]}),
-            label="MSE",
-            reference=1.5,
-            ax=ax,
-        ),
-    ],
-    ids=[
-        "classes",
-        "values",
-        "confusion",
-        "curves",
-        "steps",
-        "attention",
-        "frames",
-        "history",
-        "intervals",
-    ],
-)
-def test_draws_on_the_given_axes(draw, ax):
-    assert draw(ax) is ax
-    assert ax.has_data() or ax.images or ax.texts
+BAND = ([1, 1], [0, 0], [2, 2])  # a curve with its lower and upper bound
+FRAMES = [np.zeros((9, 16, 3), np.uint8)] * 3
+INTERVALS = pd.DataFrame({"name": ["m"], "mean": [1], "low": [0], "high": [2], "paper": [1]})
+
+# Each drawing function with data of every form that it takes: function, arguments, options.
+DRAWINGS = {
+    "classes": (plots.plot_embedding, (POINTS[:, :2], CLASSES), {"label": "class"}),
+    "values": (plots.plot_embedding, (POINTS[:, :2], POINTS[:, 3]), {"limits": (-1, 1)}),
+    "confusion": (plots.plot_confusion, (CLASSES, CLASSES[::-1], "abc"), {}),
+    "curves": (plots.plot_curves, ([0, 60], [0, 1], {"x": [1, 0], "y": BAND}), {"label": "v"}),
+    "steps": (plots.plot_curves, ([0, 60], [0, 1], {"y": BAND}), {"label": "v", "step": True}),
+    "attention": (plots.plot_attention, (np.full((2, 2), 0.5), ["sound", "scene"]), {}),
+    "frames": (plots.plot_frames, (FRAMES, ["1", "2", "3"]), {}),
+    "history": (plots.plot_history, ({"fold": HISTORY},), {}),
+    "bars": (plots.plot_bars, ({"valence": ([0, 5, -10], 10)},), {"hertz": 25}),
+    "gradcam": (plots.plot_gradcam, (FRAMES, np.ones((3, 9, 16))), {}),
+    "intervals": (plots.plot_intervals, (INTERVALS,), {"label": "MSE", "reference": 1.5}),
+}
+
+
+@pytest.mark.parametrize("name", DRAWINGS)
+class TestContract:
+    def test_draws_on_the_given_axes(self, name, ax):
+        draw, arguments, options = DRAWINGS[name]
+        assert draw(*arguments, ax=ax, **options) is ax
+        assert ax.has_data() or ax.images or ax.texts
+
+    def test_makes_axes_where_none_are_given(self, name):
+        draw, arguments, options = DRAWINGS[name]
+        ax = draw(*arguments, **options)
+        assert isinstance(ax, plt.Axes)
+        plt.close(ax.figure)
+
+    def test_saves_nothing(self, name, ax, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(paths, "FIGURES", tmp_path)
+        monkeypatch.setattr(plt.Figure, "savefig", lambda *_, **__: pytest.fail("saved a figure"))
+        draw, arguments, options = DRAWINGS[name]
+        draw(*arguments, ax=ax, **options)
+        assert not list(tmp_path.iterdir())
+
+
+def test_every_drawing_function_keeps_the_contract():
+    functions = {name for name in vars(plots) if name.startswith("plot_")}
+    assert {draw.__name__ for draw, _, _ in DRAWINGS.values()} == functions
 
 
 def test_bars_leave_open_what_is_undefined(ax):
@@ -121,6 +127,7 @@ def test_saved_figure_is_labelled_simulated_and_repeats(tmp_path, monkeypatch, c
         written.append((tmp_path / "gla" / "map.png").read_bytes())
     assert written[0] == written[1]
     assert sorted(f.name for f in (tmp_path / "gla").iterdir()) == ["map.png", "map.txt"]
+    assert (tmp_path / "gla" / "map.txt").read_text() == "Two rows.\n"
 
 
 def test_figure_without_alternative_text_is_refused():

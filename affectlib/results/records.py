@@ -80,12 +80,14 @@ def write_metrics(
         },
         "run": {
             "seeds": seeds,
+            # The number that affectlib has asked the libraries for.
             "threads": int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count()),
             "python": platform.python_version(),
             "versions": {package: version(package) for package in PACKAGES},
             "commit": source_commit(),
         },
     }
+    # allow_nan=False: nan is no JSON. _plain has made null of it.
     text = json.dumps(
         _plain(content), indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False
     )
@@ -191,6 +193,7 @@ def _plain(value: object) -> object:
         return [_plain(item) for item in value]
     if isinstance(value, np.generic):
         value = value.item()
+    # Further digits differ between processors, and would change the file in every run.
     if isinstance(value, float):
         return float(f"{value:.6g}") if math.isfinite(value) else None
     return value

@@ -53,6 +53,7 @@ def scores_by_group(runs: Runs, metrics: Iterable[Metric]) -> pd.DataFrame:
     for (row, target), run in runs.items():
         groups = np.asarray(run.groups)
         predictions = np.atleast_2d(run.prediction)
+        # Films in the order in which they appear, which a set would lose.
         for group in dict.fromkeys(run.groups):
             in_group = groups == group
             truth = run.truth[in_group]
@@ -89,6 +90,7 @@ def official(per_film: pd.DataFrame, rows: Sequence[str] | None = None) -> pd.Da
         of_row = per_film[per_film["row"] == row]
         for column, cell in of_row.groupby("column", sort=False):
             values = cell["value"]
+            # interval leaves out undefined values: one of them must make all undefined.
             if values.isna().any():
                 values = values * math.nan
             span = interval(values, groups=cell["group"])
@@ -127,6 +129,7 @@ def floor(
         values = clips[target].to_numpy()
         predictions = []
         for fold in folds:
+            # A constant has nothing to choose by validation: it may learn from these clips too.
             learned = values[np.concatenate([fold.train, fold.validation])]
             predictions.append(train_mean(learned, len(fold.test)))
         runs["predict the training mean", target] = SimpleNamespace(

@@ -73,6 +73,7 @@ def against_paper(
     both = pd.concat([both, additional], ignore_index=True)
 
     is_quoted = both.pop("quoted").eq(True)  # nan in the additional rows
+    # Not by notna: a metric of this run may be undefined, and is then nan.
     was_run = pd.MultiIndex.from_frame(both[_CELL]).isin(pd.MultiIndex.from_frame(ours[_CELL]))
     reason = np.where(is_quoted, "quoted", "not run")
     kind = "simulated" if simulated else "real"

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     import torch
 
 SAME = 1e-5  # relative; numbers are stored with six digits
+ZERO = 1e-9  # absolute; differences of equal numbers leave such rests
 NEARLY = 2e-3  # absolute: what double precision leaves of a difference in the inputs' seventh digit
 BAND = 4.0  # standard deviations that a number may lie away from the stored one
 OUTSIDE = 0.02  # share of the numbers that may lie outside by chance: twenty of a thousand
@@ -158,7 +159,7 @@ def _is_measured(old: object, new: object) -> bool:
 def _is_equal(old: object, new: object) -> bool:
     """Whether two values are the same to the digits that are stored."""
     if _is_measured(old, new):
-        return bool(np.isclose(old, new, rtol=SAME, atol=SAME))
+        return bool(np.isclose(old, new, rtol=SAME, atol=ZERO))
     return old == new
 
 

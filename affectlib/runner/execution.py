@@ -84,6 +84,7 @@ def execute(job: Job) -> None:
         "seconds": round(time.perf_counter() - begun, 1),
     }
     paths.write(job.output, _notebook_bytes(content))
+    # papermill's own copy has no key: it is of use only where a cell failed.
     partial.unlink()
 
 

@@ -89,6 +89,7 @@ def sweep(
     """
     points = {}
     jobs_by_key = {}
+    # Every point is checked before the first one runs.
     for point in _points(slug, grid):
         job = _job(slug, point, profile, corpus)
         points[job.key] = point
@@ -217,6 +218,7 @@ def run(job: Job) -> str | None:
     )
     if done.returncode == 0:
         return None
+    # The last line names the error; the traceback stands in the partial copy of the notebook.
     lines = done.stderr.strip().splitlines()
     return lines[-1] if lines else f"status {done.returncode}"
 
@@ -226,6 +228,7 @@ def _child(text: str) -> int:
     parent = os.getppid()
 
     def end_with_parent():
+        # A killed parent can tell its child nothing; the child then has another parent.
         while os.getppid() == parent:
             time.sleep(0.5)
         os._exit(1)

@@ -14,7 +14,7 @@ import pytest
 from affectlib import paths
 from affectlib.corpora import counts, frame_array, load_afew_va
 from affectlib.errors import FileFormatError
-from affectlib.runner import reproduce
+from affectlib.runner.content_key import manifest
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*a part of the corpus")
 
@@ -67,12 +67,12 @@ def test_a_link_to_a_folder_above_is_entered_once(root):
 
 def test_a_change_behind_a_link_changes_the_content_key(root, monkeypatch, tmp_path):
     monkeypatch.setattr(paths, "CACHE", tmp_path / "cache")
-    before = reproduce._manifest(root)
+    before = manifest(root)
     assert "02/051/051.json" in dict(before)
     path = root.parent / "elsewhere" / "02" / "051" / "051.json"
     path.write_text(path.read_text().replace('"valence": 5', '"valence": 6'))
     os.utime(path, ns=(1, 1))
-    assert reproduce._manifest(root) != before
+    assert manifest(root) != before
 
 
 def test_an_empty_folder_beside_the_others_is_a_fault(root):

@@ -14,7 +14,7 @@ from affectlib.corpora.files import (
     read_table,
 )
 from affectlib.errors import FileFormatError, NotFoundError
-from affectlib.runner import reproduce
+from affectlib.runner.content_key import manifest
 
 
 @pytest.fixture
@@ -126,5 +126,5 @@ def test_a_folder_and_a_missing_file_are_refused_by_name(tmp_path):
 def test_the_content_key_sees_files_behind_links(root, tmp_path_factory):
     other = tmp_path_factory.mktemp("other")
     (other / "linked").symlink_to(root, target_is_directory=True)
-    listed = [name for name, _ in reproduce._manifest(other)]
+    listed = [name for name, _ in manifest(other)]
     assert listed == ["linked/a/deep/two.txt", "linked/b/one.txt"]

@@ -1,4 +1,7 @@
-"""A reader opens 00_start_here in JupyterLab, runs it and moves a slider. Needs Chromium: `make browser`."""
+"""A reader opens 00_start_here in JupyterLab, runs it and moves a slider.
+
+Needs Chromium: `make browser`.
+"""
 
 import os
 import shutil

@@ -1,4 +1,7 @@
-"""The committed notebooks: executed, checkable, clean. nbval compares nothing in a stripped notebook."""
+"""The committed notebooks are executed, can be checked, and are clean.
+
+nbval compares nothing in a notebook without outputs.
+"""
 
 import ast
 import json
@@ -6,17 +9,29 @@ import re
 
 import pytest
 
-from affectlib.runner.reproduce import cells, default_parameters, find_notebooks
+from affectlib.runner.notebooks import cells, default_parameters, find_notebooks
 
 NOTEBOOKS = find_notebooks()
 LEAST_CHECKS = 5
 every_notebook = pytest.mark.parametrize("notebook", NOTEBOOKS.values(), ids=NOTEBOOKS)
 
 
+def source_of(cell):
+    return "".join(cell["source"])
+
+
 def text_of(output):
-    return "".join(output.get("text", [])) + "".join(
-        "".join(v) for k, v in output.get("data", {}).items() if k.startswith("text/")
-    )
+    """All text of an output: printed, plain or HTML."""
+    texts = ["".join(output.get("text", []))]
+    for kind, content in output.get("data", {}).items():
+        if kind.startswith("text/"):
+            texts.append("".join(content))
+    return "".join(texts)
+
+
+def trees_of(notebook):
+    """Syntax tree of each code cell."""
+    return [ast.parse(source_of(cell)) for cell in cells(notebook)]
 
 
 def test_there_are_notebooks():
@@ -25,7 +40,7 @@ def test_there_are_notebooks():
 
 @every_notebook
 def test_executed_in_order_from_top_to_bottom(notebook):
-    counts = [c["execution_count"] for c in cells(notebook) if "".join(c["source"]).strip()]
+    counts = [cell["execution_count"] for cell in cells(notebook) if source_of(cell).strip()]
     assert counts == list(range(1, len(counts) + 1))
 
 
@@ -34,19 +49,19 @@ def test_checked_cells_are_stored_with_plain_text(notebook):
     checked = cells(notebook, "nbval-check-output")
     assert len(checked) >= LEAST_CHECKS
     for cell in checked:
-        assert cell["outputs"], "".join(cell["source"])
+        assert cell["outputs"], source_of(cell)
         for output in cell["outputs"]:
             assert output["output_type"] in ("stream", "execute_result")
-            assert output.get("name") != "stderr" and "text/html" not in output.get("data", {})
+            assert output.get("name") != "stderr"
+            assert "text/html" not in output.get("data", {})
 
 
 @every_notebook
 def test_outputs_hold_no_error_no_path_no_warning_and_no_widget(notebook):
     for cell in cells(notebook):
         for output in cell["outputs"]:
-            assert output["output_type"] != "error" and output.get("name") != "stderr", "".join(
-                cell["source"]
-            )
+            assert output["output_type"] != "error", source_of(cell)
+            assert output.get("name") != "stderr", source_of(cell)
             assert "application/vnd.jupyter.widget-view+json" not in output.get("data", {})
             assert not re.search(r"(?<![\w.:/])/(?:home|tmp|root|usr|work|Users)/", text_of(output))
 
@@ -55,7 +70,7 @@ def test_outputs_hold_no_error_no_path_no_warning_and_no_widget(notebook):
 def test_one_parameters_cell_literal_typed_and_commented(notebook):
     assert default_parameters(notebook)
     assert not cells(notebook, "injected-parameters")
-    source = "".join(cells(notebook, "parameters")[0]["source"])
+    source = source_of(cells(notebook, "parameters")[0])
     assert all(isinstance(node, ast.AnnAssign) for node in ast.parse(source).body)
     assert all("#" in line for line in source.splitlines())
 
@@ -68,27 +83,33 @@ def test_kernel_and_metadata(notebook):
 
 
 @every_notebook
-def test_no_classes_affectlib_first(notebook):
-    sources = ["".join(c["source"]) for c in cells(notebook)]
-    assert not any(isinstance(n, ast.ClassDef) for s in sources for n in ast.walk(ast.parse(s)))
-    imports = [
-        n for s in sources for n in ast.parse(s).body if isinstance(n, ast.Import | ast.ImportFrom)
-    ]
-    assert (getattr(imports[0], "module", None) or imports[0].names[0].name).split(".")[
-        0
-    ] == "affectlib"
+def test_no_classes(notebook):
+    for tree in trees_of(notebook):
+        assert not any(isinstance(node, ast.ClassDef) for node in ast.walk(tree))
+
+
+@every_notebook
+def test_affectlib_is_imported_first(notebook):
+    """So that every library is loaded with the one instruction set that gives the stored digits."""
+    imports = []
+    for tree in trees_of(notebook):
+        imports += [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    first = imports[0]
+    module = first.module if isinstance(first, ast.ImportFrom) else first.names[0].name
+    assert module.split(".")[0] == "affectlib"
 
 
 @every_notebook
 def test_no_output_widget(notebook):
-    """A headless client answers an Output widget, and then at times waits for ever (nbclient, issue 312)."""
-    used = {
-        n.id if isinstance(n, ast.Name) else n.attr
-        for c in cells(notebook)
-        for n in ast.walk(ast.parse("".join(c["source"])))
-        if isinstance(n, ast.Name | ast.Attribute)
-    }
-    assert not used & {"interact", "interactive", "interactive_output", "Output"}
+    """A headless client that answers an Output widget may wait for ever (nbclient, issue 312)."""
+    names = set()
+    for tree in trees_of(notebook):
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Name):
+                names.add(node.id)
+            elif isinstance(node, ast.Attribute):
+                names.add(node.attr)
+    assert not names & {"interact", "interactive", "interactive_output", "Output"}
 
 
 @every_notebook
@@ -104,12 +125,10 @@ def test_every_picture_has_alternative_text(notebook):
 def test_sections_are_those_of_every_paper_notebook(notebook):
     if notebook.stem[:2] not in ("01", "02", "03", "04", "05"):
         pytest.skip("not a paper's notebook")
-    text = "".join(
-        "".join(c["source"]) + "\n"
-        for c in json.loads(notebook.read_text())["cells"]
-        if c["cell_type"] == "markdown"
-    )
-    headings = re.findall(r"^## (.*)", text, flags=re.M)
+    headings = []
+    for cell in json.loads(notebook.read_text())["cells"]:
+        if cell["cell_type"] == "markdown":
+            headings += re.findall(r"^## (.*)", source_of(cell), flags=re.M)
     assert headings == [
         "Parameters",
         "Setup",

@@ -1,4 +1,4 @@
-"""Two runs agree by their digits on the same arithmetic, and by the spread over seeds elsewhere."""
+"""Two runs agree by their digits on the same arithmetic, elsewhere by the spread over seeds."""
 
 import json
 import os
@@ -60,6 +60,15 @@ def test_on_the_same_arithmetic_every_digit_counts(path, value):
     assert path[-1] in found[0]
 
 
+@pytest.mark.parametrize("value", [0.0612345, 0.000512345, -3.12345e-05])
+def test_on_the_same_arithmetic_the_tolerance_fits_the_number(value):
+    stored = {"mse": value}
+    last_digit = {"mse": value * (1 + 5e-6)}
+    fourth_digit = {"mse": value * (1 + 1e-4)}
+    assert agreement.disagreements(stored, last_digit, SPREAD, same=True) == []
+    assert len(agreement.disagreements(stored, fourth_digit, SPREAD, same=True)) == 1
+
+
 def test_elsewhere_a_number_may_move_as_far_as_another_seed_moves_it():
     near = changed(("model / mse",), 0.5 + 2 * 0.02)
     far = changed(("model / mse",), 0.5 + 25 * 0.02)
@@ -115,32 +124,71 @@ def test_a_notebook_without_a_spread_is_judged_by_that_of_the_others(tmp_path, m
     assert len(agreement.disagreements(stored, far, spread, same=False)) == 1
 
 
-DIGITS = "import affectlib, json; from affectlib.runner.agreement import arithmetic; print(json.dumps(arithmetic()))"
+def write_committed_run(root, seeds):
+    """Writes committed results that were made with these seeds; returns their folder."""
+    folder = root / "figures" / "gla"
+    folder.mkdir(parents=True)
+    run = {"metrics": {"mse": 0.5}, "run": {"seeds": seeds}}
+    (folder / "metrics.json").write_text(json.dumps(run))
+    return folder
+
+
+def test_the_spread_is_collected_over_the_runs_that_are_there(tmp_path, monkeypatch):
+    monkeypatch.setattr(agreement.paths, "ROOT", tmp_path)
+    monkeypatch.setattr(agreement.paths, "CACHE", tmp_path / "cache")
+    folder = write_committed_run(tmp_path, [0, 1])
+    agreement.collect(["all"])
+    assert not (folder / "spread.json").exists()
+
+    other = tmp_path / "cache" / "spread" / "100" / "gla"
+    other.mkdir(parents=True)
+    (other / "metrics.json").write_text(json.dumps({"metrics": {"mse": 0.7}}))
+    agreement.collect(["all"])
+    content = json.loads((folder / "spread.json").read_text())
+    assert content["first seeds"] == [0, 100]
+    assert content["numbers"]["mse"] == pytest.approx(np.std([0.5, 0.7], ddof=1), rel=5e-3)
+    assert sorted(path.name for path in folder.iterdir()) == ["metrics.json", "spread.json"]
+
+
+def test_committed_results_of_another_first_seed_are_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(agreement.paths, "ROOT", tmp_path)
+    monkeypatch.setattr(agreement.subprocess, "run", lambda *_, **__: pytest.fail("ran a notebook"))
+    write_committed_run(tmp_path, [100, 101])
+    assert agreement.main([]) == 2
+    assert "expected a run of first seed 0, found 100" in capsys.readouterr().err
+
+
+DIGITS = """
+import json
+from affectlib.runner.agreement import arithmetic
+print(json.dumps(arithmetic()))
+"""
+OTHER_INSTRUCTIONS = {
+    "ATEN_CPU_CAPABILITY": "default",
+    "OPENBLAS_CORETYPE": "Nehalem",
+    "NPY_DISABLE_CPU_FEATURES": "X86_V3 X86_V4",
+}
+
+
+def digests(settings):
+    """The arithmetic of a new process under some settings of the instruction set."""
+    chosen = (*affectlib.AVX2_VARIABLES, *affectlib.AVX512_OFF, "AFFECTLIB_INSTRUCTIONS")
+    clean = {name: value for name, value in os.environ.items() if name not in chosen}
+    run = subprocess.run(
+        [sys.executable, "-c", DIGITS],
+        env=clean | settings,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return json.loads(run.stdout)
 
 
 def test_a_simulated_film_is_the_same_bytes_under_another_instruction_set():
-    """The rest of the digests tells the two settings apart: the check can fail."""
-    chosen = (*affectlib.AVX2_VARIABLES, *affectlib.AVX512_OFF, "AFFECTLIB_INSTRUCTIONS")
-    clean = {name: value for name, value in os.environ.items() if name not in chosen}
-    found = []
-    for settings in (
-        {},
-        {
-            "ATEN_CPU_CAPABILITY": "default",
-            "OPENBLAS_CORETYPE": "Nehalem",
-            "NPY_DISABLE_CPU_FEATURES": "X86_V3 X86_V4",
-        },
-    ):
-        run = subprocess.run(
-            [sys.executable, "-c", DIGITS],
-            env=clean | settings,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        found.append(json.loads(run.stdout))
-    one, other = found
-    assert one["simulated film"] == other["simulated film"]
+    usual = digests({})
+    other = digests(OTHER_INSTRUCTIONS)
+    assert usual["simulated film"] == other["simulated film"]
+    # The other digests tell the two settings apart: the comparison above can fail.
     if "avx2" in affectlib._instruction_sets():
-        assert one["numpy"] != other["numpy"]
-        assert one["torch"] != other["torch"]
+        assert usual["numpy"] != other["numpy"]
+        assert usual["torch"] != other["torch"]

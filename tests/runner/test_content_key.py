@@ -1,0 +1,130 @@
+"""The content key follows everything that a notebook's outputs depend on, and nothing else."""
+
+import nbformat
+import pytest
+
+from affectlib import paths
+from affectlib.runner.content_key import content_key, module_files, slugs_read
+from affectlib.runner.reproduce import plan
+
+
+@pytest.fixture
+def key_of(tmp_path, write_notebook):
+    """Gives the key of a notebook with these sources and parameters."""
+
+    def find(*sources, **parameters):
+        notebook = write_notebook(tmp_path / "n.ipynb", *sources)
+        return content_key(notebook, "n", parameters)
+
+    return find
+
+
+def test_key_ignores_comments_but_not_code_and_parameters(key_of):
+    key = key_of("x = 1")
+    assert key_of("# why\nx = 1  # so") == key
+    assert key_of("x = 2") != key
+    assert key_of("x = 1", epochs=4) != key
+
+
+def test_key_ignores_markdown(tmp_path, key_of):
+    key = key_of("x = 1")
+    notebook = nbformat.read(tmp_path / "n.ipynb", 4)
+    notebook.cells.append(nbformat.v4.new_markdown_cell("words"))
+    nbformat.write(notebook, tmp_path / "n.ipynb")
+    assert content_key(tmp_path / "n.ipynb", "n", {}) == key
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """A small checkout of its own: a package and a lock."""
+    package = tmp_path / "affectlib"
+    (package / "sub").mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "low.py").write_text('"""Doc."""\nA = 1\n')
+    (package / "sub" / "__init__.py").write_text(
+        "def late():\n    from affectlib.low import A\n    return A\n"
+    )
+    (package / "other.py").write_text("B = 1\n")
+    (tmp_path / "requirements.lock").write_text("x==1\n")
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
+    return tmp_path
+
+
+def file_names(*sources):
+    return [file.name for file in module_files(sources)]
+
+
+def test_imports_inside_functions_are_followed(checkout):
+    assert file_names("from affectlib import sub") == ["low.py", "__init__.py"]
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "changes"),
+    [
+        ("affectlib/low.py", "A = 2\n", True),
+        ("affectlib/low.py", '"""Another text."""\nA = 1  # comment\n', False),
+        ("affectlib/other.py", "B = 2\n", False),
+        ("requirements.lock", "x==2\n", True),
+    ],
+    ids=["imported code", "imported text", "other module", "lock"],
+)
+def test_key_follows_imported_code_and_the_lock(checkout, write_notebook, file, text, changes):
+    notebook = write_notebook(checkout / "n.ipynb", "from affectlib import sub")
+    before = content_key(notebook, "n", {})
+    (checkout / file).write_text(text)
+    assert (content_key(notebook, "n", {}) != before) is changes
+
+
+def test_a_name_that_a_package_passes_on_leads_to_its_module_only(checkout):
+    package = checkout / "affectlib" / "many"
+    package.mkdir()
+    (package / "__init__.py").write_text(
+        "from affectlib.many.a import f\nfrom affectlib.many.b import g\n"
+    )
+    (package / "a.py").write_text("from affectlib.low import A as f\n")
+    (package / "b.py").write_text("g = 1\n")
+    assert file_names("from affectlib.many import f") == ["low.py", "a.py"]
+    assert file_names("from affectlib import many") == ["low.py", "__init__.py", "a.py", "b.py"]
+    assert file_names("import affectlib.many.b") == ["b.py"]
+
+
+def test_key_of_a_notebook_that_looks_for_any_corpus_follows_the_data_folder(
+    checkout, monkeypatch, write_notebook
+):
+    monkeypatch.setattr(paths, "DATA", checkout / "data")
+    looking = write_notebook(
+        checkout / "a.ipynb", "from affectlib import paths", "print(paths.DATA)"
+    )
+    choosing = write_notebook(
+        checkout / "b.ipynb", "corpus: str = 'simulated'", "print(paths.DATA)"
+    )
+    looking_keys = {content_key(looking, "n", {})}
+    choosing_keys = {content_key(choosing, "n", {})}
+    (checkout / "data" / "heiv").mkdir(parents=True)
+    for text in ("1", "12"):
+        (checkout / "data" / "heiv" / "list.txt").write_text(text)
+        looking_keys.add(content_key(looking, "n", {}))
+        choosing_keys.add(content_key(choosing, "n", {}))
+    assert len(looking_keys) == 3
+    assert len(choosing_keys) == 1
+
+
+def test_key_holds_the_results_that_a_notebook_reads_of_others(notebook_folder, write_notebook):
+    reader = write_notebook(
+        notebook_folder / "00_reader.ipynb",
+        "from affectlib.results import read_metrics, recorded",
+        "read_metrics('reader') if epochs < 0 else read_metrics('writer')",
+    )
+    write_notebook(notebook_folder / "01_writer.ipynb", "1")
+    assert slugs_read(reader, "reader") == ["writer"]
+    figures = notebook_folder / "figures"
+    absent = plan("reader").key
+    for slug in ("reader", "writer"):
+        (figures / slug).mkdir(parents=True)
+    (figures / "reader" / "metrics.json").write_text("{}")
+    assert plan("reader").key == absent
+    (figures / "writer" / "metrics.json").write_text("{}")
+    present = plan("reader").key
+    assert present != absent
+    (figures / "writer" / "metrics.json").write_text('{"epochs": 1}')
+    assert plan("reader").key not in (absent, present)

@@ -1,0 +1,46 @@
+"""Parameters of notebooks are strict."""
+
+import pytest
+import yaml
+
+from affectlib.runner import notebooks
+from affectlib.runner.notebooks import ParameterError, checked_parameters, default_parameters
+
+
+@pytest.fixture
+def notebook(tmp_path, write_notebook):
+    return write_notebook(tmp_path / "n.ipynb")
+
+
+def test_parameters_are_read_with_their_types(notebook):
+    assert default_parameters(notebook) == {"epochs": 3, "rate": 0.5, "name": None}
+
+
+def test_parameters_that_equal_the_default_are_left_out(notebook):
+    given = {"epochs": 3, "rate": 1, "name": "x"}
+    assert checked_parameters(notebook, given) == {"rate": 1, "name": "x"}
+
+
+@pytest.mark.parametrize(
+    "given", [{"epoch": 4}, {"epochs": "4"}, {"epochs": True}, {"rate": "1e-3"}]
+)
+def test_unknown_or_mistyped_parameter_is_an_error(notebook, given):
+    with pytest.raises(ParameterError, match=next(iter(given))):
+        checked_parameters(notebook, given)
+
+
+def test_a_default_must_be_a_literal(tmp_path, write_notebook):
+    notebook = write_notebook(tmp_path / "n.ipynb", parameters="epochs: int = 3 * two")
+    with pytest.raises(ParameterError, match="epochs is no literal"):
+        default_parameters(notebook)
+
+
+@pytest.mark.parametrize(
+    "file", sorted((notebooks.NOTEBOOKS / "parameters").glob("*.yaml")), ids=lambda f: f.name
+)
+def test_every_profile_fits_its_notebook(file):
+    slug, profile = file.stem.split(".")
+    notebook = notebooks.notebook_file(slug)
+    given = yaml.safe_load(file.read_text()) or {}
+    assert set(checked_parameters(notebook, given)) <= set(given)
+    assert profile in ("demo", "full")

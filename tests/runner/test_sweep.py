@@ -1,0 +1,114 @@
+"""Sweeps: a grid of parameters over a small notebook, here and on a cluster."""
+
+import pandas as pd
+import pytest
+
+from affectlib.runner import notebooks
+from affectlib.runner import sweep as module
+from affectlib.runner.notebooks import ParameterError
+
+# Writes metrics.json as the notebooks of the papers do.
+WRITE_METRICS = """
+import json
+import os
+from pathlib import Path
+
+folder = Path(os.environ["AFFECTLIB_FIGURES"]) / "tiny"
+folder.mkdir(parents=True, exist_ok=True)
+metrics = {"sum": {"mean": a + b, "low": a, "high": a + 2 * b}}
+text = json.dumps({"metrics": metrics, "headline": ["sum"]})
+(folder / "metrics.json").write_text(text)
+"""
+
+
+@pytest.fixture
+def tiny(notebook_folder, write_notebook):
+    """The folder of the sweeps of a notebook with parameters a and b; it fails for a = 3."""
+    write_notebook(
+        notebook_folder / "01_tiny.ipynb",
+        "if a == 3:\n    raise ValueError('three is refused')",
+        WRITE_METRICS,
+        parameters="a: int = 1\nb: float = 0.5",
+    )
+    return notebook_folder / "cache" / "sweeps" / "tiny"
+
+
+def test_a_sweep_runs_every_point_once(tiny, monkeypatch):
+    message = r"1 of 2 points of tiny failed:\n.*'a': 3.*three is refused"
+    with pytest.raises(module.SweepError, match=message):
+        module.sweep("tiny", {"a": [1, 3], "b": [1]}, progress=False)
+    table = pd.read_csv(tiny / "sweep.csv")
+    assert table[["a", "b", "sum", "sum, low"]].to_numpy().tolist() == [[1, 1, 2, 1]]
+    point = tiny / table["key"][0]
+    files = [path.relative_to(point).as_posix() for path in point.rglob("*") if path.is_file()]
+    assert sorted(files) == ["01_tiny.ipynb", "tiny/metrics.json"]
+
+    monkeypatch.setattr(module, "run", lambda job: pytest.fail(f"{job.parameters} ran again"))
+    again = module.sweep("tiny", {"a": [1], "b": [1]}, progress=False)
+    assert again["sum"].tolist() == [2]
+
+
+def test_a_sweep_on_a_cluster(tiny):
+    from dask.distributed import LocalCluster
+
+    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster:
+        address = cluster.scheduler_address
+        table = module.sweep("tiny", {"a": [2]}, client=address, progress=False)
+    assert table["sum"].tolist() == [2.5]
+
+
+@pytest.mark.parametrize(
+    ("grid", "message"),
+    [
+        ({"c": [1]}, "no parameter 'c'; it has a, b"),
+        ({"a": ["1"]}, "a='1' is str"),
+        ({"a": 1}, "list of values"),
+        ({"a": []}, "list of values"),
+        ({}, "list of values"),
+        (None, "no such grid"),
+        ("nowhere.yaml", "no such grid"),
+    ],
+)
+def test_a_grid_is_checked_before_anything_runs(tiny, grid, message):
+    with pytest.raises(ParameterError, match=message):
+        module.sweep("tiny", grid, progress=False)
+    assert not tiny.exists()
+
+
+def test_a_sweep_of_an_unknown_notebook_is_refused(tiny):
+    with pytest.raises(ParameterError, match=r"no notebook 'other'; there are tiny"):
+        module.sweep("other", {"a": [1]}, progress=False)
+
+
+@pytest.mark.parametrize(
+    "file", sorted((notebooks.NOTEBOOKS / "sweeps").glob("*.yaml")), ids=lambda f: f.stem
+)
+def test_the_papers_grids_fit_their_notebooks(file):
+    notebook = notebooks.notebook_file(file.stem)
+    points = module._points(file.stem, None)
+    given = [notebooks.checked_parameters(notebook, point) for point in points]
+    assert len({str(parameters) for parameters in given}) == len(points) > 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["slug=nothing", "grid={a: [1]}"], "no notebook 'nothing'"),
+        (["slug=tiny", "grid={a: [10"], "list of values"),
+        (["slug=tiny", "grid=1917"], "no such grid 1917"),
+        (["sweep", "slug=tiny"], "expected name=value, not 'sweep'"),
+        (["slug=tiny", "jobs=two"], "invalid literal"),
+    ],
+)
+def test_the_command_reports_errors_in_one_line(tiny, capsys, words, message):
+    assert module.main(words) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert message in lines[0]
+
+
+def test_extract_corpus_is_still_found_under_its_old_path():
+    from affectlib.runner import extract
+
+    with pytest.warns(DeprecationWarning, match=r"moved to affectlib\.runner\.extract"):
+        assert module.extract_corpus is extract.extract_corpus
