@@ -11,7 +11,7 @@ Measured are, over all Python files below a folder:
       and conditional expressions. Imports, docstrings, and headers of functions and classes are not
       counted;
     - the share of statements with six or more operations;
-    - the share of lines that are a comment;
+    - the share of comments in the lines of comment or code;
     - the share of public functions whose arguments and result all have types.
 """
 
@@ -68,7 +68,6 @@ def measure(places: list[Path]) -> Density:
     lengths: list[int] = []
     operations: list[int] = []
     annotated: list[bool] = []
-    n_lines = 0
     n_comments = 0
     for file in (file for place in places for file in code_files(place)):
         text = file.read_text(encoding="utf-8")
@@ -76,7 +75,6 @@ def measure(places: list[Path]) -> Density:
         lines = text.splitlines()
         comments = comment_lines(file)
         without_code = comments | docstring_lines(tree)
-        n_lines += len(lines)
         n_comments += len(comments)
         for number, line in enumerate(lines, 1):
             if line.strip() and number not in without_code:
@@ -88,7 +86,7 @@ def measure(places: list[Path]) -> Density:
         long_lines=percent([length > 88 for length in lengths]),
         operations=sum(operations) / len(operations),
         dense_statements=percent([number >= 6 for number in operations]),
-        comments=100 * n_comments / n_lines,
+        comments=100 * n_comments / (n_comments + len(lengths)),
         annotated=percent(annotated),
     )
 

@@ -1,4 +1,4 @@
-"""Training of mood_change with convolutions as matrix products, the first one for all models at once.
+"""Training of mood_change with convolutions as matrix products, the first for all models at once.
 
 Nearly all of the time goes into the convolutions, in double precision, where Conv3d is slow. The
 paper's kernels are 3 wide with stride 3: they multiply patches that do not overlap with a matrix.
