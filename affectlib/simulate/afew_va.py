@@ -1,123 +1,170 @@
 """Simulated AFEW-VA: acted faces as png frames, with integer valence and arousal frame by frame."""
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from affectlib.corpora.afew_va import load_afew_va
+from affectlib.corpora.base import Corpus
 from affectlib.corpora.labels import mood_label
 from affectlib.simulate.affect import course, view
-from affectlib.simulate.build import build_corpus, put
-from affectlib.simulate.face import Actor, _Pen, action_units, draw_face
+from affectlib.simulate.build import build_corpus, no_tables, write_file
+from affectlib.simulate.face import Actor, Pen, action_units, draw_face
 from affectlib.simulate.stage import Look, backdrop
 
-SIZE, MARGIN = (180, 144), 10  # a quarter of AFEW's 720 x 576
-HERTZ, TEMPO = 25, 3.0  # an acted emotion changes faster than a film's
-MOODS = {1: 59 / 600, -1: 141 / 600}  # the rest is neutral; mood_change 2.2.1
-LEVELS = {-1: (-0.75, -0.45), 0: (-0.2, 0.2), 1: (0.45, 0.75)}
-ACTORS = 240 / 600  # actors per clip; mood_change 2.1
-GAPS, BLIND = 0.03, 0.003  # share of clips with a missing frame, of frames without landmarks
+SIZE = (180, 144)  # a quarter of AFEW's 720 x 576
+MARGIN = 10  # pixels by which the scene exceeds the picture on each side
+HERTZ = 25  # frames per second
+TEMPO = 3.0  # an acted emotion changes faster than a film's
+# Shares of positive and negative clips; the rest is neutral (mood_change 2.2.1).
+MOODS = {1: 59 / 600, -1: 141 / 600}
+LEVELS = {-1: (-0.75, -0.45), 0: (-0.2, 0.2), 1: (0.45, 0.75)}  # valence by mood
+ACTORS = 240 / 600  # actors per clip (mood_change 2.1)
+GAPS = 0.03  # share of clips with a missing frame
+BLIND = 0.003  # share of frames without landmarks
 
 
-def make_afew_va(root, *, n_clips=600, frames=(10, 145), seed=0, snr=8.0, jobs=2):
+def make_afew_va(
+    root: Path | str,
+    *,
+    n_clips: int = 600,
+    frames: tuple[int, int] = (10, 145),
+    seed: int = 0,
+    snr: float = 8.0,
+    jobs: int = 2,
+) -> Corpus:
     """Writes a simulated AFEW-VA and loads it.
 
-    Actors recur, each with a face and a set of their own; moods have the paper's proportions. Some frame numbers
-    are missing, and some frames have no landmarks, as in the real corpus.
+    Actors recur, each with their face and set. Moods have the paper's proportions. Some frame
+    numbers are missing, and some frames have no landmarks, as in the real corpus.
 
     Args:
-        root: folder of the corpus, created where absent
-        n_clips: clips, at most 999
-        frames: of the shortest and the longest clip; the mean lies 0.3 of the way, as in the real corpus
+        root: folder of the corpus, created if absent
+        n_clips: number of clips, at most 999
+        frames: of the shortest and the longest clip; the mean lies 0.3 of the way between, as in
+            the real corpus
         seed: of everything; the files do not depend on ``jobs``
-        snr: signal-to-noise ratio of the valence that light and colour of the scene show; the face shows it exactly
-        jobs: processes. Above 1 a script needs the usual ``if __name__ == "__main__":``
+        snr: signal-to-noise ratio of the valence that light and colour of the scene show; the face
+            shows it exactly
+        jobs: processes; above 1 a script needs the usual ``if __name__ == "__main__":``
 
     Returns:
         Corpus, as ``load_afew_va`` gives it
 
     Raises:
         ValueError: if an argument is out of its range
-        CorpusFormatError: if ``root`` holds files that no simulator wrote
+        FileFormatError: if ``root`` holds files that no simulator wrote
     """
-    from affectlib.corpora.afew_va import load_afew_va
-
     if not 10 <= n_clips <= 999 or not 3 <= frames[0] <= frames[1] or not snr > 0:
         raise ValueError(
-            f"expected 10 to 999 clips, at least 3 frames and snr above 0, not {n_clips}, {frames}, {snr}"
+            "expected 10 to 999 clips, at least 3 frames and snr above 0, "
+            f"not {n_clips}, {frames}, {snr}"
         )
+    root = Path(root)
     rng = np.random.default_rng([seed, 0])
-    counts = {mood: round(n_clips * share) for mood, share in MOODS.items()}
-    moods = rng.permutation(
-        np.repeat([1, -1, 0], [*counts.values(), n_clips - sum(counts.values())])
-    )
-    lengths = np.rint(frames[0] + (frames[1] - frames[0]) * rng.beta(1.1, 2.6, n_clips)).astype(int)
-    cast = round(n_clips * ACTORS)
-    actors = rng.permutation(np.r_[np.arange(cast), rng.integers(cast, size=n_clips - cast)])
-    root, tasks, files = Path(root), [], []
+    moods = _draw_moods(n_clips, rng)
+    shares = rng.beta(1.1, 2.6, n_clips)
+    lengths = np.rint(frames[0] + (frames[1] - frames[0]) * shares).astype(int)
+    actors = _draw_actors(n_clips, rng)
+    tasks = []
+    files = []
     for index in range(n_clips):
-        clip, length, n = (
-            f"{index + 1:03d}",
-            int(lengths[index]),
-            np.random.default_rng([seed, 1, index]),
-        )
-        missing = int(n.integers(1, length - 1)) if n.uniform() < GAPS else None
-        numbers = [number for number in range(length) if number != missing]
-        tasks.append(
-            (
-                root,
-                f"{clip}/",
-                seed,
-                index,
-                numbers,
-                int(moods[index]),
-                int(actors[index]),
-                float(snr),
-            )
-        )
-        files += [*(f"{clip}/{number:05d}.png" for number in numbers), f"{clip}/{clip}.json"]
+        clip = f"{index + 1:03d}"
+        numbers = _draw_frame_numbers(int(lengths[index]), np.random.default_rng([seed, 1, index]))
+        mood = int(moods[index])
+        actor = int(actors[index])
+        tasks.append((root, f"{clip}/", seed, index, numbers, mood, actor, float(snr)))
+        files += [f"{clip}/{number:05d}.png" for number in numbers]
+        files.append(f"{clip}/{clip}.json")
     arguments = {"n_clips": n_clips, "frames": list(frames), "seed": seed, "snr": snr}
-    build_corpus(root, "afew_va", arguments, files, lambda: {}, _write_clip, tasks, jobs)
+    build_corpus(root, "afew_va", arguments, files, no_tables, _write_clip, tasks, jobs)
     return load_afew_va(root)
 
 
+def _draw_moods(n_clips, rng):
+    """The mood of each clip: 1, -1 or 0, in the paper's proportions."""
+    counts = [round(n_clips * share) for share in MOODS.values()]
+    return rng.permutation(np.repeat([*MOODS, 0], [*counts, n_clips - sum(counts)]))
+
+
+def _draw_actors(n_clips, rng):
+    """The actor of each clip; each actor has a clip at least."""
+    n_actors = round(n_clips * ACTORS)
+    return rng.permutation(
+        np.r_[np.arange(n_actors), rng.integers(n_actors, size=n_clips - n_actors)]
+    )
+
+
+def _draw_frame_numbers(length, rng):
+    """The frame numbers of a clip; now and then one is missing."""
+    missing = int(rng.integers(1, length - 1)) if rng.uniform() < GAPS else None
+    return [number for number in range(length) if number != missing]
+
+
 def _write_clip(root, clip, seed, index, numbers, mood, actor, snr):
-    """One clip's frames, then its annotation; a missing number is a frame that was rendered and left out."""
+    """Writes the frames of one clip, then its annotation.
+
+    A missing number is a frame that was rendered and left out.
+    """
     rng = np.random.default_rng([seed, 2, index])
     look = Look.draw(np.random.default_rng([seed, 3, actor]), actors=1)
+    valence, arousal, values = _draw_course(numbers, mood, rng)
+    scene = view(valence, snr, rng, hertz=HERTZ / TEMPO)
+    annotated = {}
+    for number, (picture, points) in enumerate(_pictures(scene, valence, arousal, look, rng)):
+        if number not in numbers:
+            continue
+        is_blind = rng.uniform() < BLIND
+        annotated[f"{number:05d}"] = {
+            "landmarks": None if is_blind else np.round(points, 2).tolist(),
+            "arousal": int(values[number, 1]),
+            "valence": int(values[number, 0]),
+        }
+        bgr = picture[..., ::-1]
+        png = cv2.imencode(".png", bgr, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1]
+        write_file(root / clip / f"{number:05d}.png", png.tobytes())
+    name = clip.removesuffix("/")
+    content = {"actor": f"Actor {actor:03d}", "video_id": name, "frames": annotated}
+    write_file(root / clip / f"{name}.json", json.dumps(content).encode())
+
+
+def _draw_course(numbers, mood, rng):
+    """Valence and arousal of a clip, drawn until its mood label is the wanted one.
+
+    Returns:
+        valence, arousal, and both as the integers of the annotation
+
+    Shape:
+        ``(frames,)`` each; the integers ``(frames, 2)``
+    """
+    seconds = (numbers[-1] + 1) * TEMPO / HERTZ
     while True:
         level = (rng.uniform(*LEVELS[mood]), rng.uniform(-0.4, 0.4))
-        seconds = (numbers[-1] + 1) * TEMPO / HERTZ
-        _, *shown = course(seconds, hertz=HERTZ / TEMPO, rng=rng, mean=level, deviation=0.35)
-        values = np.rint(10 * np.stack(shown, 1)).astype(int)
+        _, valence, arousal = course(
+            seconds, hertz=HERTZ / TEMPO, rng=rng, mean=level, deviation=0.35
+        )
+        values = np.rint(10 * np.stack([valence, arousal], 1)).astype(int)
         if mood_label(values[numbers, 0]) == mood:
-            break
-    scene = view(shown[0], snr, rng, hertz=HERTZ / TEMPO)
-    annotated = {}
-    for number, (picture, points) in enumerate(_pictures(scene, *shown, look, rng)):
-        if number in numbers:
-            landmarks = None if rng.uniform() < BLIND else np.round(points, 2).tolist()
-            arousal, valence = int(values[number, 1]), int(values[number, 0])
-            annotated[f"{number:05d}"] = {
-                "landmarks": landmarks,
-                "arousal": arousal,
-                "valence": valence,
-            }
-            png = cv2.imencode(".png", picture[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 1])[1]
-            put(root / clip / f"{number:05d}.png", png.tobytes())
-    content = {"actor": f"Actor {actor:03d}", "video_id": clip[:-1], "frames": annotated}
-    put(root / clip / f"{clip[:-1]}.json", json.dumps(content).encode())
+            return valence, arousal, values
 
 
 def _pictures(scene, valence, arousal, look, rng):
-    """Frames of one shot, each with its 68 landmarks: light and colour by ``scene``, the face by the affect."""
-    (width, height), actor = SIZE, look.cast[0]
+    """Frames of one shot, each with its 68 landmarks.
+
+    Light and colour follow ``scene``, the face follows valence and arousal.
+    """
+    width, height = SIZE
+    actor = look.cast[0]
     large = backdrop(look, scene.mean(), arousal.mean(), rng, size=SIZE, margin=MARGIN)
-    size, phase = rng.uniform(0.5, 0.62) * height, rng.uniform(0, 2 * np.pi, 4)
+    size = rng.uniform(0.5, 0.62) * height
+    phase = rng.uniform(0, 2 * np.pi, 4)
     middle = np.array([rng.uniform(0.35, 0.65) * width, rng.uniform(0.47, 0.53) * height])
     turn, tilt, gaze = rng.normal(0, [0.12, 0.05, 0.25])
     for i, (v, a) in enumerate(zip(valence, arousal, strict=True)):
+        # An excited actor sways faster.
         sway = np.sin(phase + i / HERTZ * np.exp(a) * np.array([1.7, 1.3, 1.1, 0.9]))
         x, y = np.rint(MARGIN * (1 + 0.9 * sway[2:])).astype(int)
         picture = large[y : y + height, x : x + width].copy()
@@ -129,14 +176,19 @@ def _pictures(scene, valence, arousal, look, rng):
         }
         units = action_units(v, a)
         draw_face(picture, actor, units, gaze=gaze, **pose)
-        yield (
-            cv2.convertScaleAbs(picture, alpha=1 + 0.25 * (scene[i] - scene.mean())),
-            landmarks(actor, units, **pose),
-        )
+        light = 1 + 0.25 * (scene[i] - scene.mean())
+        yield cv2.convertScaleAbs(picture, alpha=light), landmarks(actor, units, **pose)
 
 
-def landmarks(actor: Actor, units, centre, size, yaw=0.0, roll=0.0):
-    """The 68 points of the iBUG scheme on a face of ``draw_face``, from the same geometry, roughly.
+def landmarks(
+    actor: Actor,
+    units: Mapping[int, float],
+    centre: Sequence[float],
+    size: float,
+    yaw: float = 0.0,
+    roll: float = 0.0,
+) -> np.ndarray:
+    """The 68 points of the iBUG scheme on a face of ``draw_face``, roughly, from the same geometry.
 
     Args:
         actor, units, centre, size, yaw, roll: as for ``draw_face``
@@ -144,50 +196,62 @@ def landmarks(actor: Actor, units, centre, size, yaw=0.0, roll=0.0):
     Shape:
         result ``(68, 2)``: x and y in pixels
     """
-    pen, au = (
-        _Pen(None, centre, size, yaw, roll),
-        {1: 0, 2: 0, 4: 0, 12: 0, 15: 0, 25: 0, 26: 0, 43: 0} | units,
-    )
+    rest = dict.fromkeys((1, 2, 4, 12, 15, 25, 26, 43), 0)
+    au = rest | units
+    right_to_left = (-1, 1)  # mirrors x
+    brow = _brow_points(au)
+    bridge = np.stack([np.zeros(4), np.linspace(-0.06, 0.1, 4)], 1)
+    under_nose = 0.165 - 0.01 * np.abs(np.linspace(-1, 1, 5))
+    nostrils = np.stack([np.linspace(-actor.nose, actor.nose, 5), under_nose], 1)
+    eye = _eye_points(actor, au)
+    # Each eye begins at its left corner and goes clockwise.
+    other_eye = (eye * right_to_left)[[3, 2, 1, 0, 5, 4]]
+    mouth = _mouth_points(actor, au)
+    brows = [brow, brow[::-1] * right_to_left]
+    face = np.concatenate([*brows, bridge, nostrils, eye, other_eye, mouth])
+    pen = Pen(None, centre, size, yaw, roll)
+    jaw = pen.place(_jaw_points(actor, au), False)
+    return np.concatenate([jaw, pen.place(face, True)]) / 16
+
+
+def _jaw_points(actor, au):
+    """17 points along the jaw, in face heights."""
     angle = np.linspace(np.pi, 0, 17)
     across = np.sign(np.cos(angle)) * np.abs(np.cos(angle)) ** actor.jaw
-    jaw = np.stack([actor.width * across, -0.05 + (0.55 + 0.07 * au[26]) * np.sin(angle)], 1)
+    down = -0.05 + (0.55 + 0.07 * au[26]) * np.sin(angle)
+    return np.stack([actor.width * across, down], 1)
+
+
+def _brow_points(au):
+    """5 points of the left eyebrow, from outside to inside."""
     along = np.linspace(1, 0, 5)
     height = (
         -0.15 - 0.02 * np.sin(np.pi * along) - 0.055 * au[1] * (1 - along) - 0.05 * au[2] * along
     )
-    brow = np.stack([-0.072 - 0.2 * along, height + 0.05 * au[4] * (1 - along)], 1)
-    bridge = np.stack([np.zeros(4), np.linspace(-0.06, 0.1, 4)], 1)
-    nostrils = np.stack(
-        [np.linspace(-actor.nose, actor.nose, 5), 0.165 - 0.01 * np.abs(np.linspace(-1, 1, 5))], 1
-    )
-    open_ = 1 - 0.95 * au[43]
-    eye = (-0.165, -0.055) + np.array(
-        [
-            (-1, 0),
-            (-0.4, -0.028 * open_ / actor.eyes),
-            (0.4, -0.028 * open_ / actor.eyes),
-            (1, 0),
-            (0.4, 0.018 / actor.eyes),
-            (-0.4, 0.018 / actor.eyes),
-        ]
-    ) * actor.eyes
-    half, corners, gap = (
-        0.115 + 0.04 * au[12],
-        0.05 * au[15] - 0.065 * au[12],
-        0.028 * au[25] + 0.1 * au[26],
-    )
-    mouth = []
-    for n, lips in (
-        (7, actor.lips),
-        (5, 0),
-    ):  # outer, then inner contour, clockwise from the left corner
-        x = np.linspace(-1, 1, n)
-        upper, lower = (
-            np.stack([half * x, 0.29 + corners * x**2 + rise * (1 - x**2)], 1)
-            for rise in (-0.3 * gap - 0.8 * lips, 0.8 * gap + 1.1 * lips)
-        )
-        mouth += [upper, lower[-2:0:-1]]
-    mirror = (-1, 1)
-    right_eye = (eye * mirror)[[3, 2, 1, 0, 5, 4]]
-    face = np.concatenate([brow, brow[::-1] * mirror, bridge, nostrils, eye, right_eye, *mouth])
-    return np.concatenate([pen.place(jaw, False), pen.place(face, True)]) / 16
+    return np.stack([-0.072 - 0.2 * along, height + 0.05 * au[4] * (1 - along)], 1)
+
+
+def _eye_points(actor, au):
+    """6 points of the left eye."""
+    openness = 1 - 0.95 * au[43]
+    upper = -0.028 * openness / actor.eyes
+    lower = 0.018 / actor.eyes
+    shape = [(-1, 0), (-0.4, upper), (0.4, upper), (1, 0), (0.4, lower), (-0.4, lower)]
+    return (-0.165, -0.055) + np.array(shape) * actor.eyes
+
+
+def _mouth_points(actor, au):
+    """20 points of the mouth: outer, then inner contour, clockwise from the left corner."""
+    half = 0.115 + 0.04 * au[12]
+    corners = 0.05 * au[15] - 0.065 * au[12]
+    gap = 0.028 * au[25] + 0.1 * au[26]
+    contours = []
+    for n_points, lips in ((7, actor.lips), (5, 0)):
+        x = np.linspace(-1, 1, n_points)
+        edges = []
+        for rise in (-0.3 * gap - 0.8 * lips, 0.8 * gap + 1.1 * lips):
+            y = 0.29 + corners * x**2 + rise * (1 - x**2)
+            edges.append(np.stack([half * x, y], 1))
+        upper, lower = edges
+        contours += [upper, lower[-2:0:-1]]
+    return np.concatenate(contours)

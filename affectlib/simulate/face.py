@@ -1,21 +1,26 @@
-"""A face drawn from action units, whoever the actor.
+"""A face drawn from action units, for any actor.
 
-Drawn at twice its size and scaled down so that edges are smooth, then shaded (eye sockets, nose, lips, jaw),
-so that detectors trained on photographs find it. Colours are RGB.
+The face is drawn at twice its size and scaled down, so that edges are smooth. Then it is shaded
+(eye sockets, nose, lips, jaw), so that detectors trained on photographs find it. Colours are RGB.
 
 References:
     Ekman and Friesen 1978 (action units); Russell 1980 (circumplex).
 """
 
 import colorsys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import cv2
 import numpy as np
 
-SUPERSAMPLING = 2
+Colour = float | Sequence[float]  # a grey value, or RGB
 
-# Where an emotion lies (valence, arousal) and the action units, from 0 to 1, that show it.
+SUPERSAMPLING = 2
+REACH = 0.25  # width of the Gaussian by which prototypes are mixed, on the circumplex
+
+# Each emotion's place (valence, arousal), and the action units, from 0 to 1, that show it.
 PROTOTYPES = {
     "neutral": ((0.0, 0.0), {}),
     "joy": ((0.8, 0.4), {6: 0.9, 12: 1.0, 25: 0.7}),
@@ -31,13 +36,17 @@ UNITS = tuple(sorted({unit for _, units in PROTOTYPES.values() for unit in units
 _PLACES = np.array([place for place, _ in PROTOTYPES.values()])
 _INTENSITIES = np.array(
     [[units.get(unit, 0.0) for unit in UNITS] for _, units in PROTOTYPES.values()]
-)
+)  # (emotions, units)
 
 
-def action_units(valence, arousal):
+def action_units(valence: float, arousal: float) -> dict[int, float]:
     """Action units of a face at one point of the circumplex.
 
-    The prototypes of the emotions, each weighted by a Gaussian of its distance.
+    The prototypes of the emotions are averaged, each weighted by a Gaussian of its distance.
+
+    Args:
+        valence: in [-1, 1]
+        arousal: in [-1, 1]
 
     Returns:
         dict from the unit's number in the Facial Action Coding System to its intensity in [0, 1]
@@ -46,19 +55,22 @@ def action_units(valence, arousal):
         >>> action_units(0.8, 0.4)[12] > 0.7 > 0.1 > action_units(-0.7, -0.5)[12]
         True
     """
-    weights = np.exp(-((_PLACES - (valence, arousal)) ** 2).sum(1) / (2 * 0.25**2))
-    return dict(zip(UNITS, (weights @ _INTENSITIES / weights.sum()).tolist(), strict=True))
+    squares = ((_PLACES - (valence, arousal)) ** 2).sum(1)
+    weights = np.exp(-squares / (2 * REACH**2))
+    intensities = weights @ _INTENSITIES / weights.sum()
+    return dict(zip(UNITS, intensities.tolist(), strict=True))
 
 
-def colour(hue, saturation, value):
+def colour(hue: float, saturation: float, value: float) -> tuple[int, ...]:
     """RGB in 0 to 255 of hue (in turns), saturation and value (both clipped to [0, 1])."""
-    return tuple(
-        round(255 * c) for c in colorsys.hsv_to_rgb(hue % 1, *np.clip((saturation, value), 0, 1))
-    )
+    clipped = np.clip((saturation, value), 0, 1)
+    rgb = colorsys.hsv_to_rgb(hue % 1, *clipped)
+    return tuple(round(255 * channel) for channel in rgb)
 
 
-def tint(colour, factor):
-    return tuple(min(255.0, c * factor) for c in colour)
+def tint(colour: Sequence[float], factor: float) -> tuple[float, ...]:
+    """A lighter or darker colour: each channel times a factor, at most 255."""
+    return tuple(min(255.0, channel * factor) for channel in colour)
 
 
 @dataclass(frozen=True)
@@ -66,7 +78,10 @@ class Actor:
     """One person's looks; lengths in face heights (hairline to chin).
 
     Args:
-        skin, hair, iris, cloth: colours
+        skin: colour
+        hair: colour
+        iris: colour
+        cloth: colour
         width: half the width of the face at the cheeks
         jaw: exponent of the jaw's curve, below 1 square, above 1 pointed
         brow: thickness of the eyebrows
@@ -95,8 +110,8 @@ class Actor:
     light: float
 
     @classmethod
-    def draw(cls, rng):
-        """A new face from a numpy random generator."""
+    def draw(cls, rng: np.random.Generator) -> Self:
+        """Draws a new face."""
         tone = rng.uniform()
         grey = rng.uniform() < 0.15
         return cls(
@@ -121,43 +136,84 @@ class Actor:
         )
 
 
-class _Pen:
-    """Draws shapes given in face heights on an image, turned by yaw and roll (in radians)."""
+class Pen:
+    """Draws shapes, given in face heights, on an image.
 
-    def __init__(self, image, centre, size, yaw, roll):
-        self.image, self.centre, self.size = image, np.asarray(centre, float), size
+    Args:
+        image: to draw on
+        centre: x and y of the middle of the face, in pixels
+        size: height of the face, in pixels
+        yaw: by which the face is turned to the side, in radians
+        roll: by which it is tilted, in radians
+    """
+
+    def __init__(
+        self,
+        image: np.ndarray | None,
+        centre: Sequence[float],
+        size: float,
+        yaw: float,
+        roll: float,
+    ):
+        self.image = image
+        self.centre = np.asarray(centre, float)
+        self.size = size
         self.yaw = np.array([np.cos(yaw), np.sin(yaw)])
         self.roll = np.array([[np.cos(roll), np.sin(roll)], [-np.sin(roll), np.cos(roll)]]) * size
 
-    def place(self, points, turned):
+    def place(self, points: np.ndarray, turned: bool) -> np.ndarray:
+        """Points of a face in sixteenths of a pixel, the unit that cv2 draws in.
+
+        Args:
+            points: in face heights
+            turned: whether they lie on the front of the head and follow its yaw
+
+        Shape:
+            points and result ``(n, 2)``
+        """
         points = np.asarray(points, float)
         if turned:
+            # The front of a head is an ellipse seen from above: its middle stands out most.
             depth = 0.38 * np.sqrt(np.maximum(0, 1 - (points[:, 0] / 0.45) ** 2))
             points = points * (self.yaw[0], 1) + depth[:, None] * (self.yaw[1], 0)
         return np.round((points @ self.roll + self.centre) * 16).astype(np.int32)
 
-    def fill(self, points, colour, *, turned=True):
+    def fill(self, points: np.ndarray, colour: Colour, *, turned: bool = True) -> None:
+        """Fills a polygon."""
         cv2.fillPoly(self.image, [self.place(points, turned)], colour, cv2.LINE_AA, 4)
 
-    def line(self, points, colour, width, *, turned=True):
-        width = max(1, round(width * self.size))
-        cv2.polylines(
-            self.image, [self.place(points, turned)], False, colour, width, cv2.LINE_AA, 4
-        )
+    def line(
+        self, points: np.ndarray, colour: Colour, width: float, *, turned: bool = True
+    ) -> None:
+        """Draws a line of some width, in face heights."""
+        placed = [self.place(points, turned)]
+        thickness = max(1, round(width * self.size))
+        cv2.polylines(self.image, placed, False, colour, thickness, cv2.LINE_AA, 4)
 
-    def oval(self, centre, radii, colour, *, turned=True):
+    def oval(
+        self,
+        centre: Sequence[float],
+        radii: Sequence[float],
+        colour: Colour,
+        *,
+        turned: bool = True,
+    ) -> None:
+        """Fills an ellipse."""
         self.fill(np.asarray(centre) + _CIRCLE * radii, colour, turned=turned)
 
 
-_CIRCLE = np.stack([f(np.linspace(0, 2 * np.pi, 24, endpoint=False)) for f in (np.cos, np.sin)], 1)
-_ROUND = np.linspace(0, 2 * np.pi, 56, endpoint=False)
-_ACROSS = np.linspace(-1, 1, 15)
+_TURN = np.linspace(0, 2 * np.pi, 24, endpoint=False)
+_CIRCLE = np.stack([np.cos(_TURN), np.sin(_TURN)], 1)  # (points, 2)
+_ROUND = np.linspace(0, 2 * np.pi, 56, endpoint=False)  # angles of the points of a head
+_ACROSS = np.linspace(-1, 1, 15)  # from the left to the right corner of an eye or a mouth
 _ARCH = 1 - _ACROSS**2
 
 
 def _curve(x, y):
+    """Points of a curve, ``(n, 2)``."""
     points = np.empty((len(x), 2))
-    points[:, 0], points[:, 1] = x, y
+    points[:, 0] = x
+    points[:, 1] = y
     return points
 
 
@@ -167,102 +223,123 @@ def _between(x, upper, lower):
 
 
 def _head(actor, grow=0.0, *, chin=0.5, bend=None):
-    """Outline of the face, or with ``grow`` of the hair around it; ``bend`` below 1 makes the lower end square."""
-    cosine, sine = np.cos(_ROUND), np.sin(_ROUND)
-    x = (
-        (actor.width + grow)
-        * np.sign(cosine)
-        * np.abs(cosine) ** np.where(sine > 0, bend or actor.jaw, 0.9)
-    )
-    return _curve(
-        x, -0.05 + np.where(sine > 0, chin + 0.05, 0.47) * sine + np.minimum(grow * sine, 0)
-    )
+    """Outline of the face, or with ``grow`` of the hair around it.
+
+    Args:
+        actor: whose head
+        grow: added to the width
+        chin: where the lower end lies
+        bend: exponent of the lower half; below 1 its end is square. None for the actor's jaw
+    """
+    cosine = np.cos(_ROUND)
+    sine = np.sin(_ROUND)
+    exponent = np.where(sine > 0, bend or actor.jaw, 0.9)
+    x = (actor.width + grow) * np.sign(cosine) * np.abs(cosine) ** exponent
+    radius = np.where(sine > 0, chin + 0.05, 0.47)
+    y = -0.05 + radius * sine + np.minimum(grow * sine, 0)
+    return _curve(x, y)
 
 
-def draw_face(canvas, actor, units, centre, size, *, yaw=0.0, roll=0.0, gaze=0.0):
-    """Draw one head on a picture, in place.
+def draw_face(
+    canvas: np.ndarray,
+    actor: Actor,
+    units: Mapping[int, float],
+    centre: Sequence[float],
+    size: float,
+    *,
+    yaw: float = 0.0,
+    roll: float = 0.0,
+    gaze: float = 0.0,
+) -> None:
+    """Draws one head on a picture, in place.
 
     Args:
         canvas: RGB picture
         actor: whose face
-        units: action units (number to intensity in [0, 1]); those missing are at rest
+        units: action units (number to intensity in [0, 1]); a unit that is missing is at rest
         centre: x and y of the middle between hairline and chin, in pixels
         size: from hairline to chin, in pixels
-        yaw, roll: turned to the side, tilted; in radians
-        gaze: eyes to the left (-1) or right (1) of the picture
+        yaw: by which the head is turned to the side, in radians
+        roll: by which it is tilted, in radians
+        gaze: where the eyes look, from the left (-1) to the right (1) of the picture
 
     Shape:
         canvas ``(height, width, 3)`` uint8
     """
     height, width = canvas.shape[:2]
-    left, top = (
-        int(np.clip(c - 0.85 * size, 0, n)) for c, n in zip(centre, (width, height), strict=True)
-    )
-    right, bottom = (
-        int(np.clip(c + 0.85 * size, 0, n)) for c, n in zip(centre, (width, height), strict=True)
-    )
+    left = int(np.clip(centre[0] - 0.85 * size, 0, width))
+    top = int(np.clip(centre[1] - 0.85 * size, 0, height))
+    right = int(np.clip(centre[0] + 0.85 * size, 0, width))
+    bottom = int(np.clip(centre[1] + 0.85 * size, 0, height))
     if right - left < 2 or bottom - top < 2:
         return
-    at = np.array(centre, float)
-    body = _Pen(canvas, at, size, 0, roll / 3)
-    slope = 0.32 * np.cos(np.linspace(-1.4, 1.4, 11))
-    shoulders = _curve(np.linspace(-0.95, 0.95, 11), 0.97 - slope)
-    body.fill(np.concatenate([shoulders, [(1.15, 3), (-1.15, 3)]]), actor.cloth)
+    middle = np.array(centre, float)
+    _draw_body(Pen(canvas, middle, size, 0, roll / 3), actor)
 
     region = canvas[top:bottom, left:right]
     large = cv2.resize(
         region, None, fx=SUPERSAMPLING, fy=SUPERSAMPLING, interpolation=cv2.INTER_NEAREST
     )
-    _paint(
-        _Pen(large, (at - (left, top)) * SUPERSAMPLING, size * SUPERSAMPLING, yaw, roll),
-        actor,
-        units,
-        gaze,
-    )
+    pen = Pen(large, (middle - (left, top)) * SUPERSAMPLING, size * SUPERSAMPLING, yaw, roll)
+    _paint(pen, actor, units, gaze)
     small = cv2.resize(large, (right - left, bottom - top), interpolation=cv2.INTER_AREA)
+
     shade = np.full(region.shape[:2], 128, np.uint8)
-    _shade(_Pen(shade, at - (left, top), size, yaw, roll), actor, units)
+    _shade(Pen(shade, middle - (left, top), size, yaw, roll), actor, units)
+    # Light from one side, which fades out above the head.
     across = np.clip((np.arange(left, right) - centre[0]) / (0.42 * size), -1, 1)
     below = np.clip((np.arange(top, bottom) - centre[1]) / (0.15 * size) + 3.9, 0, 1)[:, None]
-    shade = cv2.GaussianBlur(shade, (0, 0), 0.022 * size) + 22 * actor.light * below * np.sin(
-        np.pi * across
-    )
-    region[:] = cv2.multiply(
-        small, cv2.merge([shade.astype(np.float32)] * 3), scale=1 / 128, dtype=cv2.CV_8U
-    )
+    light = 22 * actor.light * below * np.sin(np.pi * across)
+    shade = cv2.GaussianBlur(shade, (0, 0), 0.022 * size) + light
+    shades = cv2.merge([shade.astype(np.float32)] * 3)
+    region[:] = cv2.multiply(small, shades, scale=1 / 128, dtype=cv2.CV_8U)
+
+
+def _draw_body(pen, actor):
+    """Shoulders below the head."""
+    slope = 0.32 * np.cos(np.linspace(-1.4, 1.4, 11))
+    shoulders = _curve(np.linspace(-0.95, 0.95, 11), 0.97 - slope)
+    pen.fill(np.concatenate([shoulders, [(1.15, 3), (-1.15, 3)]]), actor.cloth)
 
 
 def _paint(pen, actor, units, gaze):
     """Flat colours and lines of the head."""
     au = {unit: units.get(unit, 0.0) for unit in UNITS}
-    skin, hair, dark = actor.skin, actor.hair, tint(actor.skin, 0.62)
+    skin = actor.skin
     chin = 0.5 + 0.07 * au[26]
-
-    pen.fill(_head(actor, 0.075, chin=actor.length, bend=0.5), tint(hair, 0.75), turned=False)
-    pen.fill(
-        _curve([-0.17, 0.17, 0.2, -0.2], [0.2, 0.2, 0.84, 0.84]), tint(skin, 0.8), turned=False
-    )
+    hair = _head(actor, 0.075, chin=actor.length, bend=0.5)
+    pen.fill(hair, tint(actor.hair, 0.75), turned=False)
+    neck = _curve([-0.17, 0.17, 0.2, -0.2], [0.2, 0.2, 0.84, 0.84])
+    pen.fill(neck, tint(skin, 0.8), turned=False)
     for side in (-1, 1):
-        pen.oval((side * (actor.width + 0.005), 0.0), (0.04, 0.09), tint(skin, 0.85), turned=False)
+        ear = (side * (actor.width + 0.005), 0.0)
+        pen.oval(ear, (0.04, 0.09), tint(skin, 0.85), turned=False)
     pen.fill(_head(actor, chin=chin), skin, turned=False)
-
     for side in (-1, 1):
         _eye(pen, actor, au, side, gaze)
-    lift = 0.02 * au[9]
+        _brow(pen, actor, au, side)
     for side in (-1, 1):
-        pen.oval((side * 0.55 * actor.nose, 0.158 - lift), (0.018, 0.010), tint(skin, 0.38))
-        pen.line(
-            [
-                (side * actor.nose, 0.115 - lift),
-                (side * 1.15 * actor.nose, 0.14 - lift),
-                (side * 0.9 * actor.nose, 0.165 - lift),
-            ],
-            dark,
-            0.008,
-        )
+        _nostril(pen, actor, au, side)
     _mouth(pen, actor, au)
+    _fringe(pen, actor)
 
-    parting, fringe = actor.parting * actor.width, actor.fringe
+
+def _nostril(pen, actor, au, side):
+    """One nostril and the wing of the nose beside it."""
+    lift = 0.02 * au[9]
+    pen.oval((side * 0.55 * actor.nose, 0.158 - lift), (0.018, 0.010), tint(actor.skin, 0.38))
+    wing = [
+        (side * actor.nose, 0.115 - lift),
+        (side * 1.15 * actor.nose, 0.14 - lift),
+        (side * 0.9 * actor.nose, 0.165 - lift),
+    ]
+    pen.line(wing, tint(actor.skin, 0.62), 0.008)
+
+
+def _fringe(pen, actor):
+    """Hair over the forehead, parted."""
+    parting = actor.parting * actor.width
+    fringe = actor.fringe
     edge = [
         (-actor.width - 0.01, 0.0),
         (-actor.width + 0.015, -0.16),
@@ -276,23 +353,26 @@ def _paint(pen, actor, units, gaze):
     ]
     crown = _head(actor, 0.08)
     crown = crown[crown[:, 1] < -0.04]
-    pen.fill(np.concatenate([edge, crown[np.argsort(-crown[:, 0])]]), hair, turned=False)
+    from_the_right = crown[np.argsort(-crown[:, 0])]
+    pen.fill(np.concatenate([edge, from_the_right]), actor.hair, turned=False)
 
 
 def _eye(pen, actor, au, side, gaze):
-    x, y = 0.165, -0.055
+    """One eye: white, iris and pupil between the lids, then the lids."""
+    x = 0.165
+    y = -0.055
     across = side * (x + actor.eyes * _ACROSS)
     openness = 0.034 * (1 + 0.5 * au[5] - 0.3 * au[7] - 0.15 * au[6]) * (1 - 0.95 * au[43])
     upper = y - openness * _ARCH + 0.006 * np.abs(_ACROSS)
     lower = np.maximum(y + 0.022 * (1 - 0.45 * au[6] - 0.4 * au[7]) * _ARCH, upper)
     pen.fill(_between(across, upper, lower), (236, 232, 228))
     middle = side * x + 0.03 * gaze
+    order = np.argsort(across)
     for radius, colour in ((0.035, actor.iris), (0.017, (12, 10, 10))):
         circle = np.array([middle, y - 0.004]) + radius * _CIRCLE
-        order = np.argsort(across)
-        floor, ceiling = (
-            np.interp(circle[:, 0], across[order], curve[order]) for curve in (lower, upper)
-        )
+        # The lids cover the iris.
+        floor = np.interp(circle[:, 0], across[order], lower[order])
+        ceiling = np.interp(circle[:, 0], across[order], upper[order])
         pen.fill(_curve(circle[:, 0], np.clip(circle[:, 1], ceiling, floor)), colour)
     if openness > 0.015:
         pen.oval((middle + 0.01, y - 0.016), (0.006, 0.006), (255, 255, 255))
@@ -300,22 +380,25 @@ def _eye(pen, actor, au, side, gaze):
     pen.line(_curve(across, upper - 0.022 - 0.012 * au[5]), tint(actor.skin, 0.66), 0.007)
     pen.line(_curve(across, lower), tint(actor.skin, 0.55), 0.006)
 
-    along = (_ACROSS + 1) / 2
-    brow = (
+
+def _brow(pen, actor, au, side):
+    """One eyebrow: units 1 and 2 raise its inner and outer end, 4 lowers it."""
+    along = (_ACROSS + 1) / 2  # 0 at the inner end, 1 at the outer
+    height = (
         -0.15
         - 0.02 * np.sin(np.pi * along)
         - 0.055 * au[1] * (1 - along) ** 1.5
         - 0.05 * au[2] * along
     )
-    brow = brow + au[4] * (0.05 * (1 - along) + 0.01) + 0.02 * au[9] * (1 - along)
+    height = height + au[4] * (0.05 * (1 - along) + 0.01) + 0.02 * au[9] * (1 - along)
     thick = actor.brow * (1 - 0.65 * along**2)
-    pen.fill(
-        _between(side * (0.072 - 0.018 * au[4] + 0.2 * along), brow - thick, brow + 0.6 * thick),
-        tint(actor.hair, 0.8),
-    )
+    across = side * (0.072 - 0.018 * au[4] + 0.2 * along)
+    outline = _between(across, height - thick, height + 0.6 * thick)
+    pen.fill(outline, tint(actor.hair, 0.8))
 
 
 def _mouth(pen, actor, au):
+    """Lips, and where they part the dark of the mouth with the upper teeth."""
     half = 0.115 + 0.04 * au[12] + 0.035 * au[20] - 0.02 * au[23] - 0.02 * au[26]
     lips = actor.lips * (1 - 0.5 * au[23] - 0.2 * au[12] - 0.2 * au[20])
     gap = 0.028 * au[25] + 0.1 * au[26]
@@ -342,33 +425,39 @@ def _shade(pen, actor, units):
     """Light and shadow of the head: 128 leaves the colour as it is."""
     au = {unit: units.get(unit, 0.0) for unit in UNITS}
     outline = _head(actor, -0.01, chin=0.5 + 0.07 * au[26])
+    # The neck lies in the shadow of the chin, the edge of the face turns away from the light.
     pen.fill(_curve([-0.16, 0.16, 0.17, -0.17], [0.4, 0.4, 0.6, 0.6]), 84, turned=False)
     pen.fill(outline, 128, turned=False)
     pen.line(np.concatenate([outline, outline[:1]]), 98, 0.035, turned=False)
+    # Hairline and forehead.
     pen.line(_curve(0.3 * _ACROSS, -0.42 - 0.06 * _ARCH), 150, 0.03, turned=False)
     pen.oval((0, -0.27), (0.2, 0.07), 140)
     for side in (-1, 1):
-        pen.oval((side * 0.15, -0.09), (0.1, 0.055), 100)
-        pen.oval((side * 0.165, -0.05), (0.075, 0.035), 122)
-        pen.oval((side * 0.21, 0.1 - 0.02 * au[6]), (0.075, 0.05), round(138 + 10 * au[6]))
-        pen.line([(side * 0.05, -0.06), (side * 0.035, 0.06), (side * 0.06, 0.11)], 110, 0.03)
-        fold = max(au[12], au[10], au[9])
-        if fold > 0.05:
-            pen.line(
-                [(side * 0.085, 0.13), (side * 0.15, 0.2), (side * (0.16 + 0.03 * au[12]), 0.27)],
-                round(128 - 55 * fold),
-                0.016,
-            )
-        if au[4] > 0.1:
-            pen.line([(side * 0.028, -0.2), (side * 0.022, -0.11)], round(128 - 70 * au[4]), 0.014)
+        _shade_side(pen, au, side)
     if au[1] > 0.2:
-        pen.line(
-            _curve(0.16 * _ACROSS, -0.27 + 0.01 * np.cos(6 * _ACROSS)),
-            round(128 - 45 * au[1]),
-            0.012,
-        )
+        wrinkle = _curve(0.16 * _ACROSS, -0.27 + 0.01 * np.cos(6 * _ACROSS))
+        pen.line(wrinkle, round(128 - 45 * au[1]), 0.012)
+    # Bridge, tip and underside of the nose; lower lip and chin.
     pen.line([(0, -0.05), (0, 0.1)], 146, 0.028)
     pen.oval((0, 0.115), (0.03, 0.022), 150)
     pen.oval((0, 0.175), (actor.nose, 0.018), 88)
     pen.oval((0, 0.4 + 0.05 * au[26]), (0.075, 0.018), round(104 - 20 * au[17]))
     pen.oval((0, 0.45 + 0.06 * au[26]), (0.06, 0.025), 136)
+
+
+def _shade_side(pen, au, side):
+    """Light and shadow of one half of the face."""
+    # Eye socket, lid and cheek.
+    pen.oval((side * 0.15, -0.09), (0.1, 0.055), 100)
+    pen.oval((side * 0.165, -0.05), (0.075, 0.035), 122)
+    pen.oval((side * 0.21, 0.1 - 0.02 * au[6]), (0.075, 0.05), round(138 + 10 * au[6]))
+    # Side of the nose.
+    pen.line([(side * 0.05, -0.06), (side * 0.035, 0.06), (side * 0.06, 0.11)], 110, 0.03)
+    # Fold from nose to mouth, and frown above the nose.
+    fold = max(au[12], au[10], au[9])
+    if fold > 0.05:
+        end = side * (0.16 + 0.03 * au[12])
+        line = [(side * 0.085, 0.13), (side * 0.15, 0.2), (end, 0.27)]
+        pen.line(line, round(128 - 55 * fold), 0.016)
+    if au[4] > 0.1:
+        pen.line([(side * 0.028, -0.2), (side * 0.022, -0.11)], round(128 - 70 * au[4]), 0.014)

@@ -1,9 +1,13 @@
 """Simulated LIRIS-ACCEDE, discrete part: short excerpts of films, ranked by valence and arousal."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
+from affectlib.corpora.base import Corpus
+from affectlib.corpora.liris_accede import load_eimt16
 from affectlib.simulate.affect import course
 from affectlib.simulate.build import (
     ANNOTATION_HERTZ,
@@ -12,136 +16,206 @@ from affectlib.simulate.build import (
     durations,
     encode,
     film_rng,
-    put,
     ratios,
     render,
+    write_file,
 )
 
-EXCERPTS_PER_FILM, TEST_SHARE = 4, 0.25
-LIRIS_TABLES = (
-    "annotations/ACCEDEranking.txt",
-    "annotations/ACCEDEsets.txt",
-    "ACCEDEdescription.xml",
-    "MEDIAEVAL16-Global_prediction.txt",
-)
-AROUSAL_LEVEL = {"train": -0.27, "test": 0.2}  # values of 2.46 and 3.40 on the scale of 1 to 5
+EXCERPTS_PER_FILM = 4
+TEST_SHARE = 0.25
+RANKING = "annotations/ACCEDEranking.txt"
+SETS = "annotations/ACCEDEsets.txt"
+DESCRIPTION = "ACCEDEdescription.xml"
+TEST_LABELS = "MEDIAEVAL16-Global_prediction.txt"
+# The real test excerpts are more arousing: 3.40 against 2.46 on the scale of 1 to 5.
+AROUSAL_LEVEL = {"train": -0.27, "test": 0.2}
 
 
-def make_eimt16(root, *, n_clips=80, seconds=(8.0, 12.0), seed=0, snr=None, jobs=2):
+class Excerpt(NamedTuple):
+    """One excerpt to write; also the arguments of :func:`write_excerpt`.
+
+    Args:
+        root: folder of the corpus
+        clip: name of the excerpt, without its ending
+        seed: of the corpus
+        index: of the excerpt
+        seconds: its length
+        snr: signal-to-noise ratio by modality
+        level: valence and arousal around which it moves
+        frame_rate: pictures per second
+    """
+
+    root: Path
+    clip: str
+    seed: int
+    index: int
+    seconds: float
+    snr: Mapping[str, float]
+    level: tuple[float, float]
+    frame_rate: float = FRAME_RATE
+
+
+def make_eimt16(
+    root: Path | str,
+    *,
+    n_clips: int = 80,
+    seconds: tuple[float, float] = (8.0, 12.0),
+    seed: int = 0,
+    snr: Mapping[str, float] | None = None,
+    jobs: int = 2,
+) -> Corpus:
     """Writes a simulated LIRIS-ACCEDE with the test excerpts of EIMT16 and loads it.
 
     A quarter of the excerpts are test; four excerpts share a source film. As in the real corpus,
     test excerpts are more arousing than those to train on.
 
     Args:
-        root, seed, snr, jobs: as for ``make_cognimuse``
-        n_clips: excerpts, training and test together
+        root: as for ``make_cognimuse``
+        n_clips: number of excerpts, training and test together
         seconds: shortest and longest excerpt
+        seed: as for ``make_cognimuse``
+        snr: as for ``make_cognimuse``
+        jobs: as for ``make_cognimuse``
 
     Returns:
         Corpus, as ``load_eimt16`` gives it
 
     Raises:
         ValueError: if an argument is out of its range
-        CorpusFormatError: if ``root`` holds files that no simulator wrote
+        FileFormatError: if ``root`` holds files that no simulator wrote
     """
-    from affectlib.corpora.liris_accede import load_eimt16
-
     if n_clips < 8:
         raise ValueError(f"n_clips is at least 8, not {n_clips}")
-    root, snr, rng = Path(root), ratios(snr), np.random.default_rng(seed)
-    lengths = durations(np.sort(seconds))
-    test = round(n_clips * TEST_SHARE)
-    tasks = []
-    for name, split, count in (("ACCEDE", "train", n_clips - test), ("MEDIAEVAL16_", "test", test)):
-        drawn = rng.standard_normal((2, count))
-        spread = 0.35 * (drawn - drawn.mean(1, keepdims=True)) / drawn.std(1, keepdims=True)
-        levels = np.clip(spread.T + (0, AROUSAL_LEVEL[split]), -0.9, 0.9).tolist()
-        tasks += [
-            (root, f"{name}{i:05d}", seed, len(tasks) + i, length, snr, tuple(level))
-            for i, (length, level) in enumerate(
-                zip(rng.uniform(*lengths, count), levels, strict=True)
-            )
-        ]
-    files = [f"data/{task[1]}.mp4" for task in tasks] + list(LIRIS_TABLES)
+    root = Path(root)
+    snr = ratios(snr)
+    rng = np.random.default_rng(seed)
+    shortest, longest = durations(np.sort(seconds))
+    n_test = round(n_clips * TEST_SHARE)
+    excerpts = []
+    for prefix, part, count in (
+        ("ACCEDE", "train", n_clips - n_test),
+        ("MEDIAEVAL16_", "test", n_test),
+    ):
+        levels = _levels(count, AROUSAL_LEVEL[part], rng)
+        lengths = rng.uniform(shortest, longest, count)
+        for i, (length, level) in enumerate(zip(lengths, levels, strict=True)):
+            name = f"{prefix}{i:05d}"
+            excerpts.append(Excerpt(root, name, seed, len(excerpts), length, snr, tuple(level)))
+    files = [f"data/{excerpt.clip}.mp4" for excerpt in excerpts]
+    files += [RANKING, SETS, DESCRIPTION, TEST_LABELS]
     arguments = {"n_clips": n_clips, "seconds": list(seconds), "seed": seed, "snr": snr}
-    build_corpus(
-        root,
-        "eimt16",
-        arguments,
-        files,
-        lambda: _liris_annotations(tasks),
-        write_excerpt,
-        tasks,
-        jobs,
-    )
+
+    def tables():
+        return _annotations(excerpts)
+
+    build_corpus(root, "eimt16", arguments, files, tables, write_excerpt, excerpts, jobs)
     return load_eimt16(root)
 
 
-def excerpt_course(seed, index, seconds, level):
-    """One excerpt's generator, valence and arousal over time, around its level."""
+def _levels(count, arousal, rng):
+    """Levels of valence and arousal of some excerpts, with the same spread for any number."""
+    drawn = rng.standard_normal((2, count))
+    spread = 0.35 * (drawn - drawn.mean(1, keepdims=True)) / drawn.std(1, keepdims=True)
+    return np.clip(spread.T + (0, arousal), -0.9, 0.9).tolist()
+
+
+def excerpt_course(
+    seed: int, index: int, seconds: float, level: tuple[float, float]
+) -> tuple[np.random.Generator, np.ndarray, np.ndarray]:
+    """The generator of one excerpt, and its valence and arousal over time, around their level.
+
+    Args:
+        seed: of the corpus
+        index: of the excerpt
+        seconds: its length
+        level: valence and arousal around which it moves
+    """
     rng = np.random.default_rng([seed, 0, index])
-    return rng, *course(seconds, hertz=ANNOTATION_HERTZ, rng=rng, mean=level, deviation=0.12)[1:]
+    _, valence, arousal = course(
+        seconds, hertz=ANNOTATION_HERTZ, rng=rng, mean=level, deviation=0.12
+    )
+    return rng, valence, arousal
 
 
-def write_excerpt(root, clip, seed, index, seconds, snr, level, frame_rate=FRAME_RATE):
-    """Renders one excerpt into ``data/``; every ``EXCERPTS_PER_FILM`` share a source film's look."""
+def write_excerpt(
+    root: Path,
+    clip: str,
+    seed: int,
+    index: int,
+    seconds: float,
+    snr: Mapping[str, float],
+    level: tuple[float, float],
+    frame_rate: float = FRAME_RATE,
+) -> None:
+    """Renders one excerpt into ``data/``. Excerpts of one source film share its look.
+
+    Args:
+        root, clip, seed, index, seconds, snr, level, frame_rate: see :class:`Excerpt`
+    """
     rng, valence, arousal = excerpt_course(seed, index, seconds, level)
-    film = int(clip[-5:]) // EXCERPTS_PER_FILM + (5000 if clip.startswith("MEDIAEVAL") else 0)
-    rendered = render(valence, arousal, snr, rng, film_rng(seed, film), frame_rate)
-    put(root / "data" / f"{clip}.mp4", encode(*rendered, frame_rate=frame_rate))
+    film = int(clip[-5:]) // EXCERPTS_PER_FILM
+    if clip.startswith("MEDIAEVAL"):
+        film += 5000  # no film gives excerpts to both parts
+    pictures, signal = render(valence, arousal, snr, rng, film_rng(seed, film), frame_rate)
+    write_file(root / "data" / f"{clip}.mp4", encode(pictures, signal, frame_rate=frame_rate))
 
 
-def _liris_annotations(tasks):
+def _annotations(excerpts):
     """The four annotation files of the excerpts: path to text, lines ended as in the real files."""
     values = {}
-    for _, clip, seed, index, seconds, _, level in tasks:
-        _, valence, arousal = excerpt_course(seed, index, seconds, level)
-        values[clip] = 3 + 2 * np.mean([valence, arousal], axis=1)
-    train = [task for task in tasks if task[1].startswith("ACCEDE")]
-    test = [task for task in tasks if not task[1].startswith("ACCEDE")]
-    labels = [f"{clip}.mp4\t{values[clip][0]:.6f}\t{values[clip][1]:.6f}" for _, clip, *_ in test]
-    texts = (
-        "\n".join(_liris_ranking(train, values)) + "\n",
-        "\r\n".join(_liris_sets(train)) + "\r\n",
-        "\n".join(_liris_description(train)) + "\n",
-        "\r".join(labels),
-    )
-    return dict(zip(LIRIS_TABLES, texts, strict=True))
+    for excerpt in excerpts:
+        _, valence, arousal = excerpt_course(
+            excerpt.seed, excerpt.index, excerpt.seconds, excerpt.level
+        )
+        values[excerpt.clip] = 3 + 2 * np.mean([valence, arousal], axis=1)
+    train = [excerpt for excerpt in excerpts if excerpt.clip.startswith("ACCEDE")]
+    test = [excerpt for excerpt in excerpts if not excerpt.clip.startswith("ACCEDE")]
+    labels = []
+    for excerpt in test:
+        valence, arousal = values[excerpt.clip]
+        labels.append(f"{excerpt.clip}.mp4\t{valence:.6f}\t{arousal:.6f}")
+    return {
+        RANKING: "\n".join(_ranking(train, values)) + "\n",
+        SETS: "\r\n".join(_sets(train)) + "\r\n",
+        DESCRIPTION: "\n".join(_description(train)) + "\n",
+        TEST_LABELS: "\r".join(labels),
+    }
 
 
-def _liris_ranking(tasks, values):
+def _ranking(excerpts, values):
     """Rows of ``ACCEDEranking.txt``."""
     names = ("id", "name", "valenceRank", "arousalRank", "valenceValue", "arousalValue")
     rows = ["\t".join([*names, "valenceVariance", "arousalVariance"])]
-    ranks = np.array([values[clip] for _, clip, *_ in tasks]).argsort(0).argsort(0)
-    for i, (_, clip, *_) in enumerate(tasks):
-        valence, arousal = values[clip]
-        cells = [i, f"{clip}.mp4", *ranks[i], f"{valence:.6f}", f"{arousal:.6f}", 0.1, 0.1]
+    ordered = np.array([values[excerpt.clip] for excerpt in excerpts])  # (excerpts, 2)
+    ranks = ordered.argsort(0).argsort(0)
+    for i, excerpt in enumerate(excerpts):
+        valence, arousal = values[excerpt.clip]
+        numbers = [*ranks[i], f"{valence:.6f}", f"{arousal:.6f}", 0.1, 0.1]
+        cells = [i, f"{excerpt.clip}.mp4", *numbers]
         rows.append("\t".join(str(cell) for cell in cells))
     return rows
 
 
-def _liris_sets(tasks):
-    """Rows of ``ACCEDEsets.txt``: whole films, one of four to learn, one to validate, two to test."""
+def _sets(excerpts):
+    """Rows of ``ACCEDEsets.txt``: of four films one to learn, one to validate, two to test."""
     rows = ["id\tname\tset"]
-    for i, (_, clip, *_) in enumerate(tasks):
+    for i, excerpt in enumerate(excerpts):
         film = i // EXCERPTS_PER_FILM
-        rows.append(f"{i}\t{clip}.mp4\t{(1, 2, 0, 0)[film % 4]}")
+        rows.append(f"{i}\t{excerpt.clip}.mp4\t{(1, 2, 0, 0)[film % 4]}")
     return rows
 
 
-def _liris_description(tasks):
-    """Lines of ``ACCEDEdescription.xml``: of which film an excerpt is, and between which frames."""
+def _description(excerpts):
+    """Lines of ``ACCEDEdescription.xml``: source film, first and last frame of each excerpt."""
     lines = ['<?xml version="1.0" encoding="UTF-8"?>', "<library>"]
     start = 0
-    for i, (_, clip, _, _, seconds, *_) in enumerate(tasks):
+    for i, excerpt in enumerate(excerpts):
         if i % EXCERPTS_PER_FILM == 0:
             start = 0
-        end = start + round(seconds * FRAME_RATE)
+        end = start + round(excerpt.seconds * FRAME_RATE)
         movie = f"Film {i // EXCERPTS_PER_FILM:03d}.mp4"
         lines.append(
-            f"<media><id>{i}</id><name>{clip}.mp4</name><license>simulated</license>"
+            f"<media><id>{i}</id><name>{excerpt.clip}.mp4</name><license>simulated</license>"
             f"<movie>{movie}</movie><start>{start}</start><end>{end}</end></media>"
         )
         start = end

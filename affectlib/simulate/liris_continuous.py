@@ -13,9 +13,10 @@ from affectlib.simulate.build import (
     durations,
     encode,
     film_rng,
-    put,
+    no_tables,
     ratios,
     render,
+    write_file,
 )
 from affectlib.simulate.mediaeval import SNR
 
@@ -41,20 +42,20 @@ def make_liris_continuous(
     evenly from the real ones.
 
     Args:
-        root: folder of the corpus, created where absent
+        root: folder of the corpus, created if absent
         n_films: films, from 3 to 30
         seconds: length of each film
         seed: of everything; the files do not depend on ``jobs``
-        snr: signal-to-noise ratio of what sound, scene, motion and face show of the annotated
-            affect, those missing taken from that of MediaEval 2018
-        jobs: processes. Above 1 a script needs the usual ``if __name__ == "__main__":``
+        snr: signal-to-noise ratio by modality: how well sound, scene, motion and face show the
+            annotated affect; a modality that is missing is taken from MediaEval 2018
+        jobs: processes; above 1 a script needs the usual ``if __name__ == "__main__":``
 
     Returns:
         Corpus, as ``load_liris_continuous`` gives it
 
     Raises:
         ValueError: if an argument is out of its range
-        CorpusFormatError: if ``root`` holds files that no simulator wrote
+        FileFormatError: if ``root`` holds files that no simulator wrote
     """
     if not 3 <= n_films <= len(FILMS):
         raise ValueError(f"n_films lies between 3 and {len(FILMS)}, not at {n_films}")
@@ -66,7 +67,7 @@ def make_liris_continuous(
     tasks = [(root, film, seed, FILMS.index(film), durations(seconds), ratio) for film in chosen]
     files = [path for film in chosen for path in _files(film)]
     arguments = {"n_films": n_films, "seconds": seconds, "seed": seed, "snr": ratio}
-    build_corpus(root, "liris_continuous", arguments, files, lambda: {}, _write_film, tasks, jobs)
+    build_corpus(root, "liris_continuous", arguments, files, no_tables, _write_film, tasks, jobs)
     return load_liris_continuous(root)
 
 
@@ -84,14 +85,14 @@ def _files(film: str) -> tuple[str, str, str]:
 def _write_film(
     root: Path, film: str, seed: int, index: int, seconds: float, snr: dict[str, float]
 ) -> None:
-    """Renders one film and writes what its annotators say."""
+    """Renders one film and writes its annotations."""
     rng = np.random.default_rng([seed, 0, index])
     _, valence, arousal = course(seconds, hertz=ANNOTATION_HERTZ, rng=rng)
     pictures, sound = render(valence, arousal, snr, rng, film_rng(seed, index), FRAME_RATE)
     movie, *notes = _files(film)
-    put(root / movie, encode(pictures, sound, frame_rate=FRAME_RATE))
+    write_file(root / movie, encode(pictures, sound, frame_rate=FRAME_RATE))
     for path, values in zip(notes, (valence, arousal), strict=True):
-        put(root / path, _series(values, int(seconds), rng).encode())
+        write_file(root / path, _series(values, int(seconds), rng).encode())
 
 
 def _series(values: np.ndarray, n_seconds: int, rng: np.random.Generator) -> str:
