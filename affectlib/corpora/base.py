@@ -21,8 +21,10 @@ __all__ = [
     "no_annotations",
 ]
 
+# Columns of every corpus; the targets come after them.
 CLIP_COLUMNS = ("clip", "path", "group", "split", "seconds")
 ANNOTATION_COLUMNS = ("clip", "time", "valence", "arousal")
+# A corpus without this file is real.
 SIMULATED_MARK = "SIMULATED.json"
 
 # Earlier names of the two errors.

@@ -76,7 +76,9 @@ CITATION = (
     "Processing, 2017"
 )
 _ASK = "cognimuse.cs.ntua.gr"
+# A file that begins like this but breaks its pattern is a fault, not left out.
 _BEGINNINGS = {"intended": "intended_", "experienced": "subj"}
+# The seven-film form has no film in the name: its folder names it.
 _PATTERNS = {
     "intended": re.compile(r"intended_(?P<iteration>\d+)(?:_(?P<film>.+))?\.dat"),
     "experienced": re.compile(r"subj(?P<subject>\d+)_(?P<iteration>\d+)(?:_(?P<film>.+))?\.dat"),
@@ -286,6 +288,7 @@ def _find_film(root: Path, files: list[Path], code: str) -> Path:
     if len(candidates) == 1:
         return candidates[0]
     folder = root / code if (root / code).is_dir() else root
+    # Neither one: say what is there, so that the reader can rename it.
     names = ", ".join(path.relative_to(root).as_posix() for path in candidates) or "none"
     raise FileFormatError(
         folder / f"{code}.mp4",

@@ -177,6 +177,7 @@ def _ekman6(corpus: Corpus) -> list[_Fact]:
 def _videoemotion8(corpus: Corpus) -> list[_Fact]:
     """Videos, classes, and each split that is there."""
     row = "VideoEmotion-8"
+    # Only splits that are there: the number of splits tells that others are missing.
     splits = [column for column in corpus.clips if column.startswith("split_")]
     facts = [_clips("videos", row, "videos")]
     for emotion in corpus.labels:
@@ -214,6 +215,7 @@ def _clips_of_mood(mood: int, name: str) -> _Fact:
 
 def _count_windows(corpus: Corpus) -> int:
     """Counts windows of consecutive frames within one clip; a missing frame breaks a window."""
+    # All clips at once is faster than one after another.
     rows = corpus.annotations.sort_values(["clip", "frame"])
     # The last frame of the window that begins at each row.
     ends = rows.shift(-(_WINDOW - 1))

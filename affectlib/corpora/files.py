@@ -39,6 +39,7 @@ class Faults:
         """Raises the fault of a clip, or notes it."""
         if self.on_error == "raise":
             raise fault
+        # A clip may have several faults. The first one is enough to drop and to explain it.
         self.by_clip.setdefault(clip, fault)
 
     def messages(self) -> tuple[str, ...]:
@@ -102,6 +103,7 @@ def files_below(root: Path, *, closed: Collection[str] = ()) -> list[Path]:
     for folder in folders_below(root, closed=closed):
         if folder.name in closed and folder != root:
             continue
+        # True for a link to a file; false for a link that leads nowhere.
         for entry in _entries(folder):
             if entry.is_file():
                 files.append(folder / entry.name)
@@ -116,6 +118,7 @@ def _entries(folder: Path) -> list[os.DirEntry]:
     # Archives of others may hold folders without the right to read them.
     except OSError as error:
         raise FileFormatError(folder, f"expected a folder to read: {error.strerror}") from None
+    # For each file x of a zip, macOS adds a hidden ._x that only looks like it.
     visible = [entry for entry in entries if not entry.name.startswith(".")]
     return [entry for entry in visible if entry.name != "__MACOSX"]
 

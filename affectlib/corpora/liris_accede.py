@@ -174,6 +174,7 @@ def _archive_file(files: list[Path], name: str, root: Path) -> Path:
         return path
     expected = f"expected this file of {ARCHIVES[name]}, found none in any folder (ask at {ASK})"
     if name == DESCRIPTION_FILE:
+        # Only this file comes with the films, which not every reader has.
         expected += "; films=False, groups='excerpt' reads the corpus without it"
     raise FileFormatError(root / name, expected)
 

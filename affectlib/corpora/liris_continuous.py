@@ -178,6 +178,7 @@ def _movies(files: list[Path]) -> list[str]:
     movies = set()
     for path in files:
         for ending in ("_Valence.txt", "_Arousal.txt"):
+            # One of the two is enough: a film without the other is a fault, not left out.
             if path.name.endswith(ending):
                 movies.add(path.name.removesuffix(ending))
     return sorted(movies)
@@ -211,6 +212,7 @@ def _read_film(files: list[Path], movie: str, root: Path) -> _Course:
     valence = series["valence"]
     arousal = series["arousal"]
     shorter, longer = sorted((len(valence), len(arousal)))
+    # Real pairs differ by up to seven seconds, so only a damaged file is this short.
     if shorter < COVERED * longer:
         found = f"{len(valence)} and {len(arousal)} rows"
         raise FileFormatError(path, f"expected valence and arousal of one length, found {found}")
@@ -236,6 +238,7 @@ def _read_series(path: Path) -> pd.DataFrame:
     limits = {"Time": (0, math.inf), "Mean": (-1, 1), "Std": (0, LARGEST_DEVIATION)}
     series = numbers(table, limits, fault)
     for second, (row, time) in enumerate(series["Time"].items()):
+        # Exactly: the files hold whole numbers.
         if time != second:
             expected = "expected times 0, 1, 2, ... s, one row per second"
             fault(row, f"{expected}: {second} here, found {time:g}")

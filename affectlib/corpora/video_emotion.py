@@ -49,6 +49,7 @@ CITATION_VIDEOEMOTION8 = (
     "Y.-G. Jiang, B. Xu, X. Xue, Predicting emotions in user-generated videos, AAAI, 2014"
 )
 _ASK = "yugangjiang.info"
+# With a number or without: trainlist01.txt, trainlist.txt.
 _LIST = re.compile(r"(train|test)list(\d*)\.txt")
 
 
@@ -333,6 +334,7 @@ def _clip_of(video: str, clips: Collection[str]) -> str:
     """Returns the clip that a row names: as it is, else without the ending of a film."""
     if video in clips:
         return video
+    # Only the ending of a film is cut: "birthday 3.4" is a name.
     stem, dot, ending = video.rpartition(".")
     return stem if f"{dot}{ending}".lower() in FILM_ENDINGS else video
 
@@ -356,6 +358,7 @@ class _ClassNumbers:
 
     def fault(self, emotion: str, number: str) -> str:
         """Returns the fault in the number of a class, ``""`` if there is none."""
+        # The first row of a class sets its number. The loader needs no order of classes.
         expected = self.number_of.setdefault(emotion, number)
         if expected != number:
             return f"expected the number {expected} of the rows before, found {number}"

@@ -22,10 +22,26 @@ SOUNDS = "MEDIAEVAL18-DevSet-Part1-Audio_features/audio_features/MEDIAEVAL18_00"
 LOOKS = "MEDIAEVAL18-DevSet-Part1-Visual_features/visual_features/MEDIAEVAL18_00"
 
 
+SECONDS = 6
+
+
 @pytest.fixture(scope="module")
 def films(tmp_path_factory):
+    """Three films with all series; the simulator writes two, the others are typed here."""
     root = tmp_path_factory.mktemp("films")
-    return root, make_mediaeval18(root, n_films=3, seconds=6, seed=1, jobs=1)
+    corpus = make_mediaeval18(root, n_films=3, seconds=SECONDS, seed=1, jobs=1)
+    for folder in sorted(root.glob("*/visual_features/*")):
+        for name in sorted(set(SIZES) - {"audio", "cl"}):
+            write_series(folder, name)
+    return root, corpus
+
+
+def write_series(folder, name):
+    """One file of numbers per second, as the organisers give it."""
+    (folder / name).mkdir()
+    for second in range(1, SECONDS + 1):
+        cells = ",".join(str(second + value / 10) for value in range(SIZES[name]))
+        (folder / name / f"{folder.name}-{second:05d}_{name}.txt").write_text(cells)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import pytest
 
 from affectlib.features.organisers import SIZES
 from affectlib.simulate import make_mediaeval15, make_mediaeval18
-from affectlib.simulate.mediaeval import describe
+from affectlib.simulate.mediaeval import colour_layout
 
 
 @pytest.fixture(scope="module")
@@ -20,17 +20,16 @@ def excerpts(tmp_path_factory):
     return root, make_mediaeval15(root, n_clips=12, seconds=(2, 3), jobs=1)
 
 
-def test_features_describe_their_picture():
-    dark, light = np.full((90, 160, 3), 30, np.uint8), np.full((90, 160, 3), 220, np.uint8)
-    stripes = np.repeat(np.tile(np.uint8([0, 255]).repeat(8), 10)[None, :], 90, 0)[
-        ..., None
-    ].repeat(3, 2)
-    assert describe(dark)["cl"][0] < describe(light)["cl"][0]
-    edges = describe(np.ascontiguousarray(stripes))["eh"].reshape(16, 5)
-    assert (edges[:, 0] > 0.2).all() and edges[:, 1:4].max() < 0.05  # upright edges only
-    for name, values in describe(stripes).items():
-        assert values.shape == (SIZES[name],)
-        assert np.isfinite(values).all()
+def test_the_colour_layout_begins_with_the_light():
+    dark = np.full((90, 160, 3), 30, np.uint8)
+    light = np.full((90, 160, 3), 220, np.uint8)
+    values = colour_layout(light)
+    assert values.shape == (SIZES["cl"],)
+    # The mean of an 8 x 8 icon, times eight.
+    assert values[0] == pytest.approx(8 * 220, rel=0.01)
+    assert colour_layout(dark)[0] == pytest.approx(8 * 30, rel=0.01)
+    # A flat picture has no other frequencies of light.
+    assert values[1:21] == pytest.approx([0] * 20, abs=1e-3)
 
 
 def test_classes_and_official_sets(excerpts):
