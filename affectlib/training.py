@@ -11,6 +11,7 @@ import logging
 import math
 import warnings
 from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
@@ -222,11 +223,31 @@ def batches(n, batch_size, *, seed, epoch):
     return order.tensor_split(max(1, math.ceil(n / batch_size)))
 
 
+@runtime_checkable
+class SequenceModel(Protocol):
+    """A model with one output per segment of a sequence, fed with the values of earlier segments.
+
+    Its ``forward`` takes the inputs and these values. Without them the model feeds itself with its
+    own outputs. The last output is the prediction.
+    """
+
+    def previous(self, target: torch.Tensor) -> torch.Tensor:
+        """The true values that training feeds in place of the model's own outputs."""
+
+
 def run(model, inputs, target=None):
-    """Prediction for each sample; a sequence model gets its previous true values where ``target`` is given."""
-    if getattr(model, "teacher_forced", False):
-        return model(inputs, None if target is None else target[..., :-1])[..., -1]
-    return model(inputs)
+    """Prediction for each sample.
+
+    Args:
+        model: takes the list of tokens
+        inputs: one tensor per token
+        target: true values; a :class:`SequenceModel` is fed with those of earlier segments.
+            None: it feeds itself
+    """
+    if not isinstance(model, SequenceModel):
+        return model(inputs)
+    previous = None if target is None else model.previous(target)
+    return model(inputs, previous)[..., -1]
 
 
 @functools.cache
@@ -417,7 +438,7 @@ def predict(model, data, *, batch_size=512):
             said.append(model.head(embedding).squeeze(-1))
             embedded.append(embedding)
     said, embedded = torch.cat(said), torch.cat(embedded)
-    if getattr(model, "teacher_forced", False):
+    if isinstance(model, SequenceModel):
         said, embedded = said[:, -1], embedded[:, -1]
     return Predictions(
         data.ids, data.groups, last(data.target).numpy(), said.numpy(), embedded.numpy()
