@@ -113,6 +113,7 @@ def sound_vector(signal: np.ndarray) -> np.ndarray:
     """
     import librosa
 
+    # Silence fills a shorter clip up to two frames.
     missing = 2 * FRAME - len(signal)
     signal = np.pad(signal, (0, max(0, missing)))
     spectrum = np.abs(librosa.stft(signal, n_fft=FRAME, hop_length=HOP))  # (513, frames)
@@ -121,24 +122,37 @@ def sound_vector(signal: np.ndarray) -> np.ndarray:
     mel = librosa.feature.melspectrogram(S=power, n_mels=BANDS, sr=SAMPLING_RATE)
     mel = librosa.power_to_db(mel, top_db=None, amin=1e-8)  # (32, frames)
     loudness = 10 * np.log10(np.maximum(power.mean(0), 1e-8))  # (frames,)
+    # Growth of energy in the bands marks the onsets of notes and beats.
     growth = np.diff(mel, axis=1, prepend=mel[:, :1])
     onsets = np.maximum(growth, 0).mean(0)  # (frames,)
+    mfcc = librosa.feature.mfcc(S=mel, n_mfcc=COEFFICIENTS)
+    tonnetz = librosa.feature.tonnetz(chroma=chroma, sr=SAMPLING_RATE)
+    contrast = librosa.feature.spectral_contrast(
+        S=spectrum, fmin=100.0, n_bands=6, sr=SAMPLING_RATE
+    )
+    # Frequencies in kHz, so that all rows are of one order.
+    centroid = librosa.feature.spectral_centroid(S=spectrum, sr=SAMPLING_RATE) / 1000
+    bandwidth = librosa.feature.spectral_bandwidth(S=spectrum, sr=SAMPLING_RATE) / 1000
+    rolloff = librosa.feature.spectral_rolloff(S=spectrum, sr=SAMPLING_RATE) / 1000
+    flatness = librosa.feature.spectral_flatness(S=spectrum)
+    crossings = librosa.feature.zero_crossing_rate(signal, frame_length=FRAME, hop_length=HOP)
+    # In the order of FRAMEWISE.
     rows = np.vstack(
         [
             mel,
-            librosa.feature.mfcc(S=mel, n_mfcc=COEFFICIENTS),
-            librosa.feature.tonnetz(chroma=chroma, sr=SAMPLING_RATE),
-            librosa.feature.spectral_contrast(S=spectrum, fmin=100.0, n_bands=6, sr=SAMPLING_RATE),
+            mfcc,
+            tonnetz,
+            contrast,
             loudness,
-            # Frequencies in kHz, so that all rows are of one order.
-            librosa.feature.spectral_centroid(S=spectrum, sr=SAMPLING_RATE) / 1000,
-            librosa.feature.spectral_bandwidth(S=spectrum, sr=SAMPLING_RATE) / 1000,
-            librosa.feature.spectral_rolloff(S=spectrum, sr=SAMPLING_RATE) / 1000,
-            librosa.feature.spectral_flatness(S=spectrum),
-            librosa.feature.zero_crossing_rate(signal, frame_length=FRAME, hop_length=HOP),
+            centroid,
+            bandwidth,
+            rolloff,
+            flatness,
+            crossings,
             onsets,
         ]
     )
+    # Loud moments say more about the key than quiet ones.
     pitches = (chroma * power.mean(0)).sum(1)
     pitches /= max(pitches.sum(), 1e-9)
     return np.concatenate(
@@ -247,6 +261,7 @@ def vggish_examples(signal: np.ndarray, sampling_rate: int) -> np.ndarray:
         return np.empty((0, VGGISH_FRAMES, VGGISH_BANDS), np.float32)
     frames = np.lib.stride_tricks.sliding_window_view(signal, VGGISH_WINDOW)[::VGGISH_HOP]
     mel = _vggish_mel(frames[: examples * VGGISH_FRAMES])
+    # As in the released front end: keeps the logarithm of silence finite.
     mel += 0.01
     np.log(mel, out=mel)
     return mel.reshape(-1, VGGISH_FRAMES, VGGISH_BANDS)

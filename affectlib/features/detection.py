@@ -127,6 +127,7 @@ def hog(image: np.ndarray, *, side: float) -> list[list[float]]:
     """
     import cv2
 
+    # Films run in parallel; threads inside one frame would only compete with them.
     cv2.setNumThreads(1)
     scale = side / max(image.shape[:2])
     interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR

@@ -21,7 +21,7 @@ from affectlib import media
 from affectlib.corpora.base import ANNOTATION_COLUMNS, Corpus
 from affectlib.errors import FileFormatError, NotFoundError
 from affectlib.features.extractor import Extractor, FeatureTable
-from affectlib.features.processes import work
+from affectlib.features.processes import describe_parts
 from affectlib.features.store import Store
 from affectlib.features.work import ExtractionError, Part, Result, done
 from affectlib.moved import moved_names
@@ -131,6 +131,7 @@ def extract(
     extractors = tuple(extractors)
     _check_arguments(corpus, extractors, missing, on_error)
     films = _films(corpus.clips)
+    # By path: features by name of the extractor, rows of inf where nothing is done yet.
     features = {}
     todo = []
     for path, film in films.items():
@@ -188,6 +189,7 @@ def _films(clips: pd.DataFrame) -> dict[str, _FilmClips]:
     for row, path in enumerate(clips["path"].map(str)):
         rows_of.setdefault(path, []).append(row)
     seconds = clips["seconds"].to_numpy(float)
+    # Clips without a start are files of their own, from their beginning.
     starts = np.zeros(len(clips))
     if "start" in clips:
         starts = clips["start"].to_numpy(float)
@@ -240,7 +242,7 @@ def _results(
         # Clips that are done again after a process was killed must not count twice.
         bar.update(max(0, min(clips, total - bar.n)))
 
-    with bar, closing(work(todo, client, jobs, report)) as results:
+    with bar, closing(describe_parts(todo, client, jobs, report)) as results:
         for result in results:
             finished += len(result.part)
             bar.update(max(0, finished - bar.n))
@@ -275,6 +277,7 @@ def _table(
         array = np.zeros((len(corpus), extractor.size), np.float32)
         for path, film in films.items():
             array[film.rows] = features[path][extractor.name]
+        # Extractors give nan for a clip that lacks what they need.
         absent = np.isnan(array).any(axis=1) & kept
         if absent.any():
             if missing == "error":

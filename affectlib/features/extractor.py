@@ -93,6 +93,7 @@ class Extractor:
         if not self.rate:
             return None
         pictures = clip.at(self.rate, side=self.side)
+        # The last frame of a film has none after it; other extractors may want no pairs.
         if self.pairs:
             pictures = [picture for picture in pictures if picture.following is not None]
         return pictures or None
@@ -103,6 +104,7 @@ class Extractor:
         samples = 0 if clip.sound is None else len(clip.sound)
         if samples >= needed:
             return clip.sound
+        # A clip without any sample is never filled up.
         if samples == 0 or samples < self.padded * needed:
             return None
         return np.pad(clip.sound, (0, needed - samples))

@@ -131,6 +131,7 @@ def face_vector(
         if len(faces):
             geometry.append(_geometry(faces, picture.image))
             looks.append(crop_statistics(crop(picture.image, faces[0])))
+    # Zeros, not nan: a frame without a face is an observation, not a lack.
     if not geometry:
         return np.zeros(len(FACE_NAMES))
     statistics = [look.statistics for look in looks]
@@ -177,6 +178,7 @@ def people_vector(
     """
     faces = [detect(picture.image, detector=detector) for picture in pictures]
     presence = np.mean([len(boxes) > 0 for boxes in faces])
+    # A mean over frames would mix persons: the one frame keeps each block one person.
     best = int(np.argmax([_largest_area(boxes) for boxes in faces]))
     image = pictures[best].image
     height, width = image.shape[:2]
@@ -310,12 +312,18 @@ def _overlaps(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """
     sides = []
     for axis in (0, 1):
-        ends = np.minimum.outer(a[:, axis] + a[:, axis + 2], b[:, axis] + b[:, axis + 2])
-        starts = np.maximum.outer(a[:, axis], b[:, axis])
-        sides.append(np.maximum(ends - starts, 0))
+        a_start = a[:, axis]
+        b_start = b[:, axis]
+        a_end = a_start + a[:, axis + 2]
+        b_end = b_start + b[:, axis + 2]
+        end = np.minimum.outer(a_end, b_end)
+        start = np.maximum.outer(a_start, b_start)
+        # Negative where the boxes do not touch.
+        sides.append(np.maximum(end - start, 0))
     both = sides[0] * sides[1]
-    areas = np.add.outer(a[:, 2] * a[:, 3], b[:, 2] * b[:, 3])
-    union = areas - both
+    a_area = a[:, 2] * a[:, 3]
+    b_area = b[:, 2] * b[:, 3]
+    union = np.add.outer(a_area, b_area) - both
     return np.divide(both, union, out=np.zeros_like(union), where=union > 0)
 
 
@@ -406,10 +414,12 @@ def crop_statistics(image: np.ndarray) -> FaceLook:
 
     saturation = cv2.cvtColor(image, cv2.COLOR_RGB2HSV)[..., 1]
     light = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255  # (64, 64)
+    # The smallest deviation keeps the noise of an even face small.
     normal = (light - light.mean()) / max(float(light.std()), 0.02)
     dx = cv2.Sobel(normal, cv2.CV_32F, 1, 0) / 8
     dy = cv2.Sobel(normal, cv2.CV_32F, 0, 1) / 8
     statistics = []
+    # The middle two thirds: at the sides are hair and background.
     columns = slice(CROP // 6, CROP - CROP // 6)
     for top, bottom in REGIONS.values():
         rows = slice(round(top * CROP), round(bottom * CROP))
@@ -448,6 +458,7 @@ def _dark_lines(region: np.ndarray) -> list[float]:
     Shape:
         region ``(rows, columns)``
     """
+    # Darker than the middle of the region by 0.3 deviations of the face.
     dark = np.maximum(np.median(region) - 0.3 - region, 0)  # (rows, columns)
     weight = dark.sum(0)  # (columns,)
     if weight.sum() < 1e-3:

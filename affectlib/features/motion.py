@@ -66,6 +66,7 @@ def motion_vector(pictures: Sequence[Picture]) -> np.ndarray:
     """
     import cv2
 
+    # Films run in parallel; threads inside one frame would only compete with them.
     cv2.setNumThreads(1)
     flow_of = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
     rows = []
@@ -76,6 +77,7 @@ def motion_vector(pictures: Sequence[Picture]) -> np.ndarray:
         first = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
         second = cv2.cvtColor(_reduced(picture.following), cv2.COLOR_RGB2GRAY)
         flow = flow_of.calc(first, second, None)  # (height, width, 2), in pixels
+        # Frame widths per second: independent of the size and frame rate of the film.
         flow = flow / (WIDTH * picture.gap)
         difference = np.abs(second.astype(np.float32) - first).mean()
         rows.append([*_flow_statistics(flow), float(difference) / 255])
@@ -107,6 +109,7 @@ def _directions(flow: np.ndarray) -> np.ndarray:
     """
     speed = np.hypot(flow[..., 0], flow[..., 1])  # (height, width)
     angle = np.arctan2(flow[..., 1], flow[..., 0])
+    # Half a bin is added so that small noise around rightward motion stays in one bin.
     turns = angle / (2 * np.pi) + 0.5 / DIRECTIONS
     bins = np.floor(turns * DIRECTIONS).astype(int) % DIRECTIONS
     return np.bincount(bins.ravel(), weights=speed.ravel(), minlength=DIRECTIONS)

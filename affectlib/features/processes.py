@@ -38,7 +38,7 @@ Chunk = list[Part]
 Report = Callable[[int], None]
 
 
-def work(
+def describe_parts(
     parts: list[Part], client: Client | str | None, jobs: int, report: Report
 ) -> Iterator[Result]:
     """Describes films and stores their features.
@@ -78,6 +78,7 @@ def _apart(parts: list[Part]) -> bool:
         return False
     try:
         return b"__main__" not in pickle.dumps(parts)
+    # Local functions and lambdas raise any of these.
     except (pickle.PicklingError, AttributeError, TypeError):
         return False
 
@@ -162,6 +163,7 @@ def _run_pool(
             while queue and len(running) < workers:
                 future = pool.submit(_described, queue[0])
                 running[future] = queue.popleft()
+            # The timeout lets the bar move while long films are at work.
             finished = wait(running, timeout=0.5, return_when=FIRST_COMPLETED).done
             for future in finished:
                 results = future.result()
@@ -176,6 +178,7 @@ def _search(part: Part, suspects: deque[Chunk], deaths: Counter[str]) -> Iterato
     """Halves a part that killed its process alone; a single clip is given up, with its error."""
     if len(part) == 1:
         deaths[part.path] += 1
+    # The film is given up when searching on would kill too many processes.
     half = len(part) // 2
     if half == 0 or deaths[part.path] >= GIVEN_UP:
         yield _lost(part)
@@ -277,6 +280,7 @@ def _distributed(parts: list[Part], client: Client | str) -> Iterator[Result]:
         # Where no worker has come yet, portions are small.
         workers = sum(client.nthreads().values()) or CHUNK
         chunks = _chunks(parts, workers)
+        # Not pure: Dask would not repeat a call with equal arguments.
         futures = client.map(_described, chunks, pure=False)
         running = dict(zip(futures, chunks, strict=True))
         finished = as_completed(futures)

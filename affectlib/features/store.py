@@ -48,6 +48,7 @@ class Store:
         kept = self.root / "films" / name
         if kept.is_file():
             digest = kept.read_text()
+            # A digest that was cut short is computed again.
             if len(digest) == 64:
                 return digest
         with open(path, "rb") as film:
@@ -163,6 +164,7 @@ class Place(NamedTuple):
             changed = "changed while it was read: nothing is kept, run it again"
             raise FileFormatError(self.film, changed)
         array = np.asarray(array, np.float32)
+        # Parts of one film come one after another: each keeps the rows of those before.
         undone = np.isinf(array)
         if undone.any():
             array = np.where(undone, self.load(), array)

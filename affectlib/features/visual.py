@@ -91,14 +91,19 @@ def frame_statistics(image: np.ndarray) -> np.ndarray:
     """
     import cv2
 
+    # Films run in parallel; threads inside one frame would only compete with them.
     cv2.setNumThreads(1)
     height = max(8, round(WIDTH * image.shape[0] / image.shape[1]))
     image = cv2.resize(image, (WIDTH, height), interpolation=cv2.INTER_AREA)
     image = image.astype(np.float32) / 255
-    hue, saturation, value = cv2.split(cv2.cvtColor(image, cv2.COLOR_RGB2HSV))  # hue in degrees
+    hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV)
+    hue, saturation, value = cv2.split(hsv)  # hue in degrees
+    # Light from 0 to 1; the two opponents around 0.
     lab = cv2.cvtColor(image, cv2.COLOR_RGB2LAB) / 100
     light, green_red, blue_yellow = cv2.split(lab)
-    chroma = saturation * value  # a hue counts as much as it is seen
+    # A hue counts as much as it is seen: dark and grey pixels have one, but show little of it.
+    chroma = saturation * value
+    # By 8, the sum of the sizes of Sobel's weights: then edges are in units of light.
     dx = cv2.Sobel(light, cv2.CV_32F, 1, 0) / 8
     dy = cv2.Sobel(light, cv2.CV_32F, 0, 1) / 8
     edges = np.hypot(dx, dy)
@@ -108,25 +113,34 @@ def frame_statistics(image: np.ndarray) -> np.ndarray:
     directions = (np.arctan2(dy, dx) / np.pi + 0.5 / EDGES) % 1
     lights = _histogram(light, LEVELS)
     hue_cos, hue_sin, warm = _hue_statistics(hue, chroma)
+    brightness = light.mean()
+    contrast = light.std()
+    dark = (light < DARK).mean()
+    bright = (light > BRIGHT).mean()
+    # Wang and Cheong's lighting key and colour energy.
+    lighting_key = brightness * contrast
+    colour_energy = chroma.mean() * contrast
+    vertical = np.abs(dx) > np.abs(dy)
+    # In the order of STATISTICS.
     statistics = [
         hue_cos,
         hue_sin,
         saturation.mean(),
         saturation.std(),
-        light.mean(),
-        light.std(),
-        (light < DARK).mean(),
-        (light > BRIGHT).mean(),
-        light.mean() * light.std(),  # Wang and Cheong, lighting key
+        brightness,
+        contrast,
+        dark,
+        bright,
+        lighting_key,
         green_red.mean(),
         blue_yellow.mean(),
         warm,
         _colourfulness(image),
-        chroma.mean() * light.std(),  # Wang and Cheong, colour energy
+        colour_energy,
         sharpness,
         edges.mean(),
         *_layout(light),
-        (np.abs(dx) > np.abs(dy)).mean(),
+        vertical.mean(),
         _entropy(lights),
     ]
     return np.concatenate(
@@ -188,12 +202,15 @@ def _layout(light: np.ndarray) -> tuple[float, float]:
 def _entropy(shares: np.ndarray) -> float:
     """Entropy of a histogram of ``LEVELS`` bins, 1 where all bins are equal."""
     shares = shares[shares > 0]
-    return -(shares * np.log2(shares)).sum() / np.log2(LEVELS)
+    bits = -(shares * np.log2(shares)).sum()
+    return bits / np.log2(LEVELS)
 
 
 def _histogram(values: np.ndarray, bins: int, weights: np.ndarray | None = None) -> np.ndarray:
     """Shares of values in [0, 1] by bin, ``(bins,)``; pixels count by their weight if any."""
-    places = np.clip((values * bins).astype(int), 0, bins - 1).ravel()
+    # The value 1 belongs to the last bin.
+    places = (values * bins).astype(int)
+    places = np.clip(places, 0, bins - 1).ravel()
     if weights is not None:
         weights = weights.ravel()
     counts = np.bincount(places, weights=weights, minlength=bins)

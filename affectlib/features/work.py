@@ -159,6 +159,7 @@ def describe(
         one result for each part
     """
     films = {part.path: _Film(part) for part in parts}
+    # Clips that are stored count as done, for the bar.
     report(sum(len(film.part) - film.left for film in films.values()))
     for batch in _batches_of(list(films.values())):
         _describe_batch(batch)
@@ -190,6 +191,7 @@ class _Film:
         self.part = part
         self.arrays = part.load()
         self.errors: dict[int | None, AffectError] = {}
+        # A run, or a worker, that was killed may have stored some of the clips.
         rows = [row for row in part.rows if not self._is_done(row)]
         self.todo = replace(part, rows=tuple(rows)) if rows else None
         self.left = len(rows)
@@ -228,7 +230,7 @@ class _Film:
         return Result(self.part, self.arrays, self.errors)
 
 
-class _ClipOf(NamedTuple):
+class _QueuedClip(NamedTuple):
     """A clip in memory, and which one it is: its film and its row there."""
 
     film: _Film
@@ -236,16 +238,17 @@ class _ClipOf(NamedTuple):
     clip: media.Clip
 
 
-def _batches_of(films: list[_Film]) -> Iterator[list[_ClipOf]]:
+def _batches_of(films: list[_Film]) -> Iterator[list[_QueuedClip]]:
     """Clips in batches; if there are networks, a thread decodes the next batch meanwhile."""
     todo = [film for film in films if film.todo is not None]
     extractors = [extractor for film in films for extractor in film.part.extractors]
+    # Descriptors gain nothing: each batch of theirs is one clip.
     if any(extractor.many is not None for extractor in extractors):
         return _ahead(_batches(todo, BATCH))
     return _batches(todo, 0)
 
 
-def _batches(films: list[_Film], size: int) -> Iterator[list[_ClipOf]]:
+def _batches(films: list[_Film], size: int) -> Iterator[list[_QueuedClip]]:
     """Clips of films in lists of ``size`` bytes and up to one clip more.
 
     A film that cannot be read gets its error.
@@ -255,9 +258,10 @@ def _batches(films: list[_Film], size: int) -> Iterator[list[_ClipOf]]:
     for film in films:
         try:
             for row, clip in zip(film.todo.rows, _clips(film.todo), strict=False):
+                # A network may have failed on an earlier batch of this film.
                 if film.has_failed:
                     break
-                batch.append(_ClipOf(film, row, clip))
+                batch.append(_QueuedClip(film, row, clip))
                 held += clip.nbytes
                 if held >= size:
                     yield batch
@@ -289,7 +293,7 @@ def _clips(part: Part) -> Iterable[media.Clip]:
     return media.clips(part.path, starts, seconds, rates=looks, sound=sound)
 
 
-def _describe_batch(batch: list[_ClipOf]) -> None:
+def _describe_batch(batch: list[_QueuedClip]) -> None:
     """Lets every extractor describe the clips that it is needed for."""
     extractors = {}
     for item in batch:
@@ -299,7 +303,7 @@ def _describe_batch(batch: list[_ClipOf]) -> None:
         _fill(extractor, [item for item in batch if name in item.film.arrays])
 
 
-def _fill(extractor: Extractor, batch: list[_ClipOf]) -> None:
+def _fill(extractor: Extractor, batch: list[_QueuedClip]) -> None:
     """Writes the features of some clips by one extractor.
 
     If it fails, the clips are tried one by one to find out which one is to blame.
@@ -307,6 +311,7 @@ def _fill(extractor: Extractor, batch: list[_ClipOf]) -> None:
     batch = [item for item in batch if not {item.row, None} & set(item.film.errors)]
     try:
         rows = extractor.batch([item.clip for item in batch])
+    # Extractors are code of others: any error belongs to a clip, and does not end the run.
     except Exception as error:
         if len(batch) > 1:
             for item in batch:
@@ -315,6 +320,7 @@ def _fill(extractor: Extractor, batch: list[_ClipOf]) -> None:
         film, row, clip = batch[0]
         where = f"{film.part.path}, clip at {clip.start:g} s, {extractor.name}"
         error = _named(error, where)
+        # An error of affectlib is about a file (a film that changed, weights): all clips share it.
         film.errors[row if isinstance(error, ExtractionError) else None] = error
         return
     for item, row in zip(batch, rows, strict=True):

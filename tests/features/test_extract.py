@@ -101,10 +101,11 @@ def helpers(tmp_path, monkeypatch):
     del sys.modules["extract_helpers"]
 
 
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Waits for a state of other processes; fails after two minutes."""
+def wait_until(condition: Callable[[], bool], run: subprocess.Popen | None = None) -> None:
+    """Waits for a state of other processes; fails after two minutes, or when ``run`` has ended."""
     deadline = time.monotonic() + 120
     while not condition():
+        assert run is None or run.poll() is None, "the run ended before"
         assert time.monotonic() < deadline, "the state never came"
         time.sleep(0.01)
 
@@ -370,7 +371,7 @@ def test_a_killed_run_goes_on_where_it_was_and_leaves_no_process(films, tmp_path
     arguments = [tmp_path / "run.py", tmp_path, store, *paths]
     run = subprocess.Popen([sys.executable, *map(str, arguments)], env=ONE_THREAD)
     # Three films are dark: they are done. Each of the two workers waits at one of the others.
-    wait_until(lambda: len(stored()) == 3 and len(lines_of(waiting)) == 2)
+    wait_until(lambda: len(stored()) == 3 and len(lines_of(waiting)) == 2, run)
     run.send_signal(signal.SIGKILL)
     run.wait()
     workers = {int(line) for line in lines_of(waiting)}
@@ -411,7 +412,7 @@ def test_a_long_film_goes_on_in_the_middle(tmp_path, helpers):
     path = encode(tmp_path / "long.mp4", [50] * 2 * dark + [200] * 40)
     arguments = [str(tmp_path), str(store), str(path)]
     run = subprocess.Popen([sys.executable, "-c", LONG, *arguments], env=ONE_THREAD)
-    wait_until((tmp_path / "gate.waiting").exists)
+    wait_until((tmp_path / "gate.waiting").exists, run)
     run.send_signal(signal.SIGKILL)
     run.wait()
     stored = np.load(next(store.glob("light/*.npy")))

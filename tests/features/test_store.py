@@ -91,11 +91,12 @@ def assert_same(a: FeatureTable, b: FeatureTable) -> None:
         np.testing.assert_array_equal(a[name], b[name])
 
 
-def wait_until(condition) -> None:
-    """Waits for a state of other processes; fails after two minutes."""
+def wait_for(path: Path, run: subprocess.Popen) -> None:
+    """Waits until a run has made a file; fails after two minutes, or when the run has ended."""
     deadline = time.monotonic() + 120
-    while not condition():
-        assert time.monotonic() < deadline, "the state never came"
+    while not path.exists():
+        assert run.poll() is None, "the run ended before"
+        assert time.monotonic() < deadline, "the file never came"
         time.sleep(0.01)
 
 
@@ -209,7 +210,7 @@ def run(store: Path, waiting: Path | str, corpus: Corpus) -> subprocess.Popen:
 
 def test_a_killed_run_resumes_and_gives_the_same(films, table, tmp_path):
     process = run(tmp_path, tmp_path / "waiting", films)
-    wait_until((tmp_path / "waiting").exists)
+    wait_for(tmp_path / "waiting", process)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert len(list(tmp_path.glob("scene/*.npy"))) == 2
