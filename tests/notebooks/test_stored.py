@@ -71,8 +71,13 @@ def test_one_parameters_cell_literal_typed_and_commented(notebook):
     assert default_parameters(notebook)
     assert not cells(notebook, "injected-parameters")
     source = source_of(cells(notebook, "parameters")[0])
-    assert all(isinstance(node, ast.AnnAssign) for node in ast.parse(source).body)
-    assert all("#" in line for line in source.splitlines())
+    lines = source.splitlines()
+    for node in ast.parse(source).body:
+        assert isinstance(node, ast.AnnAssign)
+        # The comment stands in a line of the assignment, or in a line of its own above it.
+        above = lines[node.lineno - 2] if node.lineno > 1 else ""
+        inside = lines[node.lineno - 1 : node.end_lineno]
+        assert above.startswith("#") or "#" in "".join(inside), inside
 
 
 @every_notebook
