@@ -1,5 +1,8 @@
-"""Every error that affectlib raises about its input, below everything else."""
+"""Errors that affectlib raises about its input. This module stands below all others."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
 from pathlib import Path
 
 
@@ -8,34 +11,46 @@ class AffectError(Exception):
 
 
 class NotFoundError(AffectError, FileNotFoundError):
-    """Something is not where it was looked for: says which files, and where to ask for it."""
+    """A corpus or a file is missing. The message names the files and says where to ask for them."""
 
 
 class FileFormatError(AffectError, ValueError):
-    """A file is not as its format says: names the file, the row and what was expected.
+    """A file breaks its format. The message names the file, the row and what was expected.
 
     Args:
         path: the file
         expected: what was expected there, and what was found
-        row: of the file, counted from 1, or another place in it, None where there is none to name
+        row: row of the file, counted from 1, or another place in it; None if there is none to name
+
+    Examples:
+        >>> print(FileFormatError("a.dat", "expected a number, found 'x'", row=7))
+        a.dat, row 7: expected a number, found 'x'
     """
 
-    def __init__(self, path, expected: str, *, row=None):
+    def __init__(self, path: Path | str, expected: str, *, row: int | str | None = None):
         self.path = Path(path)
         self.row = row
         self.expected = expected
-        place = f"{path}" if row is None else f"{path}, row {row}"
+        place = str(path)
+        if row is not None:
+            place += f", row {row}"
         super().__init__(_printable(f"{place}: {expected}"))
 
-    def __reduce__(self):
-        # Without this, an error that crosses to another process is built again from its message alone.
+    def __reduce__(self) -> tuple[Callable, tuple]:
+        # Without this method, an error from a worker process would be rebuilt from its message.
         return _format_error, (self.path, self.expected, self.row)
 
 
-def _printable(text: str) -> str:
-    """The text, with what would command a terminal written out: names come from files of others."""
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
-
-
-def _format_error(path, expected, row):
+def _format_error(path: Path, expected: str, row: int | str | None) -> FileFormatError:
     return FileFormatError(path, expected, row=row)
+
+
+def _printable(text: str) -> str:
+    """Spells out every letter that cannot be printed.
+
+    File names come from other people, and such letters could send commands to a terminal.
+    """
+    letters = []
+    for letter in text:
+        letters.append(letter if letter.isprintable() else ascii(letter)[1:-1])
+    return "".join(letters)

@@ -1,111 +1,152 @@
 """From arrays to predictions: one LightningModule, ``fit`` and ``predict`` for every paper.
 
-Seeds and order: the weights' seed is set by whoever builds the model; ``fit`` seeds dropout, and shuffles
-each epoch with a generator of its own for (seed, epoch). A run that was killed and is repeated gives the
-same numbers. ``affectlib.stacked.fit_folds`` trains all folds and seeds of a small model at once.
+Seeds and order: whoever builds the model sets the seed of its weights.
+``fit`` seeds dropout, and shuffles each epoch with a generator of its own for (seed, epoch).
+A run that was killed and is repeated gives the same numbers.
+``affectlib.stacked.fit_folds`` trains all folds and seeds of a small model at once.
 """
+
+from __future__ import annotations
 
 import copy
 import functools
 import logging
 import math
 import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
 import torch
+from torch import nn
 
-from affectlib.models.attend_affect import mse_pcc_loss
+from affectlib.corpora.folds import group_starts
+
+if TYPE_CHECKING:
+    from affectlib.features import FeatureTable
+
+Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""A loss of truth and prediction."""
+
+# torch.randperm is seeded with this prime times the seed, plus the epoch:
+# no two (seed, epoch) of a real run meet in one number.
+_SEED_STRIDE = 1_000_003
 
 
 @dataclass(frozen=True)
 class Samples:
-    """What a model is trained on.
+    """The inputs and targets that a model is trained on.
 
     Args:
-        inputs: one tensor per token, its first dimension the samples (the segments, where there are windows)
-        target: what is predicted
+        inputs: one tensor per token. Its first dimension runs over the samples,
+            or over the segments where there are windows
+        target: the value to predict
         ids: name of each sample
-        groups: what may never straddle two folds: film, actor
-        windows: for sequences, which rows of the inputs each sample is made of; None: row i is sample i
+        groups: film or actor of each sample; no group may straddle two folds
+        windows: for sequences, the rows of the inputs that each sample is made of.
+            None: row i is sample i
 
     Shape:
-        inputs ``(n, size)``; target ``(n,)``, with windows ``(n, length)``; windows ``(n, length)``
+        inputs ``(n, size)``; target ``(n,)``, with windows ``(n, length)``;
+        windows ``(n, length)``
 
     Raises:
         ValueError: if lengths differ, or a value is not finite; names the sample
 
     Examples:
-        >>> data = Samples((torch.zeros(3, 2),), torch.zeros(3), ("a:0", "a:1", "b:0"), ("a", "a", "b"))
+        >>> films = ("a", "a", "b")
+        >>> data = Samples((torch.zeros(3, 2),), torch.zeros(3), ("a:0", "a:1", "b:0"), films)
         >>> data.select([2]).ids
         ('b:0',)
     """
 
-    inputs: tuple
+    inputs: tuple[torch.Tensor, ...]
     target: torch.Tensor
-    ids: tuple
-    groups: tuple
+    ids: tuple[str, ...]
+    groups: tuple[str, ...]
     windows: torch.Tensor | None = None
 
-    def __post_init__(self):
-        n = len(self.target)
-        lengths = {"ids": len(self.ids), "groups": len(self.groups), "windows": n}
-        lengths |= (
-            {"windows": len(self.windows)}
-            if self.windows is not None
-            else {f"inputs[{i}]": len(x) for i, x in enumerate(self.inputs)}
-        )
-        for name, length in lengths.items():
-            if length != n:
-                raise ValueError(f"{name} has {length} samples, target has {n}")
-        for name, values in [
-            ("target", self.target),
-            *((f"inputs[{i}]", x) for i, x in enumerate(self.inputs)),
-        ]:
-            finite = values.isfinite().flatten(1).all(1) if values.dim() > 1 else values.isfinite()
-            if not finite.all():
-                row = int((~finite).nonzero()[0])
-                name += (
-                    f" of {self.ids[row]}"
-                    if len(values) == n and self.windows is None
-                    else f", row {row}"
-                )
-                raise ValueError(f"{name} is not finite")
+    def __post_init__(self) -> None:
+        self._check_lengths()
+        self._check_finite("target", self.target)
+        for i, x in enumerate(self.inputs):
+            self._check_finite(f"inputs[{i}]", x)
 
-    def __len__(self):
+    def _check_lengths(self) -> None:
+        lengths = {"ids": len(self.ids), "groups": len(self.groups)}
+        if self.windows is not None:
+            lengths["windows"] = len(self.windows)
+        else:
+            for i, x in enumerate(self.inputs):
+                lengths[f"inputs[{i}]"] = len(x)
+        for name, length in lengths.items():
+            if length != len(self):
+                raise ValueError(f"{name} has {length} samples, target has {len(self)}")
+
+    def _check_finite(self, name: str, values: torch.Tensor) -> None:
+        finite = values.isfinite()
+        if values.dim() > 1:
+            finite = finite.flatten(1).all(1)  # (rows,)
+        if finite.all():
+            return
+        row = int((~finite).nonzero()[0])
+        # Rows are samples only where no windows are cut from them.
+        if len(values) == len(self) and self.windows is None:
+            raise ValueError(f"{name} of {self.ids[row]} is not finite")
+        raise ValueError(f"{name}, row {row} is not finite")
+
+    def __len__(self) -> int:
         return len(self.target)
 
-    def rows(self, chosen):
-        """Rows of the inputs that some samples are made of, ``(..., )`` or with windows ``(..., length)``."""
-        return chosen if self.windows is None else self.windows[chosen]
+    def rows(self, chosen: torch.Tensor) -> torch.Tensor:
+        """Rows of the inputs that some samples are made of.
 
-    def take(self, chosen):
+        Shape:
+            chosen ``(...,)``; result ``(...,)``, with windows ``(..., length)``
+        """
+        if self.windows is None:
+            return chosen
+        return self.windows[chosen]
+
+    def take(self, chosen: Sequence[int] | torch.Tensor) -> list[torch.Tensor]:
         """Inputs of some samples, one tensor per token."""
         rows = self.rows(torch.as_tensor(chosen))
         return [x[rows] for x in self.inputs]
 
-    def select(self, chosen):
-        """The same samples with some only; ``chosen`` are positions."""
+    def select(self, chosen: Sequence[int] | np.ndarray | torch.Tensor) -> Samples:
+        """Some of the samples.
+
+        Args:
+            chosen: their positions
+        """
         chosen = torch.as_tensor(np.asarray(chosen), dtype=torch.long)
-        kept = replace(
+        inputs, windows = self.inputs, self.windows
+        if windows is None:
+            inputs = tuple(x[chosen] for x in inputs)
+        else:
+            windows = windows[chosen]
+        return replace(
             self,
+            inputs=inputs,
             target=self.target[chosen],
             ids=tuple(self.ids[i] for i in chosen),
             groups=tuple(self.groups[i] for i in chosen),
-            windows=torch.zeros(len(chosen), 0),
+            windows=windows,
         )
-        if self.windows is None:
-            return replace(kept, inputs=tuple(x[chosen] for x in self.inputs), windows=None)
-        return replace(kept, windows=self.windows[chosen])
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a model said about samples it was not trained on; truth and prediction are arrays ``(n,)``."""
+    """Predictions for samples that the model was not trained on.
 
-    ids: tuple
-    groups: tuple
+    Shape:
+        truth and prediction ``(n,)``; embedding ``(n, size)``
+    """
+
+    ids: tuple[str, ...]
+    groups: tuple[str, ...]
     truth: np.ndarray
     prediction: np.ndarray
     embedding: np.ndarray | None = None
@@ -113,23 +154,30 @@ class Predictions:
 
 @dataclass(frozen=True)
 class History:
-    """Loss per epoch (epoch from 1, train_loss, validation_loss) and the epoch whose weights were kept."""
+    """Losses of each epoch, and the epoch whose weights were kept.
+
+    Args:
+        epochs: table of epoch (from 1), train_loss and validation_loss
+        best_epoch: the epoch that was kept
+    """
 
     epochs: pd.DataFrame
     best_epoch: int
 
 
-def samples(table, clips, *, target, names):
+def samples(
+    table: FeatureTable, clips: pd.DataFrame, *, target: str, names: Iterable[str]
+) -> Samples:
     """Features and annotations as tensors.
 
     Args:
-        table: a FeatureTable
-        clips: the corpus' table of clips, in any order, with ``target`` among its columns
+        table: features of every clip, in any order
+        clips: the corpus' table of clips, with ``target`` among its columns
         target: column to predict, for example ``"valence"``
         names: extractors, in the order of the model's tokens
 
     Returns:
-        Samples in torch's default precision, which models are built in too
+        Samples in the order of ``clips``, in torch's default precision
 
     Raises:
         ValueError: if a clip has no features
@@ -139,18 +187,21 @@ def samples(table, clips, *, target, names):
     if absent:
         raise ValueError(f"{len(absent)} clips have no features, the first is {absent[0]}")
     rows = [place[clip] for clip in clips["clip"]]
+    # Models are built in torch's default precision too.
     precision = torch.get_default_dtype()
     inputs = tuple(torch.tensor(table[name][rows], dtype=precision) for name in names)
     values = torch.tensor(clips[target].to_numpy(), dtype=precision)
     return Samples(inputs, values, tuple(clips["clip"]), tuple(clips["group"]))
 
 
-def standardise(train, *others):
-    """Every feature with mean 0 and deviation 1 over the training samples; a constant one becomes 0.
+def standardise(train: Samples, *others: Samples) -> list[Samples]:
+    """Scales every feature to mean 0 and deviation 1 over the training samples.
+
+    A feature that is constant over the training samples becomes 0.
 
     Args:
         train: the samples that mean and deviation are taken from
-        others: samples changed with the same numbers
+        others: samples to scale with the same numbers
 
     Returns:
         list of Samples, ``train`` first
@@ -162,33 +213,48 @@ def standardise(train, *others):
     """
     rows = train.rows(torch.arange(len(train))).unique()
     scales = [moments(x[rows]) for x in train.inputs]
-    return [
-        replace(s, inputs=tuple((x - m) / d for x, (m, d) in zip(s.inputs, scales, strict=True)))
-        for s in (train, *others)
-    ]
+    scaled = []
+    for data in (train, *others):
+        inputs = []
+        for x, (mean, deviation) in zip(data.inputs, scales, strict=True):
+            inputs.append((x - mean) / deviation)
+        scaled.append(replace(data, inputs=tuple(inputs)))
+    return scaled
 
 
-def moments(x):
-    """Mean and deviation of each column; deviation 1 where the column is constant."""
-    mean, deviation = x.mean(0), x.std(0, correction=0)
-    return mean, torch.where(deviation > 1e-6 * mean.abs().clamp(min=1e-6), deviation, 1.0)
+def moments(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and deviation of each column; deviation 1 where the column is constant.
+
+    Shape:
+        x ``(rows, size)``; results ``(size,)``
+    """
+    mean = x.mean(0)
+    deviation = x.std(0, correction=0)
+    # Rounding leaves a constant column a deviation of about 1e-7 of its mean.
+    least = 1e-6 * mean.abs().clamp(min=1e-6)
+    return mean, torch.where(deviation > least, deviation, 1.0)
 
 
-def sequences(data, length, *, sources=None, pad=True):
-    """Windows of consecutive samples of one film or excerpt; each predicts its last.
+def sequences(
+    data: Samples, length: int, *, sources: Sequence[str] | None = None, pad: bool = True
+) -> Samples:
+    """Windows of consecutive samples of one film or excerpt; each predicts its last sample.
 
     Args:
-        data: samples, those of one source in order
+        data: samples, those of one source together and in order
         length: samples in a window
-        sources: what each sample was cut from; by default its id up to the last colon
-        pad: a window for every sample, the first of a source repeated before it, so that positions
-            stay those of ``data`` (COGNIMUSE); False: whole windows only (EIMT16: one per excerpt)
+        sources: film or excerpt that each sample was cut from;
+            by default the id up to the last colon
+        pad: a window for every sample; before the first sample of a source that sample is
+            repeated, so that positions stay those of ``data`` (COGNIMUSE).
+            False: complete windows only (EIMT16: one per excerpt)
 
     Raises:
         ValueError: if ``length`` is below 1, or the samples of one source do not stand together
 
     Examples:
-        >>> data = Samples((torch.zeros(3, 1),), torch.arange(3.0), ("a:0", "a:1", "b:0"), ("a", "a", "b"))
+        >>> ids = ("a:0", "a:1", "b:0")
+        >>> data = Samples((torch.zeros(3, 1),), torch.arange(3.0), ids, ("a", "a", "b"))
         >>> sequences(data, 2).windows.tolist()
         [[0, 0], [0, 1], [2, 2]]
         >>> sequences(data, 2, pad=False).ids
@@ -196,17 +262,15 @@ def sequences(data, length, *, sources=None, pad=True):
     """
     if length < 1:
         raise ValueError(f"length is {length}, at least 1 is needed")
-    sources = np.asarray(
-        [i.rpartition(":")[0] or i for i in data.ids] if sources is None else sources
-    )
-    change = np.r_[True, sources[1:] != sources[:-1]]
-    if change.sum() != len(set(sources)):
-        raise ValueError("the samples of one source do not stand together")
+    if sources is None:
+        sources = [name.rpartition(":")[0] or name for name in data.ids]
     row = np.arange(len(data))
-    start = np.maximum.accumulate(np.where(change, row, 0))
-    windows = row[:, None] + np.arange(1 - length, 1)
+    # First row of the source that each row belongs to.
+    start = np.maximum.accumulate(np.where(group_starts(sources), row, 0))  # (n,)
+    windows = row[:, None] + np.arange(1 - length, 1)  # (n, length)
     ends = row if pad else row[windows[:, 0] >= start]
-    windows = torch.from_numpy(np.maximum(windows, start[:, None])[ends])
+    windows = np.maximum(windows, start[:, None])[ends]  # (windows, length)
+    windows = torch.from_numpy(windows)
     return Samples(
         data.inputs,
         data.target[windows],
@@ -216,21 +280,88 @@ def sequences(data, length, *, sources=None, pad=True):
     )
 
 
-def batches(n, batch_size, *, seed, epoch):
-    """Shuffled positions of one epoch, in batches of equal size (to one) of at most ``batch_size``."""
-    order = torch.randperm(n, generator=torch.Generator().manual_seed(1_000_003 * seed + epoch))
-    return order.tensor_split(max(1, math.ceil(n / batch_size)))
+def batches(n: int, batch_size: int, *, seed: int, epoch: int) -> tuple[torch.Tensor, ...]:
+    """Shuffled positions of one epoch, in batches of at most ``batch_size``.
+
+    Batches differ by at most one sample in size.
+    """
+    generator = torch.Generator().manual_seed(_SEED_STRIDE * seed + epoch)
+    order = torch.randperm(n, generator=generator)
+    return order.tensor_split(_batch_count(n, batch_size))
 
 
-def run(model, inputs, target=None):
-    """Prediction for each sample; a sequence model gets its previous true values where ``target`` is given."""
-    if getattr(model, "teacher_forced", False):
-        return model(inputs, None if target is None else target[..., :-1])[..., -1]
-    return model(inputs)
+def _batch_count(n: int, batch_size: int) -> int:
+    return max(1, math.ceil(n / batch_size))
+
+
+@runtime_checkable
+class SequenceModel(Protocol):
+    """A model with one output per segment of a sequence, fed with the values of earlier segments.
+
+    Its ``forward`` takes the inputs and these values. Without them the model feeds itself with its
+    own outputs. The last output is the prediction.
+    """
+
+    def previous(self, target: torch.Tensor) -> torch.Tensor:
+        """The true values that training feeds in place of the model's own outputs."""
+
+
+def run(
+    model: nn.Module, inputs: list[torch.Tensor], target: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Prediction for each sample.
+
+    Args:
+        model: takes the list of tokens
+        inputs: one tensor per token
+        target: true values; a :class:`SequenceModel` is fed with those of earlier segments.
+            None: it feeds itself
+    """
+    if not isinstance(model, SequenceModel):
+        return model(inputs)
+    previous = None if target is None else model.previous(target)
+    return model(inputs, previous)[..., -1]
+
+
+def last(target: torch.Tensor) -> torch.Tensor:
+    """The value that each sample is to predict: the last one of a sequence.
+
+    Shape:
+        target ``(n,)`` or ``(n, length)``, or with more dimensions of which the last one counts;
+        result without the last dimension, ``(n,)`` unchanged
+    """
+    return target[..., -1] if target.dim() > 1 else target
+
+
+class BestEpoch:
+    """Keeps the weights of the epoch with the least validation loss.
+
+    Lightning's ModelCheckpoint would write a file for each better epoch, and its EarlyStopping
+    needs a validation loader and logged metrics. This stays in memory and is shorter.
+
+    Attributes:
+        epoch: the best one so far, from 1; 0 while no loss was a number
+        loss: its validation loss
+        weights: a copy of the model's state, None while no loss was a number
+    """
+
+    def __init__(self) -> None:
+        self.epoch = 0
+        self.loss = math.inf
+        self.weights: dict[str, torch.Tensor] | None = None
+
+    def update(self, model: nn.Module, epoch: int, loss: float) -> bool:
+        """Copies the weights if the loss is the least so far; True if it is."""
+        if not loss < self.loss:  # also where the loss is nan
+            return False
+        self.epoch = epoch
+        self.loss = loss
+        self.weights = copy.deepcopy(model.state_dict())
+        return True
 
 
 @functools.cache
-def _lightning():
+def _lightning() -> tuple:
     """Lightning and the one module, made at the first use: the import takes seconds."""
     import pytorch_lightning as pl
 
@@ -242,14 +373,15 @@ def _lightning():
 
         def __init__(self, model, validation, *, loss, learning_rate, weight_decay, patience):
             super().__init__()
-            self.model, self.validation, self.loss = model, validation, loss
-            self.learning_rate, self.weight_decay, self.patience = (
-                learning_rate,
-                weight_decay,
-                patience,
-            )
-            self.rows, self.losses, self.state = [], [], None
-            self.best, self.best_epoch = math.inf, 0
+            self.model = model
+            self.validation = validation
+            self.loss = loss
+            self.learning_rate = learning_rate
+            self.weight_decay = weight_decay
+            self.patience = patience
+            self.best = BestEpoch()
+            self.curves = []  # epoch, training loss, validation loss
+            self.losses = []  # of the batches of this epoch
 
         def training_step(self, batch, _):
             inputs, target = batch
@@ -258,33 +390,33 @@ def _lightning():
             return loss
 
         def on_train_epoch_end(self):
-            self.model.eval()
-            with torch.no_grad():
-                inputs = [
-                    x.to(self.device)
-                    for x in self.validation.take(torch.arange(len(self.validation)))
-                ]
-                truth = last(self.validation.target).to(self.device)
-                value = float(self.loss(truth, run(self.model, inputs)))
-            self.model.train()
-            self.rows.append((len(self.rows) + 1, float(torch.stack(self.losses).mean()), value))
+            epoch = len(self.curves) + 1
+            train_loss = float(torch.stack(self.losses).mean())
+            validation_loss = self.validate()
             self.losses.clear()
-            if value < self.best:
-                self.best, self.best_epoch = value, len(self.rows)
-                self.state = copy.deepcopy(self.model.state_dict())
-            if len(self.rows) - self.best_epoch >= self.patience:
+            self.curves.append((epoch, train_loss, validation_loss))
+            self.best.update(self.model, epoch, validation_loss)
+            if epoch - self.best.epoch >= self.patience:
                 self.trainer.should_stop = True
 
+        def validate(self):
+            """Loss over all validation samples at once: a correlation is no mean over batches."""
+            inputs = self.validation.take(torch.arange(len(self.validation)))
+            inputs = [x.to(self.device) for x in inputs]
+            truth = last(self.validation.target).to(self.device)
+            self.model.eval()
+            with torch.no_grad():
+                value = float(self.loss(truth, run(self.model, inputs)))
+            self.model.train()
+            return value
+
+        # Processes that train side by side give these back together with the weights.
         def get_extra_state(self):
-            """What comes back, with the weights, from processes that trained side by side."""
-            return {"rows": self.rows, "best_epoch": self.best_epoch, "state": self.state}
+            return {"curves": self.curves, "best": vars(self.best)}
 
         def set_extra_state(self, state):
-            self.rows, self.best_epoch, self.state = (
-                state["rows"],
-                state["best_epoch"],
-                state["state"],
-            )
+            self.curves = state["curves"]
+            vars(self.best).update(state["best"])
 
         def configure_optimizers(self):
             return torch.optim.Adam(
@@ -294,67 +426,71 @@ def _lightning():
     return pl, Lit
 
 
-def last(target):
-    """The value that a sequence is to predict; what is no sequence stays as it is."""
-    return target[..., -1] if target.dim() > 1 else target
-
-
 class _Loader:
-    """Batches of one epoch after the other, in the order of :func:`batches`; of each, this process's share."""
+    """Batches of one epoch after the other, in the order of :func:`batches`.
 
-    def __init__(self, data, batch_size, seed):
-        self.data, self.batch_size, self.seed, self.epoch = data, batch_size, seed, 0
+    Where several processes train side by side, each takes its share of every batch.
+    """
 
-    def __len__(self):
-        return max(1, math.ceil(len(self.data) / self.batch_size))
+    def __init__(self, data: Samples, batch_size: int, seed: int):
+        self.data = data
+        self.batch_size = batch_size
+        self.seed = seed
+        self.epoch = 0
 
-    def __iter__(self):
+    def __len__(self) -> int:
+        return _batch_count(len(self.data), self.batch_size)
+
+    def __iter__(self) -> Iterator[tuple[list[torch.Tensor], torch.Tensor]]:
         self.epoch += 1
-        shared = torch.distributed.is_available() and torch.distributed.is_initialized()
-        rank, count = (
-            (torch.distributed.get_rank(), torch.distributed.get_world_size()) if shared else (0, 1)
-        )
-        for chosen in batches(len(self.data), self.batch_size, seed=self.seed, epoch=self.epoch):
-            chosen = chosen[rank::count]
-            yield self.data.take(chosen), self.data.target[chosen]
+        rank, processes = 0, 1
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            rank = torch.distributed.get_rank()
+            processes = torch.distributed.get_world_size()
+        for batch in batches(len(self.data), self.batch_size, seed=self.seed, epoch=self.epoch):
+            share = batch[rank::processes]
+            yield self.data.take(share), self.data.target[share]
 
 
 def fit(
-    model,
-    train,
-    validation,
+    model: nn.Module,
+    train: Samples,
+    validation: Samples,
     *,
-    loss=mse_pcc_loss,
-    epochs=500,
-    batch_size=30,
-    learning_rate=5e-4,
-    patience=30,
-    weight_decay=0.0,
-    seed=0,
-    progress=False,
-    devices=1,
-    strategy="auto",
-):
+    loss: Loss,
+    epochs: int = 500,
+    batch_size: int = 30,
+    learning_rate: float = 5e-4,
+    patience: int = 30,
+    weight_decay: float = 0.0,
+    seed: int = 0,
+    progress: bool = False,
+    devices: int | str | list[int] = 1,
+    strategy: str = "auto",
+) -> History:
     """Trains a model in place and leaves it with the weights that validated best.
 
     Args:
         model: takes the list of tokens
         train: samples to learn from
-        validation: samples that choose the epoch. Of other groups than the test samples (clean), or the
-            test samples themselves, as the authors' code does (paper): then the result is too good
+        validation: samples that choose the epoch. In the clean protocol their groups differ from
+            those of the test samples. In the paper protocol they are the test samples themselves,
+            as in the authors' code, and the result is too good
         loss: of truth and prediction
-        epochs: at most so many
-        batch_size: at most so many samples
+        epochs: at most this many
+        batch_size: at most this many samples
         learning_rate: of Adam
-        patience: epochs without a better validation loss after which training ends
+        patience: training ends after this many epochs without a better validation loss
         weight_decay: of Adam
-        seed: of the order of samples and of dropout; weights are made before
+        seed: of the order of samples and of dropout; the weights are drawn before
         progress: show a bar
-        devices, strategy: Lightning's: how many processors or graphics cards share every batch, and how, in a
-            notebook ``"ddp_notebook"``. A loss over a batch, such as a correlation, is then one over its shares
+        devices: Lightning's: how many processors or graphics cards share every batch
+        strategy: Lightning's: how they share it, in a notebook ``"ddp_notebook"``.
+            A loss over a batch, such as a correlation, is then one over each share
 
     Raises:
-        ValueError: if there is no sample to learn or to choose by, or the validation loss was never a number
+        ValueError: if there is no sample to learn from or to validate by,
+            or the validation loss was never a number
 
     References:
         attend_affect IV-B for the defaults
@@ -373,7 +509,7 @@ def fit(
         patience=patience,
     )
     model.train()
-    before = torch.are_deterministic_algorithms_enabled()
+    deterministic = torch.are_deterministic_algorithms_enabled()
     with torch.random.fork_rng(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*LeafSpec")  # Lightning's own use of torch
         torch.manual_seed(seed)
@@ -388,37 +524,34 @@ def fit(
             enable_progress_bar=progress,
         )
         trainer.fit(module, _Loader(train, batch_size, seed))
-    torch.use_deterministic_algorithms(before)
-    if module.state is None:
+    torch.use_deterministic_algorithms(deterministic)  # the trainer switched them on
+    if module.best.weights is None:
         raise ValueError(
             "the validation loss was never a number: look at the samples and the learning rate"
         )
-    model.load_state_dict(module.state)
+    model.load_state_dict(module.best.weights)
     model.eval().cpu()
-    return History(
-        pd.DataFrame(module.rows, columns=["epoch", "train_loss", "validation_loss"]),
-        module.best_epoch,
-    )
+    curves = pd.DataFrame(module.curves, columns=["epoch", "train_loss", "validation_loss"])
+    return History(curves, module.best.epoch)
 
 
-def predict(model, data, *, batch_size=512):
-    """What a model says about samples, with the embedding of each.
+def predict(model: nn.Module, data: Samples, *, batch_size: int = 512) -> Predictions:
+    """Predictions of a model for samples, with the embedding of each.
 
     A sequence model feeds itself; its embedding is that of the last segment.
-
-    Returns:
-        Predictions
     """
     model.eval()
-    said, embedded = [], []
+    predictions = []
+    embeddings = []
     with torch.no_grad():
         for chosen in torch.arange(len(data)).split(batch_size):
             embedding = model.embed(data.take(chosen))
-            said.append(model.head(embedding).squeeze(-1))
-            embedded.append(embedding)
-    said, embedded = torch.cat(said), torch.cat(embedded)
-    if getattr(model, "teacher_forced", False):
-        said, embedded = said[:, -1], embedded[:, -1]
-    return Predictions(
-        data.ids, data.groups, last(data.target).numpy(), said.numpy(), embedded.numpy()
-    )
+            embeddings.append(embedding)
+            predictions.append(model.head(embedding).squeeze(-1))
+    prediction = torch.cat(predictions)
+    embedding = torch.cat(embeddings)
+    if isinstance(model, SequenceModel):
+        prediction = prediction[:, -1]
+        embedding = embedding[:, -1]
+    truth = last(data.target)
+    return Predictions(data.ids, data.groups, truth.numpy(), prediction.numpy(), embedding.numpy())

@@ -1,4 +1,4 @@
-"""AFEW-VA: what the simulator writes the loader reads, and every damage has a name; moods, changes, windows, folds."""
+"""AFEW-VA: what the simulator writes the loader reads, and every damage has a name."""
 
 import json
 import os
@@ -7,21 +7,13 @@ import zipfile
 
 import cv2
 import numpy as np
-import pandas as pd
 import pytest
 
-from affectlib import paths
 from affectlib.corpora import (
-    Corpus,
     CorpusFormatError,
     CorpusNotFoundError,
-    change_label,
     frame_array,
     load_afew_va,
-    mood_label,
-    mood_windows,
-    subject_folds,
-    windows,
     with_mood,
 )
 from affectlib.simulate import make_afew_va
@@ -421,7 +413,7 @@ def test_another_process_may_be_done_with_the_same_frames(root, monkeypatch):
     assert len(list(store.iterdir())) == 1
 
 
-def test_frames_in_processes_are_the_same(root):
+def test_frames_in_threads_are_the_same(root):
     corpus = load_afew_va(root)
     one, two = (
         frame_array(corpus, store=root.parent / f"store{jobs}", jobs=jobs) for jobs in (1, 2)
@@ -429,95 +421,6 @@ def test_frames_in_processes_are_the_same(root):
     assert (one == two).all()
     with pytest.raises(ValueError, match="crop"):
         frame_array(corpus, crop="mouth")
-
-
-def slow_mood(valence):
-    """Every run of equal values, one by one."""
-    best = None
-    for start in range(len(valence)):
-        end = start
-        while end < len(valence) and valence[end] == valence[start]:
-            end += 1
-        key = (end - start, valence.count(valence[start]), -start)
-        if best is None or key > best[0]:
-            best = (key, valence[start])
-    return -1 if best[1] < -3 else 1 if best[1] > 3 else 0
-
-
-def test_mood_is_the_longest_run_written_out():
-    rng = np.random.default_rng(0)
-    for _ in range(200):
-        values = np.repeat(rng.integers(-6, 7, 6), rng.integers(1, 4, 6)).tolist()
-        assert mood_label(values) == slow_mood(values)
-
-
-@pytest.mark.parametrize(
-    ("values", "rule", "mood"),
-    [
-        ([5, 5, 0, 0, 5], "longest_run", 1),  # runs of two: 5 has more frames in all
-        ([0, 0, 5, 5], "longest_run", 0),  # nothing between them: the earlier
-        ([0, 0, 0, 5, 1, 5, 2, 5, 5], "longest_run", 0),
-        ([0, 0, 0, 5, 1, 5, 2, 5, 5], "mode", 1),
-        ([0, 5, 5, 0], "mode", 0),
-        ([4, 5, 6, 0, 0], "longest_run", 0),
-        ([4, 5, 6, 0, 0], "class_run", 1),
-        ([-3], "longest_run", 0),
-        ([-4], "class_run", -1),
-        ([3], "mode", 0),
-        ([4], "mode", 1),
-    ],
-)
-def test_mood_rules(values, rule, mood):
-    assert mood_label(values, rule=rule) == mood
-
-
-def test_change_is_the_sign_of_the_difference():
-    values = np.random.default_rng(1).integers(-10, 11, 30)
-    for k in (2, 5, 9):
-        expected = [int(np.sign(values[t] - values[t - k + 1])) for t in range(k - 1, 30)]
-        assert change_label(values, k).tolist() == expected
-
-
-def test_windows_of_numbers_with_gaps():
-    numbers = [0, 1, 2, 3, 7, 8, 9, 11]
-    expected = [
-        i for i in range(6) if numbers[i : i + 3] == list(range(numbers[i], numbers[i] + 3))
-    ]
-    assert windows(numbers, 3).tolist() == expected == [0, 1, 4]
-    assert windows(10, 3).tolist() == list(range(8)) and windows(4, 5).tolist() == []
-
-
-@pytest.mark.parametrize(
-    "call",
-    [
-        lambda: mood_label([]),
-        lambda: mood_label([1, np.nan]),
-        lambda: mood_label([1], rule="loudest"),
-        lambda: change_label([1, 2], 1),
-        lambda: change_label([1, 2], 3),
-        lambda: windows([3, 2], 2),
-        lambda: windows(3, 0),
-    ],
-)
-def test_labels_refuse_nonsense(call):
-    with pytest.raises(ValueError):
-        call()
-
-
-def test_a_gap_breaks_a_window_and_shifts_none(root):
-    (root / "001/00002.png").unlink()
-    edit(root / "001/001.json", lambda c: c["frames"].pop("00002"))
-    edit(root / "003/003.json", lambda c: c["frames"]["00000"].update(landmarks=None))
-    corpus = with_mood(load_afew_va(root))
-    table = mood_windows(corpus, 3)
-    first = corpus.annotations.iloc[table["start"]]
-    assert first["clip"].tolist() == table["clip"].tolist()
-    assert first["frame"].tolist() == [3, *range(4), *range(4)]
-    for start in table["start"]:
-        rows = corpus.annotations.iloc[start : start + 3]
-        assert rows["clip"].nunique() == 1 and rows["frame"].diff()[1:].eq(1).all()
-    assert table["change"].eq(1).all() and table["mood"].eq(0).all()
-    assert len(mood_windows(corpus, 3, landmarks=True)) == len(table) - 1
 
 
 def test_simulated_corpus_is_read_back(simulated):
@@ -561,76 +464,6 @@ def test_simulation_repeats_and_is_completed_to_the_same_bytes(tmp_path):
     )
     with pytest.raises(ValueError, match="clips"):
         make_afew_va(tmp_path / "c", n_clips=1)
-
-
-def corpus_of(moods, actors):
-    clips = pd.DataFrame(
-        {
-            "clip": [f"{i:03d}" for i in range(len(moods))],
-            "path": "",
-            "group": actors,
-            "split": "",
-            "seconds": 1.0,
-            "mood": moods,
-        }
-    )
-    rows = pd.DataFrame({"clip": [], "time": [], "valence": [], "arousal": []})
-    return Corpus("toy", clips, rows, (), (-10, 10), 25.0, "", "", True)
-
-
-@pytest.fixture(scope="module")
-def toy():
-    rng = np.random.default_rng(0)
-    return corpus_of(
-        rng.permutation(np.repeat([-1, 0, 1], [28, 80, 12])),
-        [f"A{i}" for i in rng.integers(0, 48, 120)],
-    )
-
-
-def test_no_actor_in_two_folds_and_every_clip_tested_once(toy):
-    folds = subject_folds(toy)
-    groups, moods = toy.clips["group"].to_numpy(), toy.clips["mood"].to_numpy()
-    assert sorted(np.concatenate([fold.test for fold in folds])) == list(range(120))
-    for fold in folds:
-        sides = [set(groups[part]) for part in (fold.train, fold.validation, fold.test)]
-        assert not sides[0] & sides[1] and not sides[0] & sides[2] and not sides[1] & sides[2]
-        assert len(fold.train) + len(fold.validation) + len(fold.test) == 120
-        share = [np.mean(moods[fold.test] == mood) for mood in (-1, 0, 1)]
-        assert share == pytest.approx([28 / 120, 80 / 120, 0.1], abs=0.12)
-
-
-def test_folds_are_frozen_with_the_corpus(toy, tmp_path, monkeypatch):
-    drawn = subject_folds(toy, folder=tmp_path)
-    monkeypatch.setattr(
-        "sklearn.model_selection.StratifiedGroupKFold", None
-    )  # cannot draw any more
-    again = subject_folds(toy, folder=tmp_path)
-    assert all(
-        (a.test == b.test).all() and (a.train == b.train).all()
-        for a, b in zip(drawn, again, strict=True)
-    )
-    (file,) = tmp_path.iterdir()
-    edit(file, lambda content: content.update(corpus="another"))
-    with pytest.raises(ValueError, match="another corpus"):
-        subject_folds(toy, folder=tmp_path)
-    with pytest.raises(TypeError):  # other moods: another file, to be drawn
-        subject_folds(corpus_of(-toy.clips["mood"].to_numpy(), toy.clips["group"]), folder=tmp_path)
-
-
-def test_committed_folds_hold_every_actor_once():
-    files = sorted((paths.ROOT / "notebooks" / "folds").glob("folds_afew_va_*.json"))
-    assert files
-    for content in (json.loads(file.read_text()) for file in files):
-        actors = [actor for fold in content["folds"] for actor in fold]
-        assert len(content["folds"]) == 5 and len(set(actors)) == len(actors) >= 40
-    assert all(
-        file.name.split("_")[3] == json.loads(file.read_text())["corpus"][:8] for file in files
-    )
-
-
-def test_folds_need_actors():
-    with pytest.raises(ValueError, match="2 actors"):
-        subject_folds(corpus_of([0, 0, 1], ["A", "B", "A"]))
 
 
 def test_fewer_clips_in_the_same_folder_leave_no_empty_ones(tmp_path):

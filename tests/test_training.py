@@ -1,12 +1,8 @@
-"""Training: order, seeds, early stopping, and many folds at once against one after the other."""
+"""Training: order, seeds and early stopping."""
 
 import hashlib
 import math
-import signal
-import subprocess
 import sys
-import time
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,17 +10,15 @@ import pandas as pd
 import pytest
 import torch
 
-from affectlib import THREAD_VARIABLES
-from affectlib.models.attend_affect import FeatureAAN, FeatureTemporalAAN, TemporalAAN, mse_pcc_loss
-from affectlib.stacked import fit_folds
-from affectlib.training import Samples, batches, fit, predict, run, samples, sequences, standardise
+from affectlib.models.attend_affect import FeatureAAN, mse_pcc_loss
+from affectlib.training import Samples, batches, fit, predict, samples, sequences, standardise
 
 torch.set_num_threads(1)  # torch may have been loaded before affectlib asked for it
 SIZES = (6, 4)
 
 
 def toy(films=4, segments=20, seed=0):
-    """Features of which two columns carry the target; scales and offsets differ by column, one is constant."""
+    """Two columns carry the target, one is constant; scales and offsets differ by column."""
     rng = np.random.default_rng(seed)
     n = films * segments
     target = rng.uniform(-1, 1, n)
@@ -56,13 +50,6 @@ def film_folds(data):
 
 def build(dropout=0.0):
     return FeatureAAN(sizes=SIZES, layers=2, dropout=dropout)
-
-
-BUILDS = {
-    "feature": build,
-    "temporal": lambda: TemporalAAN(sizes=SIZES, length=3, layers=1, dropout=0.0),
-    "feature_temporal": lambda: FeatureTemporalAAN(sizes=SIZES, length=3, layers=1, dropout=0.0),
-}
 
 
 def test_samples_refuse_what_is_not_finite_or_not_as_long():
@@ -138,6 +125,7 @@ def trained(epochs=6, patience=30, learning_rate=0.01, dropout=0.2, seed=5):
         model,
         train,
         validation,
+        loss=mse_pcc_loss,
         epochs=epochs,
         batch_size=10,
         learning_rate=learning_rate,
@@ -202,7 +190,7 @@ def test_fit_learns_and_names_what_it_lacks():
     assert np.corrcoef(predictions.truth, predictions.prediction)[0, 1] > 0.9
     data = toy()
     with pytest.raises(ValueError, match="0 to validate"):
-        fit(build(), data, data.select([]))
+        fit(build(), data, data.select([]), loss=mse_pcc_loss)
     with pytest.raises(ValueError, match="never a number"):
         fit(
             build(),
@@ -211,148 +199,3 @@ def test_fit_learns_and_names_what_it_lacks():
             epochs=2,
             loss=lambda truth, prediction: (prediction * math.nan).sum(),
         )
-
-
-def one_by_one(make, data, fold, seed, **options):
-    train, validation, test = standardise(
-        *(data.select(p) for p in (fold.train, fold.validation, fold.test))
-    )
-    torch.manual_seed(seed)
-    model = make()
-    history = fit(model, train, validation, seed=seed, **options)
-    with torch.no_grad():
-        given_past = run(model, test.take(range(len(test))), test.target)
-    return history, predict(model, test), given_past.numpy()
-
-
-@pytest.mark.parametrize("name", BUILDS)
-def test_one_fold_stacked_equals_the_plain_loop(name):
-    data = toy() if name == "feature" else sequences(toy(), 3)
-    fold = film_folds(data)[1]
-    options = {"epochs": 5, "batch_size": 12, "learning_rate": 0.003}
-    history, plain, given_past = one_by_one(BUILDS[name], data, fold, 2, **options)
-    (result,) = fit_folds(BUILDS[name], data, [fold], seeds=(2,), **options)
-    stacked, curves = result.predictions, result.history
-    assert stacked.ids == plain.ids and stacked.groups == plain.groups
-    np.testing.assert_allclose(stacked.truth, plain.truth)
-    np.testing.assert_allclose(stacked.prediction, plain.prediction, atol=1e-4)
-    np.testing.assert_allclose(stacked.embedding, plain.embedding, atol=1e-3)
-    np.testing.assert_allclose(curves.epochs, history.epochs, atol=1e-4)
-    assert curves.best_epoch == history.best_epoch
-    if name == "feature":
-        assert result.given_past is None
-    else:
-        np.testing.assert_allclose(result.given_past.prediction, given_past, atol=1e-4)
-        assert np.abs(given_past - stacked.prediction).max() > 1e-3  # the past is heard
-
-
-def slow_fold(data, fold, every, batch_size, seed, epochs):
-    """One fold by hand: the common batches, without what the fold holds out."""
-    seen = np.unique(np.concatenate([f.train for f in every]))
-    common = round(batch_size * len(seen) / np.mean([len(f.train) for f in every]))
-    scaled = standardise(data.select(fold.train), data)[1]
-    torch.manual_seed(seed)
-    model = build()
-    optimiser, best = torch.optim.Adam(model.parameters(), 0.003), math.inf
-    for epoch in range(1, epochs + 1):
-        for place in batches(len(seen), common, seed=seed, epoch=epoch):
-            rows = [i for i in seen[place] if i in set(fold.train)]
-            optimiser.zero_grad()
-            mse_pcc_loss(scaled.target[rows], model(scaled.take(rows))).backward()
-            optimiser.step()
-        with torch.no_grad():
-            value = mse_pcc_loss(
-                scaled.target[fold.validation], model(scaled.take(fold.validation))
-            )
-            if value < best:
-                best, said = value, model(scaled.take(fold.test))
-    return said
-
-
-def test_many_folds_and_seeds_equal_each_alone():
-    data, options = toy(), {"epochs": 4, "batch_size": 12, "learning_rate": 0.003}
-    folds = film_folds(data)
-    results = fit_folds(build, data, folds, seeds=(0, 7), **options)
-    assert [(r.fold.name, r.seed) for r in results] == [(f.name, s) for s in (0, 7) for f in folds]
-    for result in (results[0], results[6], results[7]):
-        expected = slow_fold(data, result.fold, folds, 12, result.seed, 4)
-        np.testing.assert_allclose(result.predictions.prediction, expected, atol=1e-4)
-
-
-def test_folds_stop_on_their_own_and_keep_their_best():
-    data = toy()
-    results = fit_folds(
-        build, data, film_folds(data), epochs=120, batch_size=12, learning_rate=0.03, patience=4
-    )
-    lengths = [len(r.history.epochs) for r in results]
-    assert len(set(lengths)) > 1 and max(lengths) < 120
-    for r in results:
-        losses = r.history.epochs["validation_loss"]
-        assert r.history.best_epoch == losses.idxmin() + 1 == len(losses) - 4
-        assert np.corrcoef(r.predictions.truth, r.predictions.prediction)[0, 1] > 0.8
-
-
-def test_dropout_differs_by_model_and_the_run_repeats():
-    data = toy()
-    fold = film_folds(data)[0]
-    options = {"epochs": 2, "batch_size": 12, "learning_rate": 0.01}
-    first, second = fit_folds(lambda: build(0.3), data, [fold, fold], **options)
-    assert not np.array_equal(first.predictions.prediction, second.predictions.prediction)
-    again = fit_folds(lambda: build(0.3), data, [fold, fold], **options)
-    assert np.array_equal(first.predictions.prediction, again[0].predictions.prediction)
-    equal = fit_folds(build, data, [fold, fold], **options)
-    np.testing.assert_allclose(
-        equal[0].predictions.prediction, equal[1].predictions.prediction, atol=1e-6
-    )
-
-
-def test_protocols_choose_by_different_samples():
-    data = toy()
-    fold = film_folds(data)[0]
-    options = {"epochs": 3, "batch_size": 12}
-    (paper,), (clean,) = (
-        fit_folds(build, data, [fold], protocol=p, **options) for p in ("paper", "clean")
-    )
-    learned = np.sort(np.r_[fold.train, fold.validation])  # who does not choose trains
-    swapped = SimpleNamespace(name="swapped", train=learned, validation=fold.test, test=fold.test)
-    (same,) = fit_folds(build, data, [swapped], **options)
-    np.testing.assert_allclose(paper.history.epochs, same.history.epochs)
-    assert not np.allclose(
-        paper.history.epochs["validation_loss"], clean.history.epochs["validation_loss"]
-    )
-    with pytest.raises(ValueError, match="protocol"):
-        fit_folds(build, data, [fold], protocol="best")
-    empty = SimpleNamespace(
-        name="F9", train=fold.train, validation=fold.validation[:0], test=fold.test
-    )
-    with pytest.raises(ValueError, match="fold F9: no sample under validation"):
-        fit_folds(build, data, [empty])
-
-
-PROGRAM = """
-import hashlib, sys
-import tests_toy as t
-print("start", flush=True)
-results = t.fit_folds(lambda: t.build(0.2), t.toy(), t.film_folds(t.toy()), epochs=40, batch_size=12)
-print(hashlib.sha256(b"".join(r.predictions.prediction.tobytes() for r in results)).hexdigest())
-"""
-
-
-def test_a_killed_training_repeated_gives_the_same_numbers(tmp_path, monkeypatch):
-    (tmp_path / "tests_toy.py").write_text(Path(__file__).read_text())
-    command = [sys.executable, "-c", PROGRAM]
-    for variable in THREAD_VARIABLES:
-        monkeypatch.setenv(variable, "1")  # another count of threads gives other last digits
-    killed = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
-    assert killed.stdout.readline() == "start\n"
-    time.sleep(0.3)
-    killed.send_signal(signal.SIGKILL)
-    assert killed.communicate()[0] == "" and killed.returncode == -signal.SIGKILL
-    repeated = subprocess.run(
-        command, cwd=tmp_path, capture_output=True, text=True, check=True
-    ).stdout.split()[-1]
-    results = fit_folds(lambda: build(0.2), toy(), film_folds(toy()), epochs=40, batch_size=12)
-    never = hashlib.sha256(
-        b"".join(r.predictions.prediction.tobytes() for r in results)
-    ).hexdigest()
-    assert repeated == never

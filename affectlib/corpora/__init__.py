@@ -4,15 +4,12 @@ from affectlib.corpora.afew_va import frame_array, load_afew_va
 from affectlib.corpora.base import AffectError, Corpus, CorpusFormatError, CorpusNotFoundError
 from affectlib.corpora.cognimuse import load_cognimuse
 from affectlib.corpora.completeness import counts, warn_if_partial
-from affectlib.corpora.folds import Fold, leave_one_film_out, official_split, subject_folds
+from affectlib.corpora.folds import Fold, leave_one_film_out, official_split
 from affectlib.corpora.labels import (
-    change_label,
     lead_in_seconds,
     mood_label,
-    mood_windows,
     segment_means,
     segments,
-    windows,
     with_mood,
 )
 from affectlib.corpora.lengths import length_table
@@ -28,6 +25,7 @@ from affectlib.corpora.video_emotion import (
     load_videoemotion8,
     split_columns,
 )
+from affectlib.moved import moved_names
 
 __all__ = [
     "EKMAN6_CLASSES",
@@ -38,7 +36,6 @@ __all__ = [
     "CorpusFormatError",
     "CorpusNotFoundError",
     "Fold",
-    "change_label",
     "counts",
     "frame_array",
     "lead_in_seconds",
@@ -55,13 +52,16 @@ __all__ = [
     "load_mediaeval18",
     "load_videoemotion8",
     "mood_label",
-    "mood_windows",
     "official_split",
     "segment_means",
     "segments",
     "split_columns",
-    "subject_folds",
     "warn_if_partial",
-    "windows",
     "with_mood",
 ]
+
+__getattr__ = moved_names(
+    __name__,
+    ("change_label", "mood_windows", "subject_folds", "windows"),
+    "affectlib.models.mood_change",
+)

@@ -1,6 +1,7 @@
-"""AFEW-VA: 600 clips of acted faces from feature films, valence and arousal annotated frame by frame."""
+"""AFEW-VA: 600 clips of acted faces from feature films, annotated frame by frame."""
 
 import hashlib
+import io
 import json
 import lzma
 import os
@@ -9,6 +10,7 @@ import shutil
 import zipfile
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,73 +19,90 @@ import pandas as pd
 from affectlib import paths
 from affectlib.corpora.base import ANNOTATION_COLUMNS, CLIP_COLUMNS, Corpus
 from affectlib.corpora.completeness import warn_if_partial
-from affectlib.corpora.files import Faults, files_below, is_simulated
-from affectlib.errors import FileFormatError, NotFoundError
+from affectlib.corpora.files import Faults, files_below, is_simulated, not_found
+from affectlib.errors import FileFormatError
 
 LABELS = ("valence", "arousal")
 HERTZ = 25.0
+# Columns of the landmarks' box, in pixels.
 BOX = ("left", "top", "right", "bottom")
-FACE_MARGIN = 1.4  # side of the square cut out, over the longer side of the landmarks' box
+# Side of the square cut out, over the longer side of the box around the landmarks.
+FACE_MARGIN = 1.4
 LICENSE = "research use only, given by its owners on request"
 CITATION = (
-    "J. Kossaifi, G. Tzimiropoulos, S. Todorovic, M. Pantic, AFEW-VA database for valence and arousal estimation "
-    "in-the-wild, Image and Vision Computing, 2017"
+    "J. Kossaifi, G. Tzimiropoulos, S. Todorovic, M. Pantic, AFEW-VA database for valence and "
+    "arousal estimation in-the-wild, Image and Vision Computing, 2017"
 )
-_CLIP = re.compile(r"\d{3}")  # name of a clip's folder
 _ASK = "ibug.doc.ic.ac.uk"
-_PNG_BEGIN, _PNG_END = b"\x89PNG\r\n\x1a\n", b"\x00\x00\x00\x00IEND\xaeB`\x82"
+# The folder of a clip is named by three digits.
+_CLIP = re.compile(r"\d{3}")
+_LANDMARKS = (68, 2)
+_PNG_BEGIN = b"\x89PNG\r\n\x1a\n"
+_PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
+# Errors that zipfile raises for damaged, cut or locked files.
+_ZIP_ERRORS = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    RuntimeError,
+    UnicodeDecodeError,
+)
 
 
-def load_afew_va(
-    root: str | os.PathLike, *, on_error: str = "raise", decode: bool = False
-) -> Corpus:
+def load_afew_va(root: Path | str, *, on_error: str = "raise", decode: bool = False) -> Corpus:
     """Reads AFEW-VA from ``NNN/NNN.json`` and ``NNN/NNNNN.png``, at any depth, and from zip parts.
 
-    Parts, also parts inside parts, are unpacked beside themselves, once (:func:`unpack`). Folders that are links are
-    entered. ``NNN_cropped`` twins, hidden folders and ``__MACOSX`` are left alone. Blanks around the name of an actor
-    do not count.
+    Zip parts, and parts inside parts, are unpacked beside themselves, once (:func:`unpack`).
+    Folders that are links are entered. ``NNN_cropped`` folders, hidden folders and ``__MACOSX`` are
+    left alone. Blanks around the name of an actor do not count.
 
     Args:
         root: folder of the corpus
-        on_error: ``"raise"``, or ``"skip"`` to drop a clip or a part at fault and list it in ``skipped``
-        decode: decode every frame, minutes for the whole corpus, so that :func:`frame_array` meets none that it cannot;
-            otherwise a frame is looked at by its first and last bytes
+        on_error: ``"raise"``, or ``"skip"`` to drop a clip or a part at fault and list it in
+            ``skipped``
+        decode: True decodes every frame, which takes minutes for all clips, so that
+            :func:`frame_array` meets no damaged one. False checks the first and last bytes
 
     Returns:
-        Corpus with one clip per folder (``path``), its actor as group. ``annotations`` has one row per frame: also
-        frame (its number; there are gaps) and left, top, right, bottom of the landmarks in pixels, nan without them
+        Corpus with one clip per folder (``path``), its actor as group. ``annotations`` has one row
+        per frame, with the columns frame (its number; some are missing) and left, top, right,
+        bottom of the landmarks in pixels, nan without them
 
     Raises:
-        CorpusNotFoundError: if ``root`` is no AFEW-VA
-        CorpusFormatError: if a part, an annotation or a frame is not as expected
+        NotFoundError: if ``root`` is no AFEW-VA
+        FileFormatError: if a part, an annotation or a frame is not as expected
 
     Warns:
-        UserWarning: if a real corpus does not hold the published 600 clips, 240 actors and 30,051 frames
+        UserWarning: if a real corpus does not hold the published 600 clips, 240 actors and 30,051
+            frames
 
     References:
         Kossaifi et al., 2017; mood_change 2.1
     """
     root = Path(root)
     faults = Faults(on_error)
-    folders = _clip_folders(root, _unpack_all(root, faults), faults)
-    videos: dict[str, str] = {}
+    files = _unpack_all(root, faults)
+    clip_of_video: dict[str, str] = {}
     clips = []
     annotations = []
-    for clip, folder in folders.items():
+    for clip, folder in _clip_folders(root, files, faults).items():
         try:
-            actor, video, rows = _annotation(folder)
-            _look_at_frames(folder, rows, decode)
-            if videos.setdefault(video, clip) != clip:
-                expected = (
-                    f"expected each video_id once, found {video!r} of clip {videos[video]} again"
-                )
+            actor, video, rows = _read_annotation(folder)
+            _check_frames(folder, rows, decode)
+            other = clip_of_video.setdefault(video, clip)
+            if other != clip:
+                expected = f"expected each video_id once, found {video!r} of clip {other} again"
                 raise FileFormatError(folder / f"{clip}.json", expected)
         except FileFormatError as fault:
             faults(clip, fault)
-        if clip not in faults.found:
-            means = rows[list(LABELS)].mean()
-            clips.append((clip, str(folder), actor, "", len(rows) / HERTZ, *means))
-            annotations.append(rows.assign(clip=clip, time=rows["frame"] / HERTZ))
+        # Also a clip without a fault of its own, if a second folder has its name.
+        if clip in faults.by_clip:
+            continue
+        valence = rows["valence"].mean()
+        arousal = rows["arousal"].mean()
+        clips.append((clip, str(folder), actor, "", len(rows) / HERTZ, valence, arousal))
+        annotations.append(rows.assign(clip=clip, time=rows["frame"] / HERTZ))
     faults.refuse_empty(clips)
     corpus = Corpus(
         name="afew_va",
@@ -102,45 +121,43 @@ def load_afew_va(
 
 
 def _clip_folders(root: Path, files: list[Path], faults: Faults) -> dict[str, Path]:
-    """Folder of every clip, by the clip's name."""
-    annotated = [
-        path
-        for path in files
-        if _CLIP.fullmatch(path.stem) and path.name == f"{path.parent.name}.json"
-    ]
-    faults.refuse_empty(annotated)
-    if not annotated:
-        what = "not this corpus" if root.is_dir() else "no such folder"
-        raise NotFoundError(
-            f"AFEW-VA at {root}: {what}; looked for **/NNN/NNN.json. Ask for it at {_ASK}"
-        )
-    found = {
-        path.parent for path in files if _CLIP.fullmatch(path.parent.name) and path.parent != root
-    }
-    # A folder beside the others that is empty holds no file, and is at fault all the same.
-    for parent in {path.parent.parent for path in annotated}:
-        found |= {
-            entry for entry in parent.iterdir() if entry.is_dir() and _CLIP.fullmatch(entry.name)
-        }
+    """Finds the folder of every clip, by the clip's name."""
+    annotations = []
+    candidates = set()
+    for path in files:
+        if _CLIP.fullmatch(path.stem) and path.name == f"{path.parent.name}.json":
+            annotations.append(path)
+        if _CLIP.fullmatch(path.parent.name) and path.parent != root:
+            candidates.add(path.parent)
+    if not annotations:
+        faults.refuse_empty(annotations)
+        raise not_found(root, "**/NNN/NNN.json", name="AFEW-VA", ask=_ASK)
+    # An empty folder beside the others holds no file, and is at fault too.
+    for parent in {path.parent.parent for path in annotations}:
+        for entry in parent.iterdir():
+            if entry.is_dir() and _CLIP.fullmatch(entry.name):
+                candidates.add(entry)
     folders: dict[str, Path] = {}
-    for folder in sorted(found):
-        if folder.name in folders:
-            expected = f"expected each clip once, found {folder.name} also under {folders[folder.name].parent}"
-            faults(folder.name, FileFormatError(folder, expected))
-        folders[folder.name] = folder
+    for folder in sorted(candidates):
+        clip = folder.name
+        if clip in folders:
+            other = folders[clip].parent
+            expected = f"expected each clip once, found {clip} also under {other}"
+            faults(clip, FileFormatError(folder, expected))
+        folders[clip] = folder
     return folders
 
 
 def _unpack_all(root: Path, faults: Faults) -> list[Path]:
-    """Unpacks the parts under a folder, then those that came out of them, until there is no new one.
+    """Unpacks the parts below a folder, then parts that came out of them, until none is new.
 
     Returns:
         every file below the folder
     """
-    known: set[Path] = set()
+    done: set[Path] = set()
     while True:
         files = files_below(root)
-        parts = [path for path in files if path.suffix == ".zip" and path not in known]
+        parts = [path for path in files if path.suffix == ".zip" and path not in done]
         if not parts:
             return files
         for part in parts:
@@ -148,37 +165,33 @@ def _unpack_all(root: Path, faults: Faults) -> list[Path]:
                 unpack(part)
             except FileFormatError as fault:
                 faults(part.relative_to(root).as_posix(), fault)
-        known.update(parts)
+        done.update(parts)
 
 
 def unpack(part: Path) -> None:
-    """Unpacks a zip into the folder of its name beside it, whole or not at all; one that stands is left as it is.
+    """Unpacks a zip into the folder of its name beside it, completely or not at all.
+
+    A folder that is already there is left as it is.
 
     Args:
         part: the zip
 
     Raises:
-        CorpusFormatError: if it is no zip, or empty, or broken, or locked by a password, or a member would lie outside
-            the folder, is a link or stands twice
+        FileFormatError: if the file is not a zip, or is empty, broken or locked by a password, or
+            holds a file twice, a link, or a name outside the folder
     """
     target = part.with_suffix("")
     if target.exists():
         return
     partial = target.with_name(f".{target.name}.{os.getpid()}.part")
-    shutil.rmtree(partial, ignore_errors=True)  # of a process of this number that was killed
+    # A process of this number that was killed may have left the folder.
+    shutil.rmtree(partial, ignore_errors=True)
     try:
         with zipfile.ZipFile(part) as content:
             _check_members(part, content.infolist())
             content.extractall(partial)
-        _settle(partial, target)
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        lzma.LZMAError,
-        EOFError,
-        RuntimeError,
-        UnicodeDecodeError,
-    ) as error:
+        _rename_folder(partial, target)
+    except _ZIP_ERRORS as error:
         raise FileFormatError(part, f"expected a whole zip without a password: {error}") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -191,18 +204,18 @@ def _check_members(part: Path, members: list[zipfile.ZipInfo]) -> None:
     names = set()
     for member in members:
         pieces = re.split(r"[/\\]", member.filename)
-        outside = pieces[0] == "" or ".." in pieces or ":" in pieces[0]
-        link = member.external_attr >> 28 == 0o12
-        if outside or link:
-            raise FileFormatError(
-                part, f"expected names inside the folder, found {member.filename!r}"
-            )
+        is_outside = pieces[0] == "" or ".." in pieces or ":" in pieces[0]
+        # The upper bits hold the Unix file type.
+        is_link = member.external_attr >> 28 == 0o12
+        if is_outside or is_link:
+            expected = f"expected names inside the folder, found {member.filename!r}"
+            raise FileFormatError(part, expected)
         if member.filename in names:
             raise FileFormatError(part, f"expected each file once, found {member.filename!r} again")
         names.add(member.filename)
 
 
-def _settle(partial, target):
+def _rename_folder(partial: Path, target: Path) -> None:
     """Gives a folder its name, unless another process was faster."""
     try:
         os.replace(partial, target)
@@ -211,111 +224,140 @@ def _settle(partial, target):
             raise
 
 
-def _object(pairs):
-    """Dict of a JSON object; a key that is repeated stands under None, which JSON has not."""
-    found = {}
-    for key, value in pairs:
-        if key in found:
-            found[None] = key
-        found[key] = value
-    return found
-
-
-def _once(path: Path, part: dict, row=None) -> None:
-    """Refuses an object of a JSON file in which a key was repeated."""
-    if None in part:
-        raise FileFormatError(path, f"expected each key once, found {part[None]!r} again", row=row)
-
-
-def _annotation(folder: Path) -> tuple[str, str, pd.DataFrame]:
-    """Actor, id of the video and table of frames of one clip."""
+def _read_annotation(folder: Path) -> tuple[str, str, pd.DataFrame]:
+    """Reads actor, id of the video and table of frames of one clip."""
     path = folder / f"{folder.name}.json"
-    content = _json(path)
-    _once(path, content)
+    content = _read_json(path)
+    _check_keys(path, content)
     frames = content.get("frames")
     if not isinstance(frames, dict) or not frames:
         raise FileFormatError(path, "expected frames, found none")
-    _once(path, frames, row=f"frame {frames.get(None)}")
-    actor, video = (_name(path, content, key) for key in ("actor", "video_id"))
+    _check_keys(path, frames, row=f"frame {frames.get(None)}")
+    actor = _name(path, content, "actor")
+    video = _name(path, content, "video_id")
     rows = [_frame_row(path, key, frame) for key, frame in sorted(frames.items())]
     return actor, video, pd.DataFrame(rows, columns=["frame", *LABELS, *BOX])
 
 
-def _json(path: Path) -> dict:
-    """The object of a JSON file, empty where it holds something else."""
+def _read_json(path: Path) -> dict:
+    """Reads the object of a JSON file; an empty one if the file holds something else.
+
+    Raises:
+        FileFormatError: if the file is absent or is not JSON
+    """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_object)
+        text = path.read_text(encoding="utf-8")
+        content = json.loads(text, object_pairs_hook=_object)
     except FileNotFoundError:
         raise FileFormatError(path, "expected this file, found none") from None
     except json.JSONDecodeError as error:
         raise FileFormatError(path, f"expected JSON: {error.msg}", row=error.lineno) from None
     except UnicodeDecodeError:
         raise FileFormatError(path, "expected text in UTF-8") from None
-    except (
-        ValueError,
-        RecursionError,
-    ) as error:  # an integer of thousands of digits, brackets without end
+    except (ValueError, RecursionError) as error:
+        # An integer of thousands of digits, or brackets without end.
         raise FileFormatError(path, f"expected JSON: {error}") from None
     return content if isinstance(content, dict) else {}
 
 
+def _object(pairs: list[tuple]) -> dict:
+    """Makes the dict of a JSON object; a repeated key is recorded under the key None."""
+    content = {}
+    for key, value in pairs:
+        if key in content:
+            # JSON has only text as keys, so None is free.
+            content[None] = key
+        content[key] = value
+    return content
+
+
+def _check_keys(path: Path, content: dict, row: str | None = None) -> None:
+    """Refuses an object of a JSON file in which a key was repeated."""
+    if None in content:
+        expected = f"expected each key once, found {content[None]!r} again"
+        raise FileFormatError(path, expected, row=row)
+
+
 def _name(path: Path, content: dict, key: str) -> str:
-    """A name in a JSON object, without blanks around it."""
+    """Returns a name in a JSON object, without blanks around it."""
     value = content.get(key)
     if not isinstance(value, str) or not value.strip():
         raise FileFormatError(path, f"expected {key}, a name, found none")
-    if not value.strip().isprintable():  # half a character, or a command to a terminal
+    # Half a character, or a command to a terminal.
+    if not value.strip().isprintable():
         raise FileFormatError(
             path, f"expected {key}, a name that can be printed, found {value!a:.40}"
         )
     return value.strip()
 
 
-def _frame_row(path: Path, key: str, frame) -> tuple:
-    """Number, valence, arousal and box of one frame."""
+def _frame_row(path: Path, key: str, frame: object) -> tuple:
+    """Returns number, valence, arousal and box of one frame."""
     row = f"frame {key}"
     if not re.fullmatch(r"\d{5}", key) or not isinstance(frame, dict):
         raise FileFormatError(path, "expected a frame by its five digits", row=row)
-    _once(path, frame, row=row)
-    values = [frame.get(label) for label in LABELS]
-    for label, value in zip(LABELS, values, strict=True):
-        if type(value) not in (int, float) or not -10 <= value <= 10 or value != round(value):
+    _check_keys(path, frame, row=row)
+    values = []
+    for label in LABELS:
+        value = frame.get(label)
+        if not _is_score(value):
             expected = f"expected {label} as an integer in [-10, 10], found {value!r:.40}"
             raise FileFormatError(path, expected, row=row)
-    box = [np.nan] * 4
-    if frame.get("landmarks") is not None:
-        try:
-            points = np.array(frame["landmarks"], dtype=float)
-        except (TypeError, ValueError, OverflowError):
-            points = np.empty(0)
-        if points.shape != (68, 2) or not np.isfinite(points).all():
-            raise FileFormatError(path, "expected 68 landmarks of x and y, or null", row=row)
-        box = [*points.min(0), *points.max(0)]
-    return (int(key), *map(float, values), *box)
+        values.append(float(value))
+    return (int(key), *values, *_box(path, frame.get("landmarks"), row))
 
 
-def _look_at_frames(folder: Path, rows: pd.DataFrame, decode: bool) -> None:
-    """Every frame is there and whole, by its first and last bytes, and can be decoded where that is asked for."""
+def _is_score(value: object) -> bool:
+    """Returns True for an integer in [-10, 10], which JSON may write as ``-2.0``."""
+    # Not isinstance: True and False are integers for Python.
+    if type(value) not in (int, float):
+        return False
+    # nan fails this comparison too.
+    return -10 <= value <= 10 and value == round(value)
+
+
+def _box(path: Path, landmarks: object, row: str) -> list[float]:
+    """Returns left, top, right and bottom of landmarks, nan without them."""
+    if landmarks is None:
+        return [np.nan] * 4
+    try:
+        points = np.array(landmarks, dtype=float)
+    except (TypeError, ValueError, OverflowError):
+        points = np.empty(0)
+    if points.shape != _LANDMARKS or not np.isfinite(points).all():
+        raise FileFormatError(path, "expected 68 landmarks of x and y, or null", row=row)
+    return [*points.min(axis=0), *points.max(axis=0)]
+
+
+def _check_frames(folder: Path, rows: pd.DataFrame, decode: bool) -> None:
+    """Checks that every frame is there and complete, and lies around its landmarks."""
     for frame, *box in rows[["frame", *BOX]].itertuples(index=False):
         path = folder / f"{frame:05d}.png"
-        try:
-            with path.open("rb") as file:
-                begin = file.read(24)
-                file.seek(-min(12, os.fstat(file.fileno()).st_size), os.SEEK_END)
-                whole = begin[:8] == _PNG_BEGIN and file.read() == _PNG_END
-        except FileNotFoundError:
-            raise FileFormatError(
-                path, f"expected this frame, which {folder.name}.json lists, found none"
-            ) from None
-        if not whole:
-            raise FileFormatError(path, "expected a whole png, the file is cut or another format")
-        width, height = int.from_bytes(begin[16:20], "big"), int.from_bytes(begin[20:24], "big")
-        _near(folder, frame, box, width, height)
+        width, height = _picture_size(folder, path)
+        _check_box(folder, frame, box, width, height)
         if decode:
             _picture(path)
 
 
-def _near(folder: Path, frame: int, box: list[float], width: int, height: int) -> None:
+def _picture_size(folder: Path, path: Path) -> tuple[int, int]:
+    """Reads width and height of a frame from its first bytes; refuses one that is cut."""
+    try:
+        with path.open("rb") as file:
+            begin = file.read(24)
+            size = os.fstat(file.fileno()).st_size
+            file.seek(-min(len(_PNG_END), size), os.SEEK_END)
+            end = file.read()
+    except FileNotFoundError:
+        expected = f"expected this frame, which {folder.name}.json lists, found none"
+        raise FileFormatError(path, expected) from None
+    if not begin.startswith(_PNG_BEGIN) or end != _PNG_END:
+        raise FileFormatError(path, "expected a whole png, the file is cut or another format")
+    width = int.from_bytes(begin[16:20], "big")
+    height = int.from_bytes(begin[20:24], "big")
+    return width, height
+
+
+def _check_box(folder: Path, frame: int, box: list[float], width: int, height: int) -> None:
     """Refuses landmarks that lie further outside the picture than the picture is large."""
     left, top, right, bottom = box
     if left < -width or top < -height or right > 2 * width or bottom > 2 * height:
@@ -327,13 +369,18 @@ def _near(folder: Path, frame: int, box: list[float], width: int, height: int) -
         )
 
 
-def _picture(path):
-    """One frame as OpenCV decodes it."""
+def _picture(path: Path | str) -> np.ndarray:
+    """Decodes one frame with OpenCV.
+
+    Shape:
+        ``(height, width, 3)`` uint8 BGR
+    """
     import cv2
 
     try:
         picture = cv2.imread(str(path))
-    except cv2.error:  # of a picture that states to be larger than OpenCV takes
+    except cv2.error:
+        # The file claims a size beyond OpenCV's limit.
         picture = None
     if picture is None:
         raise FileFormatError(
@@ -342,15 +389,24 @@ def _picture(path):
     return picture
 
 
-def frame_array(corpus, *, crop="face", size=32, store=None, jobs=2, progress=False):
-    """All frames of a corpus as one small picture each, decoded once and mapped from disk afterwards.
+def frame_array(
+    corpus: Corpus,
+    *,
+    crop: str = "face",
+    size: int = 32,
+    store: Path | str | None = None,
+    jobs: int = 2,
+    progress: bool = False,
+) -> np.ndarray:
+    """All frames of a corpus as small pictures, decoded once and mapped from disk afterwards.
 
-    Each clip is kept as soon as it is decoded: a run that was killed goes on where it ended. A changed frame,
-    box or clip list makes a new file.
+    Each clip is kept as soon as it is decoded: a run that was killed goes on where it ended.
+    A changed frame, box or list of clips makes a new file.
 
     Args:
-        corpus: of :func:`load_afew_va`
-        crop: ``"face"``, a square around the landmarks (black where there are none), or ``"frame"``, all of it
+        corpus: from :func:`load_afew_va`
+        crop: ``"face"``, a square around the landmarks (black where there are none),
+            or ``"frame"``, all of it
         size: side of the result in pixels
         store: folder of the file, by default ``frames`` in the cache
         jobs: threads that decode
@@ -361,77 +417,101 @@ def frame_array(corpus, *, crop="face", size=32, store=None, jobs=2, progress=Fa
 
     Raises:
         ValueError: if ``crop`` is neither
-        CorpusFormatError: if a frame cannot be decoded
+        FileFormatError: if a frame cannot be decoded
     """
-    from tqdm import tqdm
-
     if crop not in ("face", "frame"):
         raise ValueError(f"crop is 'face' or 'frame', not {crop!r}")
     store = Path(store or paths.CACHE / "frames")
+    tasks = _decode_tasks(corpus, crop, size, store)
+    names = "".join(task.path.name for task in tasks)
+    key = hashlib.sha256(names.encode()).hexdigest()[:16]
+    joined = store / f"{corpus.name}-{crop}-{key}.npy"
+    while not joined.exists():
+        store.mkdir(parents=True, exist_ok=True)
+        _decode_all(tasks, jobs, progress)
+        try:
+            pictures = np.concatenate([np.load(task.path) for task in tasks])
+        except FileNotFoundError:
+            # Another process worked on the same clips, was done first, and removed their files.
+            continue
+        _save(joined, pictures)
+        for task in tasks:
+            task.path.unlink(missing_ok=True)
+    return np.load(joined, mmap_mode="c")
+
+
+@dataclass(frozen=True)
+class _DecodeTask:
+    """One clip to decode.
+
+    Args:
+        path: receives its pictures
+        files: of its frames
+        boxes: left, top, right, bottom of the face in each frame; None keeps all of each frame
+        size: side of a picture in pixels
+    """
+
+    path: Path
+    files: list[str]
+    boxes: np.ndarray | None
+    size: int
+
+
+def _decode_tasks(corpus: Corpus, crop: str, size: int, store: Path) -> list[_DecodeTask]:
+    """One task for each clip; its file is named after all that its pictures depend on."""
     folders = corpus.clips.set_index("clip")["path"]
     tasks = []
     for clip, rows in corpus.annotations.groupby("clip", sort=False):
         files = [os.path.join(folders[clip], f"{frame:05d}.png") for frame in rows["frame"]]
         boxes = rows[list(BOX)].to_numpy() if crop == "face" else None
-        about = [(file, (stat := os.stat(file)).st_size, stat.st_mtime_ns) for file in files]
-        key = hashlib.sha256(
-            repr((about, boxes if boxes is None else boxes.tolist(), size, crop)).encode()
-        ).hexdigest()
-        tasks.append((store / f"{corpus.name}-{clip}-{key[:16]}.npy", files, boxes, size))
-    key = hashlib.sha256("".join(task[0].name for task in tasks).encode()).hexdigest()
-    final = store / f"{corpus.name}-{crop}-{key[:16]}.npy"
-    while not final.exists():
-        store.mkdir(parents=True, exist_ok=True)
-        waiting = sorted(
-            (task for task in tasks if not task[0].exists()), key=lambda task: -len(task[1])
-        )  # long first
-        if jobs > 1 and len(waiting) > 1:
-            with ThreadPoolExecutor(
-                min(jobs, len(waiting))
-            ) as pool:  # OpenCV decodes without the interpreter's lock
-                list(
-                    tqdm(
-                        pool.map(_decode, waiting),
-                        total=len(waiting),
-                        disable=not progress,
-                        unit="clip",
-                    )
-                )
-        else:
-            for task in tqdm(waiting, disable=not progress, unit="clip"):
-                _decode(task)
-        try:
-            pictures = np.concatenate([np.load(task[0]) for task in tasks])
-        except FileNotFoundError:  # another process at the same clips was done, and took them away
-            continue
-        _save(final, pictures)
-        for task in tasks:
-            task[0].unlink(missing_ok=True)
-    return np.load(final, mmap_mode="c")
+        state = []
+        for file in files:
+            stat = os.stat(file)
+            state.append((file, stat.st_size, stat.st_mtime_ns))
+        box_values = None if boxes is None else boxes.tolist()
+        content = repr((state, box_values, size, crop))
+        key = hashlib.sha256(content.encode()).hexdigest()[:16]
+        tasks.append(_DecodeTask(store / f"{corpus.name}-{clip}-{key}.npy", files, boxes, size))
+    return tasks
 
 
-def _decode(task):
-    """Frames of one clip, written to its file."""
+def _decode_all(tasks: list[_DecodeTask], jobs: int, progress: bool) -> None:
+    """Decodes the clips that have no file yet."""
+    from tqdm import tqdm
+
+    waiting = [task for task in tasks if not task.path.exists()]
+    # The longest first, so that no thread is left alone with it at the end.
+    waiting.sort(key=lambda task: len(task.files), reverse=True)
+    # Threads are enough: OpenCV decodes without the interpreter's lock.
+    with ThreadPoolExecutor(max(1, jobs)) as pool:
+        done = pool.map(_decode, waiting)
+        for _ in tqdm(done, total=len(waiting), disable=not progress, unit="clip"):
+            pass
+
+
+def _decode(task: _DecodeTask) -> None:
+    """Writes the pictures of one clip to its file."""
     import cv2
 
     cv2.setNumThreads(1)
-    path, files, boxes, size = task
-    pictures = np.zeros((len(files), size, size, 3), np.uint8)
-    for i, file in enumerate(files):
+    pictures = np.zeros((len(task.files), task.size, task.size, 3), np.uint8)
+    for i, file in enumerate(task.files):
         picture = _picture(file)
-        if boxes is not None:
-            if np.isnan(boxes[i, 0]):
-                continue
-            picture = _square(picture, boxes[i])
-        pictures[i] = cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA)[..., ::-1]
-    _save(path, pictures)
+        if task.boxes is not None:
+            if np.isnan(task.boxes[i, 0]):
+                continue  # no landmarks: the picture stays black
+            picture = _square(picture, task.boxes[i])
+        small = cv2.resize(picture, (task.size, task.size), interpolation=cv2.INTER_AREA)
+        pictures[i] = small[..., ::-1]  # OpenCV reads blue, green, red
+    _save(task.path, pictures)
 
 
-def _square(picture, box):
-    """Square around a box, the edge repeated where it reaches over the picture."""
+def _square(picture: np.ndarray, box: np.ndarray) -> np.ndarray:
+    """Square around a box; the edge of the picture is repeated where the square reaches over it."""
     import cv2
 
-    middle, side = (box[:2] + box[2:]) / 2, max(2, round(FACE_MARGIN * max(box[2:] - box[:2])))
+    middle = (box[:2] + box[2:]) / 2
+    side = max(2, round(FACE_MARGIN * max(box[2:] - box[:2])))
     left, top = np.rint(middle - side / 2).astype(int)
     right, bottom = left + side, top + side
     height, width = picture.shape[:2]
@@ -441,9 +521,7 @@ def _square(picture, box):
     return picture[top + over : bottom + over, left + over : right + over]
 
 
-def _save(path, array):
-    """Writes a whole file or none."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with partial.open("wb") as file:
-        np.save(file, array)
-    os.replace(partial, path)
+def _save(path: Path, array: np.ndarray) -> None:
+    content = io.BytesIO()
+    np.save(content, array)
+    paths.write(path, content.getvalue())

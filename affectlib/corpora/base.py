@@ -1,5 +1,8 @@
-"""What every corpus becomes once it is read: two tables and what must be known about them."""
+"""The form of every corpus in memory: a table of clips, a table of annotations, and their terms."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,14 +18,14 @@ __all__ = [
     "Corpus",
     "CorpusFormatError",
     "CorpusNotFoundError",
+    "no_annotations",
 ]
 
 CLIP_COLUMNS = ("clip", "path", "group", "split", "seconds")
 ANNOTATION_COLUMNS = ("clip", "time", "valence", "arousal")
 SIMULATED_MARK = "SIMULATED.json"
 
-
-# The names that corpora used before the errors moved below media.
+# Earlier names of the two errors.
 CorpusNotFoundError = NotFoundError
 CorpusFormatError = FileFormatError
 
@@ -33,63 +36,70 @@ class Corpus:
 
     Args:
         name: slug of the corpus, for example ``cognimuse``
-        clips: one row per clip, with the columns clip (unique id), path (media file, ``""`` where
-            it was read with ``films=False``), group (what may never straddle two folds: film,
-            actor), split (official set or ``""``), seconds (duration, nan without films) and the
-            targets. Where a clip is a part of a longer one (``labels.segments``)
-            also source (the clip it was cut from, as named in ``annotations``) and start (in seconds)
-        annotations: one row per clip and time: clip, time (in seconds), valence, arousal
+        clips: one row per clip. Columns: clip (unique id), path (media file, ``""`` if read with
+            ``films=False``), group (film or actor, never on both sides of a split), split
+            (official set or ``""``), seconds (duration, nan without films) and the targets. A clip
+            that is part of a longer one (``labels.segments``) also has source (the longer clip, as
+            named in ``annotations``) and start (in seconds)
+        annotations: one row per clip and time. Columns: clip, time (in seconds), valence, arousal
         labels: names of the targets or classes
         value_range: smallest and largest value an annotation may take
-        hertz: annotations per second, None where a clip has one value
-        license: under which terms its owner gives it
+        hertz: annotations per second, None if a clip has one value
+        license: the owner's terms of use
         citation: the paper to cite
-        simulated: True where the files were written by ``affectlib.simulate``
-        skipped: what ``on_error="skip"`` dropped, one message per clip or zip part
-        notes: what else a reader of a result must know, one sentence each; shown with the corpus
+        simulated: True if ``affectlib.simulate`` wrote the files
+        skipped: clips or zip parts that ``on_error="skip"`` dropped, one message each
+        notes: other facts that a reader of a result must know, one sentence each; shown by
+            ``repr``
+
+    Raises:
+        ValueError: if a table lacks a column, or two clips have one id
     """
 
     name: str
     clips: pd.DataFrame
     annotations: pd.DataFrame
-    labels: tuple
-    value_range: tuple
+    labels: tuple[str, ...]
+    value_range: tuple[float, float]
     hertz: float | None
     license: str
     citation: str
     simulated: bool
-    skipped: tuple = ()
-    notes: tuple = ()
+    skipped: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self):
-        missing = [c for c in CLIP_COLUMNS if c not in self.clips.columns]
-        missing += [c for c in ANNOTATION_COLUMNS if c not in self.annotations.columns]
+        missing = [column for column in CLIP_COLUMNS if column not in self.clips]
+        missing += [column for column in ANNOTATION_COLUMNS if column not in self.annotations]
         if missing:
             raise ValueError(f"corpus {self.name}: columns missing: {', '.join(missing)}")
-        if self.clips["clip"].duplicated().any():
-            twice = self.clips.loc[self.clips["clip"].duplicated(), "clip"].iloc[0]
-            raise ValueError(f"corpus {self.name}: clip {twice!r} stands twice")
+        repeated = self.clips.loc[self.clips["clip"].duplicated(), "clip"]
+        if len(repeated):
+            raise ValueError(f"corpus {self.name}: clip {repeated.iloc[0]!r} appears twice")
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.clips)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         kind = "simulated" if self.simulated else "real"
         counts = f"{len(self.clips)} clips, {len(self.annotations)} annotations"
         notes = "".join(f"; {note}" for note in self.notes)
         return f"Corpus({self.name}, {kind}, {counts}{notes})"
 
-    def select(self, rows):
-        """The same corpus with some clips only.
+    def select(self, rows: np.ndarray | Sequence[int] | Sequence[bool]) -> Corpus:
+        """Returns the same corpus with some of its clips.
 
         Args:
             rows: boolean mask over ``clips``, or positions in it
 
         Returns:
-            a new Corpus; annotations of other clips are left out
+            a new Corpus, without the annotations of other clips
         """
         rows = np.asarray(rows)
-        clips = self.clips.iloc[np.flatnonzero(rows) if rows.dtype == bool else rows]
+        if rows.dtype == bool:
+            rows = np.flatnonzero(rows)
+        clips = self.clips.iloc[rows]
+        # Segments are annotated under the name of the clip they were cut from.
         annotated = clips["source"] if "source" in clips else clips["clip"]
         kept = self.annotations["clip"].isin(set(annotated))
         return replace(
@@ -97,3 +107,11 @@ class Corpus:
             clips=clips.reset_index(drop=True),
             annotations=self.annotations[kept].reset_index(drop=True),
         )
+
+
+def no_annotations() -> pd.DataFrame:
+    """Returns a table of annotations without rows, for a corpus with one value per clip."""
+    columns = {}
+    for column in ANNOTATION_COLUMNS:
+        columns[column] = pd.Series(dtype=str if column == "clip" else float)
+    return pd.DataFrame(columns)

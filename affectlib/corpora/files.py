@@ -1,84 +1,77 @@
-"""Reading what a corpus holds on disk: every fault names its file and row, none is repaired."""
+"""Finds and reads the files of a corpus. Every fault names its file and row; none is repaired."""
+
+from __future__ import annotations
 
 import filecmp
 import fnmatch
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from affectlib.corpora.base import SIMULATED_MARK, CorpusFormatError, CorpusNotFoundError
-from affectlib.media import film_seconds  # noqa: F401 (stood here before, loaders import it from here)
-
-CONTAINERS = (
-    ".avi",
-    ".flv",
-    ".m4v",
-    ".mkv",
-    ".mov",
-    ".mp4",
-    ".mpeg",
-    ".mpg",
-    ".ogv",
-    ".ts",
-    ".webm",
-    ".wmv",
-)  # endings of the files of a film
+from affectlib.corpora.base import SIMULATED_MARK
+from affectlib.errors import FileFormatError, NotFoundError
+from affectlib.media import is_film
 
 
 class Faults:
-    """Called with each fault of a clip: raises it, or remembers that the clip is to be dropped.
+    """Collects the faults of clips: raises each one, or notes that its clip is to be dropped.
 
     Args:
-        on_error: ``"raise"``, or ``"skip"`` to drop the whole clip, count it and list it
+        on_error: ``"raise"``, or ``"skip"`` to drop a clip at fault, count it and list it
+
+    Attributes:
+        by_clip: the first fault of each clip that is to be dropped
 
     Raises:
         ValueError: if ``on_error`` is neither
     """
 
-    def __init__(self, on_error):
+    def __init__(self, on_error: str):
         if on_error not in ("raise", "skip"):
             raise ValueError(f"on_error is 'raise' or 'skip', not {on_error!r}")
-        self.on_error, self.found = on_error, {}
+        self.on_error = on_error
+        self.by_clip: dict[str, FileFormatError] = {}
 
-    def __call__(self, clip, fault):
+    def __call__(self, clip: str, fault: FileFormatError) -> None:
+        """Raises the fault of a clip, or notes it."""
         if self.on_error == "raise":
             raise fault
-        self.found.setdefault(clip, fault)
+        self.by_clip.setdefault(clip, fault)
 
-    def messages(self):
-        """One message per dropped clip, for ``Corpus.skipped``."""
-        return tuple(f"{clip}: {fault}" for clip, fault in self.found.items())
+    def messages(self) -> tuple[str, ...]:
+        """Returns one message per dropped clip, for ``Corpus.skipped``."""
+        return tuple(f"{clip}: {fault}" for clip, fault in self.by_clip.items())
 
-    def refuse_empty(self, kept):
-        """Raises the first fault where dropping left no clip at all."""
-        if not len(kept) and self.found:
-            raise next(iter(self.found.values()))
+    def refuse_empty(self, clips: Collection) -> None:
+        """Raises the first fault if no clip is left."""
+        if not len(clips) and self.by_clip:
+            raise next(iter(self.by_clip.values()))
 
 
 def folders_below(root: Path, *, closed: Collection[str] = ()) -> list[Path]:
     """Lists a folder and every folder below it, in sorted order.
 
-    Folders that are symbolic links are entered, each real folder once per branch, so that a link to
-    a folder above does not go round for ever. Hidden folders, and the shadows that macOS adds to a
-    zip (``__MACOSX``), are left out.
+    Symbolic links to folders are entered, each real folder once per branch, so that a link to a
+    folder above does not lead round for ever. Hidden folders are left out, and so is ``__MACOSX``,
+    which macOS adds to a zip.
 
     Args:
-        root: the folder; of one that does not exist nothing is listed
+        root: the folder; if it does not exist, the list is empty
         closed: names of folders that are listed but not entered; ``root`` is always entered
 
     Raises:
-        CorpusFormatError: if a folder cannot be read
+        FileFormatError: if a folder cannot be read
     """
-    found = []
+    folders = []
 
     def walk(folder: Path, above: frozenset[Path]) -> None:
         real = folder.resolve()
         if real in above:
             return
-        found.append(folder)
+        folders.append(folder)
         if folder.name in closed and folder != root:
             return
         for entry in _entries(folder):
@@ -87,151 +80,133 @@ def folders_below(root: Path, *, closed: Collection[str] = ()) -> list[Path]:
 
     if root.is_dir():
         walk(root, frozenset())
-    return sorted(found)
+    return sorted(folders)
 
 
 def files_below(root: Path, *, closed: Collection[str] = ()) -> list[Path]:
     """Lists every file below a folder, in sorted order.
 
-    Links, hidden files and ``__MACOSX`` as for :func:`folders_below`.
+    Treats links, hidden files and ``__MACOSX`` as :func:`folders_below` does.
 
     Args:
-        root: the folder; one that does not exist holds no files
-        closed: names of folders that are not entered, for example those with a million files that
-            are not looked for
+        root: the folder; if it does not exist, the list is empty
+        closed: names of folders that are not entered, for example one with a million files that the
+            caller does not need
 
     Raises:
-        CorpusFormatError: if a folder cannot be read
+        FileFormatError: if a folder cannot be read
     """
-    found = []
+    files = []
     for folder in folders_below(root, closed=closed):
         if folder.name in closed and folder != root:
             continue
-        found += [folder / entry.name for entry in _entries(folder) if entry.is_file()]
-    return sorted(found)
+        for entry in _entries(folder):
+            if entry.is_file():
+                files.append(folder / entry.name)
+    return sorted(files)
 
 
 def _entries(folder: Path) -> list[os.DirEntry]:
-    """Lists what lies in a folder, without what is hidden and without ``__MACOSX``."""
+    """Lists the content of a folder, without hidden entries and without ``__MACOSX``."""
     try:
-        with os.scandir(folder) as entries:
-            visible_ones = [entry for entry in entries if not entry.name.startswith(".")]
+        with os.scandir(folder) as content:
+            entries = list(content)
     except OSError as error:
-        raise CorpusFormatError(folder, f"expected a folder to read: {error.strerror}") from None
-    return [entry for entry in visible_ones if entry.name != "__MACOSX"]
+        raise FileFormatError(folder, f"expected a folder to read: {error.strerror}") from None
+    visible = [entry for entry in entries if not entry.name.startswith(".")]
+    return [entry for entry in visible if entry.name != "__MACOSX"]
 
 
-def find_file(files: list[Path], name: str, *, root: Path) -> Path | None:
-    """Finds the one file of a name among those below a corpus' folder.
+def find_file(files: Iterable[Path], name: str, *, root: Path) -> Path | None:
+    """Finds the one file of a name among the files below the folder of a corpus.
 
-    Archives may be unpacked in place, or merged: the same file may then lie there twice. Copies of equal
-    content count as one.
+    Archives may be unpacked each by itself, or into one folder, so a file may be there twice.
+    Copies of equal content count as one.
 
     Args:
-        files: what :func:`files_below` listed
-        name: of the file, without folder; upper and lower case count
-        root: of the corpus, named in the error
+        files: paths from :func:`files_below`
+        name: name of the file without its folder; upper and lower case count
+        root: folder of the corpus, named in the error
 
     Returns:
-        the first path in sorted order, None where there is no such file
+        the first path in sorted order, None if there is no such file
 
     Raises:
-        CorpusFormatError: if two files of the name differ
+        FileFormatError: if two files of the name differ
     """
     candidates = [path for path in files if path.name == name]
+    if not candidates:
+        return None
+    first = candidates[0]
     for other in candidates[1:]:
-        if not filecmp.cmp(candidates[0], other, shallow=False):
-            first, second = (path.relative_to(root) for path in (candidates[0], other))
-            raise CorpusFormatError(
-                root, f"expected one {name}, found two that differ: {first} and {second}"
-            )
-    return candidates[0] if candidates else None
+        if not filecmp.cmp(first, other, shallow=False):
+            pair = f"{first.relative_to(root)} and {other.relative_to(root)}"
+            raise FileFormatError(root, f"expected one {name}, found two that differ: {pair}")
+    return first
 
 
-def find_film(files: list[Path], name: str, *, root: Path) -> Path:
+def find_film(files: Iterable[Path], name: str, *, root: Path) -> Path:
     """Finds a film by its name, in any container.
 
     Args:
-        files: what :func:`files_below` listed
-        name: of the film, without the ending of its file
-        root: of the corpus, named in the error
+        files: paths from :func:`files_below`
+        name: name of the film without the ending of its file
+        root: folder of the corpus, named in the error
 
     Returns:
-        the film; where there is none, the place where it would be expected, which
-        :func:`film_seconds` refuses by name
+        the film; if there is none, a place below ``root``, which
+        :func:`affectlib.media.film_seconds` refuses by name
 
     Raises:
-        CorpusFormatError: if two different films have the name
+        FileFormatError: if two different films have the name
     """
-    films = [path for path in files if path.stem == name and path.suffix.lower() in CONTAINERS]
+    films = [path for path in files if path.stem == name and is_film(path)]
     names = sorted({path.name for path in films})
-    if len(names) > 1:
-        raise CorpusFormatError(root, f"expected one film {name}, found {' and '.join(names)}")
     if not names:
         return root / f"{name}.mp4"
+    if len(names) > 1:
+        raise FileFormatError(root, f"expected one film {name}, found {' and '.join(names)}")
     return find_file(films, names[0], root=root)
-
-
-def visible(root, pattern):
-    """Paths below a folder that match, without hidden ones and the shadows that macOS adds to a zip (``__MACOSX``)."""
-    return (
-        path
-        for path in root.glob(pattern)
-        if not any(
-            part.startswith(".") or part == "__MACOSX" for part in path.relative_to(root).parts
-        )
-    )
-
-
-def require(root, wanted, *, name, ask):
-    """Looks for files that make a folder a corpus.
-
-    Args:
-        root: folder of the corpus
-        wanted: patterns, relative to ``root``, each of which must match a file that is :func:`visible`
-        name: the corpus, as a reader calls it
-        ask: where its owner gives it
-
-    Raises:
-        CorpusNotFoundError: if the folder or any of the files is absent
-    """
-    missing = [pattern for pattern in wanted if not (root.is_dir() and any(visible(root, pattern)))]
-    if missing:
-        what = "no such folder" if not root.is_dir() else "not this corpus"
-        raise CorpusNotFoundError(
-            f"{name} at {root}: {what}; looked for {', '.join(missing)}. Ask for it at {ask}"
-        )
 
 
 def corpus_files(
     root: Path, wanted: Collection[str], *, name: str, ask: str, closed: Collection[str] = ()
 ) -> list[Path]:
-    """Lists the files below a folder, having looked that those are there which make it a corpus.
+    """Lists the files below a folder, after a check that the folder is this corpus.
 
     Args:
         root: folder of the corpus
-        wanted: names, or patterns of names, each of which some file must have, in whatever folder
+        wanted: names, or patterns of names; some file in some folder must match each of them
         name: the corpus, as a reader calls it
         ask: where its owner gives it
         closed: see :func:`files_below`
 
     Raises:
-        CorpusNotFoundError: if the folder or any of the files is absent
+        NotFoundError: if the folder or any of the files is absent
     """
     files = files_below(root, closed=closed)
     names = {path.name for path in files}
     missing = [pattern for pattern in wanted if not fnmatch.filter(names, pattern)]
     if missing:
-        state = "not this corpus" if root.is_dir() else "no such folder"
-        looked_for = ", ".join(missing)
-        raise CorpusNotFoundError(
-            f"{name} at {root}: {state}; looked for {looked_for}, in any folder. Ask for it at {ask}"
-        )
+        raise not_found(root, f"{', '.join(missing)}, in any folder", name=name, ask=ask)
     return files
 
 
-def is_simulated(root):
-    """Whether the files under ``root`` were written by ``affectlib.simulate``."""
+def not_found(root: Path, looked_for: str, *, name: str, ask: str) -> NotFoundError:
+    """Returns the error of a folder that is not the corpus.
+
+    Args:
+        root: the folder
+        looked_for: the files that it should hold
+        name: the corpus, as a reader calls it
+        ask: where its owner gives it
+    """
+    state = "not this corpus" if root.is_dir() else "no such folder"
+    return NotFoundError(f"{name} at {root}: {state}; looked for {looked_for}. Ask for it at {ask}")
+
+
+def is_simulated(root: Path) -> bool:
+    """Returns True if ``affectlib.simulate`` wrote the files below ``root``."""
     return (root / SIMULATED_MARK).is_file()
 
 
@@ -241,16 +216,16 @@ def read_lines(path: Path) -> list[str]:
     A byte order mark is left out. Nothing else ends a line: a form feed within a cell does not.
 
     Raises:
-        CorpusFormatError: if the file is absent, cannot be read, or is no text in UTF-8
+        FileFormatError: if the file is absent, cannot be read, or is not text in UTF-8
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        raise CorpusFormatError(path, "expected this file, found none") from None
+        raise FileFormatError(path, "expected this file, found none") from None
     except OSError as error:
-        raise CorpusFormatError(path, f"expected a file to read: {error.strerror}") from None
+        raise FileFormatError(path, f"expected a file to read: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise CorpusFormatError(path, "expected text in UTF-8") from None
+        raise FileFormatError(path, "expected text in UTF-8") from None
     return text.removesuffix("\n").split("\n")
 
 
@@ -260,38 +235,34 @@ def read_table(
     *,
     delimiter: str | None = None,
     header: bool = True,
-    ragged: Callable[[dict, CorpusFormatError], None] | None = None,
+    ragged: Callable[[dict[str, str], FileFormatError], None] | None = None,
 ) -> pd.DataFrame:
     """Reads a text table, cell by cell, as strings.
 
     Args:
         path: the file
-        columns: those that must stand in the header; or, without a header, the names of all columns
-            in order
+        columns: names that the header must hold; without a header, the names of all columns in
+            order
         delimiter: None for any run of blanks; ``"sniff"`` takes the first of tab, semicolon and
             comma that the first row holds
-        header: whether the first row names the columns
-        ragged: called with the cells (a dict) and the fault of each row of another length than the
-            header's, which is then left out; None raises the first
+        header: True if the first row names the columns
+        ragged: called with the cells (a dict) and the fault of each row that is longer or shorter
+            than the header; such rows are left out. None raises the first fault
 
     Returns:
         DataFrame of strings whose index is the row in the file, counted from 1
 
     Raises:
-        CorpusFormatError: if the file is absent, empty, no text, lacks a column, names one twice or
-            has a ragged row
+        FileFormatError: if the file is absent, empty or not text, lacks a column, names one twice
+            or has a ragged row
     """
     lines = read_lines(path)
-    if not any(line.strip() for line in lines):
-        raise CorpusFormatError(path, "expected rows, the file is empty")
+    filled = [line for line in lines if line.strip()]
+    if not filled:
+        raise FileFormatError(path, "expected rows, the file is empty")
     if delimiter == "sniff":
-        first_line = next(line for line in lines if line.strip())
-        delimiter = next((mark for mark in "\t;," if mark in first_line), None)
-    rows = {
-        number: [cell.strip() for cell in line.split(delimiter)]
-        for number, line in enumerate(lines, start=1)
-        if line.strip()
-    }
+        delimiter = next((mark for mark in "\t;," if mark in filled[0]), None)
+    rows = _cells(lines, delimiter)
     names = list(columns)
     if header:
         first = next(iter(rows))
@@ -301,53 +272,67 @@ def read_table(
         if len(cells) == len(names):
             continue
         expected = f"expected {len(names)} columns, found {len(cells)}"
-        fault = CorpusFormatError(path, expected, row=number)
+        fault = FileFormatError(path, expected, row=number)
         if ragged is None:
             raise fault
         ragged(dict(zip(names, cells, strict=False)), fault)
         del rows[number]
     if not rows:
         where = " after the header" if header else ""
-        raise CorpusFormatError(path, f"expected rows{where}, found none")
+        raise FileFormatError(path, f"expected rows{where}, found none")
     return pd.DataFrame(list(rows.values()), columns=names, index=pd.Index(rows, name="row"))
 
 
+def _cells(lines: Iterable[str], delimiter: str | None) -> dict[int, list[str]]:
+    """Cuts lines into cells without blanks around them. Keys are line numbers, from 1."""
+    rows = {}
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            rows[number] = [cell.strip() for cell in line.split(delimiter)]
+    return rows
+
+
 def _check_header(path: Path, names: list[str], columns: Collection[str]) -> None:
-    """Raises CorpusFormatError where a wanted column is missing, or any column stands twice."""
+    """Refuses a header that lacks a wanted column, or names any column twice."""
     lacking = [column for column in columns if column not in names]
     if lacking:
-        wanted, missing = ", ".join(columns), ", ".join(lacking)
-        raise CorpusFormatError(path, f"expected the columns {wanted}; {missing} missing", row=1)
-    twice = [name for name in names if names.count(name) > 1]
-    if twice:
-        raise CorpusFormatError(path, f"expected each column once, found {twice[0]!r} again", row=1)
+        wanted = ", ".join(columns)
+        missing = ", ".join(lacking)
+        raise FileFormatError(path, f"expected the columns {wanted}; {missing} missing", row=1)
+    repeated = [name for name in names if names.count(name) > 1]
+    if repeated:
+        expected = f"expected each column once, found {repeated[0]!r} again"
+        raise FileFormatError(path, expected, row=1)
 
 
-def numbers(table, limits, fault):
+def numbers(
+    table: pd.DataFrame,
+    limits: Mapping[str, tuple[float, float]],
+    fault: Callable[[Hashable, str], None],
+) -> pd.DataFrame:
     """Turns columns of a table from text to numbers.
 
     Args:
         table: strings, as read by :func:`read_table`
         limits: smallest and largest value per column
-        fault: called with row and expectation for every cell that is no finite number within its limits
+        fault: called with row and expectation for every cell that is not a finite number within its
+            limits
 
     Returns:
         DataFrame of floats with the columns of ``limits``, nan where a cell was at fault
     """
-    result = {}
+    columns = {}
     for column, (low, high) in limits.items():
         values = pd.to_numeric(table[column], errors="coerce").astype(float)
         good = values.between(low, high) & np.isfinite(values)
+        expected = f"expected {column} as a number in [{low:g}, {high:g}]"
         for row in table.index[~good]:
-            fault(
-                row,
-                f"expected {column} as a number in [{low:g}, {high:g}], found {table.at[row, column]!r}",
-            )
-        result[column] = values.where(good)
-    return pd.DataFrame(result, index=table.index)
+            fault(row, f"{expected}, found {table.at[row, column]!r}")
+        columns[column] = values.where(good)
+    return pd.DataFrame(columns, index=table.index)
 
 
-def unique(table, column, fault):
-    """Calls ``fault`` for every row whose ``column`` repeats an earlier one."""
+def unique(table: pd.DataFrame, column: str, fault: Callable[[Hashable, str], None]) -> None:
+    """Calls ``fault`` with row and expectation for every row that repeats an earlier value."""
     for row in table.index[table[column].duplicated()]:
         fault(row, f"expected each {column} once, found {table.at[row, column]!r} again")

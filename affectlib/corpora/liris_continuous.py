@@ -1,14 +1,16 @@
 """LIRIS-ACCEDE, continuous part: thirty films annotated once a second, with mean and deviation.
 
-The films are under Creative Commons licences. They are also thirty of the films to develop on in
-MediaEval 2018: never train on the one and test on the other.
+The films are under Creative Commons licences. The development set of MediaEval 2018 contains all
+thirty, so never train on one corpus and test on the other.
 
 Every file is found by its name in whatever folder below the root:
 
 - ``LIRIS-ACCEDE-continuous-annotations.zip``: ``continuous-annotations/<Movie>_Valence.txt`` and
-  ``<Movie>_Arousal.txt``; the folder ``raw``, with each annotator by himself, is not read
+  ``<Movie>_Arousal.txt``; the folder ``raw``, which holds each annotator alone, is not read
 - ``LIRIS-ACCEDE-continuous-movies.zip``: ``continuous-movies/<Movie>.mp4``
 """
+
+from __future__ import annotations
 
 import math
 import warnings
@@ -17,22 +19,23 @@ from pathlib import Path
 
 import pandas as pd
 
-from affectlib.corpora.base import CLIP_COLUMNS, Corpus, CorpusFormatError
+from affectlib.corpora.base import CLIP_COLUMNS, Corpus
 from affectlib.corpora.completeness import warn_if_partial
+from affectlib.corpora.excerpts import ASK, LABELS
+from affectlib.corpora.excerpts import CITATION as CITATION_LIRIS
 from affectlib.corpora.files import (
     Faults,
     corpus_files,
-    film_seconds,
     find_file,
     find_film,
     is_simulated,
     numbers,
     read_table,
 )
-from affectlib.corpora.liris_accede import ASK
-from affectlib.corpora.liris_accede import CITATION as LIRIS
+from affectlib.corpora.lengths import COVERED, rows_within
+from affectlib.errors import FileFormatError
+from affectlib.media import film_seconds
 
-LABELS = ("valence", "arousal")
 FILMS = (
     "After_The_Rain",
     "Attitude_Matters",
@@ -65,8 +68,8 @@ FILMS = (
     "Wanted",
     "You_Again",
 )
-# The corpus has no official split. Ours: every fifth film of the list above tests, from the third
-# on; from the fifth on, three of the four films of the Blender Foundation would test together.
+# The corpus has no official split. Ours tests on every fifth film of the list above, from the third
+# on. From the fifth on, three of the four films of the Blender Foundation would be in the test set.
 TEST_FILMS = (
     "Barely_legal_stories",
     "Damaged_Kung_Fu",
@@ -76,29 +79,30 @@ TEST_FILMS = (
     "To_Claire_From_Sonny",
 )
 SPLIT_NOTE = "the split into train and test is affectlib's, the corpus has none"
-LARGEST_DEVIATION = 1.5  # of values in [-1, 1]; that of a sample of two is 1.41
-COVERED = 0.5  # less of the longer series, or of the film, is taken for a damaged file
+# Of values in [-1, 1]. A sample of two has 1.41 at most.
+LARGEST_DEVIATION = 1.5
+# Columns of the annotations: those of every corpus, and the deviations between annotators.
+COLUMNS = ("clip", "time", *LABELS, "valence_std", "arousal_std")
 LICENSE = (
     "annotations: research use only, given by their owners on request; films: Creative Commons"
 )
 CITATION = (
     "Y. Baveye, E. Dellandréa, C. Chamaret, L. Chen, Deep learning vs. kernel methods: performance "
     "for emotion prediction in videos, Affective Computing and Intelligent Interaction, 2015; "
-    + LIRIS
+    + CITATION_LIRIS
 )
 
 
 def load_liris_continuous(
-    root: str | Path, *, films: bool = True, on_error: str = "raise"
+    root: Path | str, *, films: bool = True, on_error: str = "raise"
 ) -> Corpus:
     """Reads the films of LIRIS-ACCEDE that are annotated once a second.
 
-    The values are taken as they are: the owners' means over annotators lie in [-1, 1]. The first
-    row stands for the first second of the film. Where the two files of a film, or the file and the
-    film, differ in length, both are cut to the shorter, as the owners' scripts do.
+    The values stay as they are: the owners' means over annotators lie in [-1, 1]. The first row
+    describes the first second of the film. If the two files of a film, or the file and the film,
+    differ in length, both are cut to the shorter, as the owners' scripts do.
 
-    The corpus has no official split: ``TEST_FILMS`` is ours, a list fixed once, and noted in
-    ``notes``.
+    The corpus has no official split. ``TEST_FILMS`` is ours, fixed once, and stated in ``notes``.
 
     Args:
         root: folder below which the archives were unpacked
@@ -107,54 +111,55 @@ def load_liris_continuous(
 
     Returns:
         Corpus with one clip per film, split ``train`` or ``test``, annotated in [-1, 1]. Its
-        annotations have two columns more than others: ``valence_std`` and ``arousal_std``, the
+        annotations have two more columns than others: ``valence_std`` and ``arousal_std``, the
         deviation between annotators
 
     Raises:
-        CorpusNotFoundError: if ``root`` is not this corpus
-        CorpusFormatError: if an annotation or a film is not as expected, or one covers less than
+        NotFoundError: if ``root`` is not this corpus
+        FileFormatError: if an annotation or a film is not as expected, or one covers less than
             half of the other
 
     Warns:
-        UserWarning: in which films valence and arousal differ in length, and in which the film and
-            its annotation by more than one second
+        UserWarning: if valence and arousal of some films differ in length, if films and their
+            annotations differ by more than a second, and if a real corpus does not hold thirty
+            films
 
     References:
         Baveye et al., Affective Computing and Intelligent Interaction, 2015
     """
-    root, faults = Path(root), Faults(on_error)
+    root = Path(root)
+    faults = Faults(on_error)
     name = "LIRIS-ACCEDE, continuous part"
     wanted = ["*_Valence.txt", "*_Arousal.txt"]
     files = corpus_files(root, wanted, name=name, ask=ASK, closed=("raw",))
-    clips, annotations = [], []
-    uneven, cut = [], []
+    clips = []
+    annotations = []
+    # One phrase per film that was cut, for the two warnings.
+    uneven = []
+    cut = []
     for movie in _movies(files):
         try:
             course = _read_film(files, movie, root)
-            path, seconds = "", math.nan
-            rows = course.rows
-            if films:
-                path = find_film(files, movie, root=root)
-                seconds = film_seconds(path)
-                rows = _within(course, seconds)
-        except CorpusFormatError as fault:
+            path, seconds, rows = _fit_film(course, files, movie, root, films)
+        except FileFormatError as fault:
             faults(movie, fault)
             continue
+        annotated = len(course.rows)
         if course.difference:
             uneven.append(f"{movie} {course.difference} s")
-        if abs(len(course.rows) - seconds) > 1:
-            cut.append(f"{movie} {len(course.rows)} s of {seconds:.0f} s")
+        if abs(annotated - seconds) > 1:
+            cut.append(f"{movie} {annotated} s of {seconds:.0f} s")
         split = "test" if movie in TEST_FILMS else "train"
-        means = rows["valence"].mean(), rows["arousal"].mean()
-        clips.append((movie, str(path), movie, split, seconds, *means))
+        valence = rows["valence"].mean()
+        arousal = rows["arousal"].mean()
+        clips.append((movie, path, movie, split, seconds, valence, arousal))
         annotations.append(rows.assign(clip=movie))
     faults.refuse_empty(clips)
-    _warn(uneven, cut)
-    columns = ["clip", "time", *LABELS, "valence_std", "arousal_std"]
+    _warn_of_cuts(uneven, cut)
     corpus = Corpus(
         name="liris_continuous",
         clips=pd.DataFrame(clips, columns=[*CLIP_COLUMNS, *LABELS]),
-        annotations=pd.concat(annotations, ignore_index=True)[columns],
+        annotations=pd.concat(annotations, ignore_index=True)[list(COLUMNS)],
         labels=LABELS,
         value_range=(-1.0, 1.0),
         hertz=1.0,
@@ -169,12 +174,13 @@ def load_liris_continuous(
 
 
 def _movies(files: list[Path]) -> list[str]:
-    """Names of the films that have a file of valence or of arousal."""
-    names = [path.name for path in files]
-    found = set()
-    for ending in ("_Valence.txt", "_Arousal.txt"):
-        found |= {name.removesuffix(ending) for name in names if name.endswith(ending)}
-    return sorted(found)
+    """Names the films that have a file of valence or of arousal."""
+    movies = set()
+    for path in files:
+        for ending in ("_Valence.txt", "_Arousal.txt"):
+            if path.name.endswith(ending):
+                movies.add(path.name.removesuffix(ending))
+    return sorted(movies)
 
 
 @dataclass(frozen=True)
@@ -183,7 +189,7 @@ class _Course:
 
     Args:
         path: one of its two files
-        rows: time, valence, arousal and their deviations, a row per second
+        rows: time, valence, arousal and their deviations, one row per second
         difference: seconds by which the longer of the two files was cut
     """
 
@@ -197,15 +203,17 @@ def _read_film(files: list[Path], movie: str, root: Path) -> _Course:
     series = {}
     for label in LABELS:
         file = f"{movie}_{label.title()}.txt"
-        path = find_file(files, file, root=root) or root / file
+        path = find_file(files, file, root=root)
+        if path is None:
+            # _read_series refuses this place by name.
+            path = root / file
         series[label] = _read_series(path)
-    valence, arousal = series.values()
+    valence = series["valence"]
+    arousal = series["arousal"]
     shorter, longer = sorted((len(valence), len(arousal)))
     if shorter < COVERED * longer:
-        expected = (
-            f"expected valence and arousal of one length, found {len(valence)} and {len(arousal)}"
-        )
-        raise CorpusFormatError(path, f"{expected} rows")
+        found = f"{len(valence)} and {len(arousal)} rows"
+        raise FileFormatError(path, f"expected valence and arousal of one length, found {found}")
     rows = pd.DataFrame(
         {
             "time": valence["Time"],
@@ -222,34 +230,38 @@ def _read_series(path: Path) -> pd.DataFrame:
     """Reads one file: Time (in seconds, from 0), Mean and Std."""
 
     def fault(row: int, expected: str) -> None:
-        raise CorpusFormatError(path, expected, row=row)
+        raise FileFormatError(path, expected, row=row)
 
     table = read_table(path, ("Time", "Mean", "Std"), delimiter="\t")
     limits = {"Time": (0, math.inf), "Mean": (-1, 1), "Std": (0, LARGEST_DEVIATION)}
     series = numbers(table, limits, fault)
     for second, (row, time) in enumerate(series["Time"].items()):
         if time != second:
-            fault(
-                row, f"expected times 0, 1, 2, ... s, a row a second: {second} here, found {time:g}"
-            )
+            expected = "expected times 0, 1, 2, ... s, one row per second"
+            fault(row, f"{expected}: {second} here, found {time:g}")
     return series
 
 
-def _within(course: _Course, seconds: float) -> pd.DataFrame:
-    """Keeps the rows whose second begins within the film.
+def _fit_film(
+    course: _Course, files: list[Path], movie: str, root: Path, films: bool
+) -> tuple[str, float, pd.DataFrame]:
+    """Returns path and seconds of a film, and its annotations that begin within it.
 
     Raises:
-        CorpusFormatError: if the annotation covers less than half of the film
+        FileFormatError: if the film is at fault, or annotated for less than half of its length
     """
+    if not films:
+        return "", math.nan, course.rows
+    path = find_film(files, movie, root=root)
+    seconds = film_seconds(path)
     if len(course.rows) < COVERED * seconds:
         expected = f"expected rows up to the film's end at {seconds:.0f} s"
-        raise CorpusFormatError(course.path, f"{expected}, found {len(course.rows)}")
-    end = max(math.floor(seconds + 0.1), 1)
-    return course.rows[course.rows["time"] < end]
+        raise FileFormatError(course.path, f"{expected}, found {len(course.rows)}")
+    return str(path), seconds, rows_within(course.rows, seconds)
 
 
-def _warn(uneven: list[str], cut: list[str]) -> None:
-    """Warns of what was cut, once for all films."""
+def _warn_of_cuts(uneven: list[str], cut: list[str]) -> None:
+    """Warns of cut annotations and films, once for all films."""
     if uneven:
         warnings.warn(
             f"valence and arousal of {len(uneven)} films differ in length, cut to the shorter: "

@@ -1,38 +1,62 @@
-"""Context-aware attention: face and scene of every frame are fused, scored, and averaged by their score.
+"""Context-aware attention: face and scene of each frame are fused, scored, and averaged by score.
 
-A video's frames do not all tell its emotion. Each gets a fused vector and a score; the video's vector is their
-weighted mean.
+Not every frame of a video tells its emotion. Each frame gets a fused vector and a score; the
+video's vector is the mean of its frames, weighted by their scores.
 
 References:
-    Xiaodong Liu, Miao Wang, Context-aware attention network for human emotion recognition in video, Advances in
-    Multimedia, 2020.
-    Triplet loss: Schroff et al., FaceNet, CVPR, 2015. Hardest of the batch: Hermans et al., arXiv 1703.07737, 2017.
-    Quality-aware network: Liu, Yan, Ouyang, CVPR, 2017. Attention clusters: Long et al., CVPR, 2018, Eq. 3 to 5.
+    Xiaodong Liu, Miao Wang, Context-aware attention network for human emotion recognition in video,
+    Advances in Multimedia, 2020.
+    Triplet loss: Schroff et al., FaceNet, CVPR, 2015.
+    Hardest triplets of the batch: Hermans et al., arXiv 1703.07737, 2017.
+    Quality-aware network: Liu, Yan, Ouyang, CVPR, 2017.
+    Attention clusters: Long et al., CVPR, 2018, Eq. 3 to 5.
 
 Differs from the paper in, where it leaves things open:
-    - A video is classified by the layer that classifies its frames, applied to R: the weighted mean of their logits.
-    - Fusion joins the two 1,024s to 2,048, after ReLU; dropout follows. g has 1,024 (Eq. 2).
-    - Scores pass a sigmoid, no lower than 1e-12: Eq. 4 divides by their sum. Score layers halve, with ReLU between.
-    - Triplets: margin 0.2, squared distances of normalised vectors, hardest positive and negative of the batch,
-      mean over anchors; as much weight as the softmax loss, which is a mean over frames.
-    - Attention to one modality parts at pool5 of a VGG. With its maps given, 3 x 3 convolutions that halve their
-      channels, mean over places, one dense cell; on descriptors, which have no maps, dense layers instead.
-    - A video without any face: all its frames count and the context alone decides; a model of faces sees the mean face.
+    - A video is classified by the layer that classifies its frames, applied to R. This is the
+      weighted mean of the logits of its frames.
+    - Fusion joins the two vectors of 1,024 to 2,048, after ReLU; dropout follows. The paper speaks
+      of a fusion layer with 2,048 neurons. g has 1,024 values (Eq. 2).
+    - Scores pass a sigmoid and are never below 1e-12, since Eq. 4 divides by their sum. The layers
+      of the score branch halve in size, with ReLU between them.
+    - Triplets: margin 0.2, squared distances of normalised vectors, hardest positive and negative
+      of the batch, mean over anchors. The triplet loss has the weight of the softmax loss, which
+      is a mean over frames.
+    - Attention to a single modality branches off at pool5 of a VGG. Where its maps are given,
+      3 x 3 convolutions that halve their channels are followed by the mean over places and one
+      dense cell. Descriptors have no maps; dense layers score them instead.
+    - Of a video without any face all frames count, and the context alone decides. A model of faces
+      sees the mean face.
     - Attention clusters: eight per modality.
 """
 
+from __future__ import annotations
+
 import functools
 import itertools
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
 
+if TYPE_CHECKING:
+    from affectlib.training import History, Samples
 
-def aggregate(features, scores):
+# Places of the two modalities among the inputs of every model.
+_PLACES = {"face": 0, "context": 1}
+# Scores are at least this, so that their sum is never 0.
+_LEAST_SCORE = 1e-12
+# Frames that a network embeds at once in evaluation, which bounds the memory.
+_PART = 32
+
+
+# Aggregation of frames
+
+
+def aggregate(features: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
     """Mean of the frames, weighted by their scores: ``R = sum(g s) / sum(s)`` (Eq. 4).
 
     Args:
@@ -51,104 +75,131 @@ def aggregate(features, scores):
     """
     total = scores.sum(1, keepdim=True)  # (batch, 1)
     _refuse_empty(total)
-    return (scores.unsqueeze(-1) * features).sum(1) / total  # (batch, size)
+    weighted = scores.unsqueeze(-1) * features  # (batch, frames, size)
+    return weighted.sum(1) / total  # (batch, size)
 
 
-def _refuse_empty(counted):
-    if empty := torch.nonzero(counted.flatten() == 0).flatten().tolist():
+def _refuse_empty(totals: torch.Tensor) -> None:
+    """Raises an error for videos with a total of 0."""
+    empty = torch.nonzero(totals.flatten() == 0).flatten().tolist()
+    if empty:
         raise ValueError(f"no frame counts in the videos {empty} of this batch")
 
 
-def average_aggregate(features, mask):
-    """Plain mean of the frames whose ``mask`` is 1; shapes as for :func:`aggregate` (Section 5.2)."""
+def average_aggregate(features: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Plain mean of the frames with a ``mask`` of 1; shapes as for :func:`aggregate` (5.2)."""
     return aggregate(features, mask.to(features.dtype))
 
 
-def _branch(size, middle):
-    """Features of one modality, taken to a space of their own (Section 4.2)."""
+# Layers
+
+
+def _branch(size: int, middle: int) -> nn.Sequential:
+    """Takes the features of one modality to a space of their own (Section 4.2)."""
     return nn.Sequential(nn.Linear(size, middle), nn.ReLU())
 
 
-def _parts(of, allowed, face, context):
-    """Place among the inputs, and size, of what a model looks at."""
-    if of not in allowed:
-        raise ValueError(f"of is one of {', '.join(allowed)}, not {of!r}")
-    return [
-        (i, size)
-        for i, (name, size) in enumerate((("face", face), ("context", context)))
-        if of in (name, "both")
-    ]
+def _refuse_modality(name: str, allowed: Sequence[str]) -> None:
+    if name not in allowed:
+        raise ValueError(f"of is one of {', '.join(allowed)}, not {name!r}")
 
 
-def _halves(size, layers):
-    """Sizes before and after each of so many layers."""
+def _halved_sizes(size: int, layers: int) -> list[int]:
+    """Sizes before and after each of 1, 2 or 3 layers."""
     if layers not in (1, 2, 3):
         raise ValueError(f"scores come from 1, 2 or 3 layers, not {layers!r}")
     return [max(1, size // 2**i) for i in range(layers + 1)]
 
 
-def dense_scores(size, layers):
-    """One score per frame from 1, 2 or 3 dense layers, the last a single cell: 1FC, 2FC, 3FC (Eq. 3)."""
-    widths = _halves(size, layers)[:-1]
-    hidden = [
-        layer for pair in itertools.pairwise(widths) for layer in (nn.Linear(*pair), nn.ReLU())
-    ]
-    return nn.Sequential(
-        *hidden, nn.Linear(widths[-1], 1), nn.Sigmoid(), nn.Threshold(1e-12, 1e-12)
-    )
+def dense_scores(size: int, layers: int) -> nn.Sequential:
+    """One score per frame from 1, 2 or 3 dense layers, the last a single cell.
+
+    Args:
+        size: of the features
+        layers: 1FC, 2FC or 3FC in the paper's tables
+
+    Shape:
+        the module takes ``(..., size)``, gives ``(..., 1)``
+
+    References:
+        Eq. 3
+    """
+    sizes = _halved_sizes(size, layers)[:-1]  # the last layer has one cell
+    modules = []
+    for before, after in itertools.pairwise(sizes):
+        modules += [nn.Linear(before, after), nn.ReLU()]
+    modules += [nn.Linear(sizes[-1], 1), nn.Sigmoid(), nn.Threshold(_LEAST_SCORE, _LEAST_SCORE)]
+    return nn.Sequential(*modules)
 
 
 class MapScores(nn.Module):
-    """``(batch, frames, channels, height, width)`` to ``(batch, frames, 1)``: convolutions, one dense cell (5.1)."""
+    """One score per frame from feature maps: convolutions, then one dense cell (Section 5.1).
 
-    def __init__(self, channels, layers):
+    Args:
+        channels: of the maps
+        layers: 1, 2 or 3 convolutions
+
+    Shape:
+        ``(batch, frames, channels, height, width)`` to ``(batch, frames, 1)``
+    """
+
+    def __init__(self, channels: int, layers: int):
         super().__init__()
-        widths = _halves(channels, layers)
-        self.maps = nn.Sequential(
-            *(
-                layer
-                for pair in itertools.pairwise(widths)
-                for layer in (nn.Conv2d(*pair, 3, padding=1), nn.ReLU())
-            )
-        )
-        self.cell = dense_scores(widths[-1], 1)
+        sizes = _halved_sizes(channels, layers)
+        modules = []
+        for before, after in itertools.pairwise(sizes):
+            modules += [nn.Conv2d(before, after, 3, padding=1), nn.ReLU()]
+        self.maps = nn.Sequential(*modules)
+        self.cell = dense_scores(sizes[-1], 1)
 
-    def forward(self, maps):
-        x = self.maps(maps.flatten(0, 1).to(self.maps[0].weight.dtype)).mean(
-            (-2, -1)
-        )  # (batch * frames, channels)
-        return self.cell(x.unflatten(0, maps.shape[:2]))  # (batch, frames, 1)
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        # Maps are stored in half precision.
+        x = maps.flatten(0, 1).to(self.maps[0].weight.dtype)  # (batch * frames, channels, h, w)
+        x = self.maps(x).mean((-2, -1))  # (batch * frames, halved channels)
+        x = x.unflatten(0, maps.shape[:2])  # (batch, frames, halved channels)
+        return self.cell(x)  # (batch, frames, 1)
 
 
 class AttentionFusion(nn.Module):
-    """Fused features of every frame to g and a score in (0, 1) (Eq. 2 and 3); arguments as for :class:`CAAN`.
+    """Fused features of every frame to g and a score in (0, 1) (Eq. 2 and 3).
+
+    Args:
+        size: of the fused features (Section 4.2)
+        features: of g; ours
+        scores: dense layers of the score branch, 1, 2 or 3 (Table 2)
 
     Shape:
         ``(batch, frames, size)`` to ``(batch, frames, features)`` and ``(batch, frames)``
     """
 
-    def __init__(self, *, size=2048, features=1024, scores=3):
+    def __init__(self, *, size: int = 2048, features: int = 1024, scores: int = 3):
         super().__init__()
-        self.feature, self.score = nn.Linear(size, features), dense_scores(features, scores)
+        self.feature = nn.Linear(size, features)
+        self.score = dense_scores(features, scores)
 
-    def forward(self, r):
+    def forward(self, r: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         g = self.feature(r)  # (batch, frames, features)
-        return g, self.score(g).squeeze(-1)  # (batch, frames, features), (batch, frames)
+        s = self.score(g).squeeze(-1)  # (batch, frames)
+        return g, s
+
+
+# Models
 
 
 class _Video(nn.Module):
     """A model that embeds a video and classifies it."""
 
-    def forward(self, x):
+    def forward(self, x: Sequence[torch.Tensor]) -> torch.Tensor:
         return self.head(self.embed(x))  # (batch, n_classes)
 
 
 class _Scored(_Video):
-    """One that has ``frames``: features and scores of every frame, 0 where it does not count."""
+    """A model whose ``frames`` gives features and scores of every frame."""
 
-    def embed(self, x):
-        """The video's emotion vector R."""
-        return aggregate(*self.frames(x))  # (batch, features)
+    def embed(self, x: Sequence[torch.Tensor]) -> torch.Tensor:
+        """The video's emotion vector R, ``(batch, features)``."""
+        g, s = self.frames(x)  # (batch, frames, features), (batch, frames)
+        return aggregate(g, s)  # (batch, features)
 
 
 class CAAN(_Scored):
@@ -156,17 +207,18 @@ class CAAN(_Scored):
 
     Args:
         face: size of a face's features; fc6 of VGG-Face (Section 4.1)
-        context: size of a whole frame's features; fc6 of VGG-16 (Section 4.1)
+        context: size of the features of the whole frame; fc6 of VGG-16 (Section 4.1)
         middle: size that each is taken to before fusion (Section 4.2)
         features: of g and R; ours
         scores: dense layers of the score branch, 1, 2 or 3 (Table 2)
         attention: False gives every frame the same score
         dropout: of the fused features; ours
-        n_classes: of HEIV
+        n_classes: of HEIV (Section 3)
 
     Shape:
-        takes faces ``(batch, frames, face)``, contexts ``(batch, frames, context)`` and a mask ``(batch, frames, 2)``,
-        whether a frame counts and whether its face is seen (:func:`videos`); result ``(batch, n_classes)``
+        takes faces ``(batch, frames, face)``, contexts ``(batch, frames, context)`` and a mask
+        ``(batch, frames, 2)``: whether a frame counts, and whether its face is seen
+        (see :func:`videos`); result ``(batch, n_classes)``
 
     Examples:
         >>> x = [torch.zeros(2, 9, 5), torch.zeros(2, 9, 4), torch.ones(2, 9, 2)]
@@ -177,222 +229,320 @@ class CAAN(_Scored):
     def __init__(
         self,
         *,
-        face=4096,
-        context=4096,
-        middle=1024,
-        features=1024,
-        scores=3,
-        attention=True,
-        dropout=0.5,
-        n_classes=7,
+        face: int = 4096,
+        context: int = 4096,
+        middle: int = 1024,
+        features: int = 1024,
+        scores: int = 3,
+        attention: bool = True,
+        dropout: float = 0.5,
+        n_classes: int = 7,
     ):
         super().__init__()
         self.attention = attention
-        self.face, self.context = _branch(face, middle), _branch(context, middle)
+        self.face = _branch(face, middle)
+        self.context = _branch(context, middle)
         self.dropout = nn.Dropout(dropout)
         self.fusion = AttentionFusion(size=2 * middle, features=features, scores=scores)
         self.head = nn.Linear(features, n_classes)
 
-    def frames(self, x):
-        """Features g ``(batch, frames, features)`` and scores s ``(batch, frames)``, 0 where a frame does not count."""
+    def frames(self, x: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Features g and scores s of all frames; s is 0 where a frame does not count.
+
+        Shape:
+            g ``(batch, frames, features)``; s ``(batch, frames)``
+        """
         faces, contexts, mask = x[:3]
-        r = torch.cat(
-            [self.face(faces) * mask[..., 1:], self.context(contexts)], -1
-        )  # (batch, frames, 2 * middle)
+        counts = mask[..., 0]  # (batch, frames)
+        face_seen = mask[..., 1:]  # (batch, frames, 1)
+        face = self.face(faces) * face_seen  # (batch, frames, middle)
+        context = self.context(contexts)  # (batch, frames, middle)
+        r = torch.cat([face, context], -1)  # (batch, frames, 2 * middle)
         g, s = self.fusion(self.dropout(r))  # (batch, frames, features), (batch, frames)
-        return g, (s if self.attention else torch.ones_like(s)) * mask[..., 0]
+        if not self.attention:
+            s = torch.ones_like(s)
+        return g, s * counts
 
 
 class QualityAware(_Scored):
-    """Attention to one modality, scored by middle features (Section 5.1); Table 4's equals Table 2's of context, 3FC.
+    """Attention to one modality, scored by middle features (Section 5.1).
+
+    The quality-aware network of Table 4 is the one for context with 3FC in Table 2.
 
     Args:
         of: ``"face"`` or ``"context"``
-        face, context: sizes of the features; the one not asked for does not matter
-        maps: channels of its feature maps, 512 at pool5 of a VGG, those of faces a fourth input, those of contexts a
-            fifth; 0 where there are none: the score is then taken from the features, by dense layers
+        face, context: sizes of the features (Section 4.1); only the one of ``of`` matters
+        maps: channels of the feature maps, 512 at pool5 of a VGG. 0 where there are no maps: the
+            score is then taken from the features, by dense layers
         middle, features, dropout, n_classes: as for :class:`CAAN`
-        scores: layers of the score branch, 1, 2 or 3; for faces 1 was best, for context 3 (Table 2)
+        scores: layers of the score branch, 1, 2 or 3; in Table 2 1 is best for faces, 3 for context
 
     Shape:
-        takes what :class:`CAAN` takes and, with maps, twice ``(batch, frames, maps, height, width)``
+        takes the inputs of :class:`CAAN` and, with maps, those of faces and those of contexts,
+        each ``(batch, frames, maps, height, width)``; result ``(batch, n_classes)``
+
+    Raises:
+        ValueError: if ``of`` is neither, or ``scores`` is not 1, 2 or 3
     """
 
     def __init__(
         self,
         *,
-        of="context",
-        face=4096,
-        context=4096,
-        maps=0,
-        middle=1024,
-        features=1024,
-        scores=1,
-        dropout=0.5,
-        n_classes=7,
+        of: str = "context",
+        face: int = 4096,
+        context: int = 4096,
+        maps: int = 0,
+        middle: int = 1024,
+        features: int = 1024,
+        scores: int = 1,
+        dropout: float = 0.5,
+        n_classes: int = 7,
     ):
         super().__init__()
-        ((self.of, size),) = _parts(of, ("face", "context"), face, context)
-        self.maps = maps
+        _refuse_modality(of, ("face", "context"))
+        size = face if of == "face" else context
+        self.place = _PLACES[of]
+        self.has_maps = maps > 0
         self.feature = nn.Sequential(
             _branch(size, middle), nn.Dropout(dropout), nn.Linear(middle, features)
         )
-        self.score = MapScores(maps, scores) if maps else dense_scores(size, scores)
+        self.score = MapScores(maps, scores) if self.has_maps else dense_scores(size, scores)
         self.head = nn.Linear(features, n_classes)
 
-    def frames(self, x):
-        """As of :class:`CAAN`."""
-        own = x[self.of]  # (batch, frames, size)
-        s = self.score(x[3 + self.of] if self.maps else own).squeeze(-1)  # (batch, frames)
-        return self.feature(own), s * x[2][..., 0]
+    def frames(self, x: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Features and scores of all frames, as :meth:`CAAN.frames`."""
+        features = x[self.place]  # (batch, frames, size)
+        counts = x[2][..., 0]  # (batch, frames)
+        # Maps stand behind faces, contexts and mask, in the same order.
+        scored = x[3 + self.place] if self.has_maps else features
+        s = self.score(scored).squeeze(-1)  # (batch, frames)
+        return self.feature(features), s * counts
 
 
 class AverageAggregate(_Video):
-    """Without attention: FAA (faces), CAA (context), FFAA (both) (Section 5.2); takes what :class:`CAAN` takes.
+    """Without attention: FAA (faces), CAA (context), FFAA (both) (Section 5.2).
 
     Args:
         of: ``"face"``, ``"context"`` or ``"both"``
-        face, context, n_classes: as for :class:`QualityAware`
-        middle: of the first of two dense layers, and of each modality before fusion
+        face, context: sizes of the features (Section 4.1)
+        middle: of the first of two dense layers, and of each modality before fusion (Section 5.2)
         dropout: between those layers; ours
+        n_classes: of HEIV (Section 3)
+
+    Shape:
+        takes the inputs of :class:`CAAN`; result ``(batch, n_classes)``
+
+    Raises:
+        ValueError: if ``of`` is none of the three
     """
 
     def __init__(
-        self, *, of="both", face=4096, context=4096, middle=1024, dropout=0.5, n_classes=7
+        self,
+        *,
+        of: str = "both",
+        face: int = 4096,
+        context: int = 4096,
+        middle: int = 1024,
+        dropout: float = 0.5,
+        n_classes: int = 7,
     ):
         super().__init__()
-        parts, fused = _parts(of, ("face", "context", "both"), face, context), of == "both"
-        self.branches = nn.ModuleDict(
-            {str(i): _branch(size, middle) if fused else nn.Identity() for i, size in parts}
-        )
-        self.dense = _branch(2 * middle if fused else parts[0][1], middle)
+        _refuse_modality(of, ("face", "context", "both"))
+        self.branches = nn.ModuleDict()
+        if of == "both":
+            self.branches["face"] = _branch(face, middle)
+            self.branches["context"] = _branch(context, middle)
+            size = 2 * middle
+        else:
+            # A single modality has no space to share with another one.
+            self.branches[of] = nn.Identity()
+            size = face if of == "face" else context
+        self.dense = _branch(size, middle)
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(middle, n_classes))
 
-    def embed(self, x):
-        seen = (x[2][..., 1:], 1)
-        parts = [
-            branch(x[int(i)]) * seen[int(i)] for i, branch in self.branches.items()
-        ]  # (batch, frames, …) each
-        return self.dense(average_aggregate(torch.cat(parts, -1), x[2][..., 0]))  # (batch, middle)
+    def embed(self, x: Sequence[torch.Tensor]) -> torch.Tensor:
+        """The video's vector, ``(batch, middle)``."""
+        mask = x[2]
+        counts = mask[..., 0]  # (batch, frames)
+        face_seen = mask[..., 1:]  # (batch, frames, 1)
+        parts = []
+        for name, branch in self.branches.items():
+            part = branch(x[_PLACES[name]])  # (batch, frames, middle or size)
+            if name == "face":
+                part = part * face_seen
+            parts.append(part)
+        frames = torch.cat(parts, -1)  # (batch, frames, size)
+        return self.dense(average_aggregate(frames, counts))  # (batch, middle)
 
 
 class AttentionClusters(_Video):
-    """Several attentions per modality, each shifted, scaled and normalised, side by side (Table 4).
+    """Several attentions per modality, each shifted, scaled and normalised (Table 4).
 
     Args:
-        face, context, n_classes: as for :class:`CAAN`
-        clusters, dropout: per modality, and before the classes; ours
+        face, context: sizes of the features (Section 4.1)
+        clusters: attentions per modality; ours
+        dropout: before the classes; ours
+        n_classes: of HEIV (Section 3)
 
     Shape:
-        takes what :class:`CAAN` takes; embeds as ``(batch, clusters * (face + context))``
+        takes the inputs of :class:`CAAN`; result ``(batch, n_classes)``
     """
 
-    def __init__(self, *, face=4096, context=4096, clusters=8, dropout=0.5, n_classes=7):
+    def __init__(
+        self,
+        *,
+        face: int = 4096,
+        context: int = 4096,
+        clusters: int = 8,
+        dropout: float = 0.5,
+        n_classes: int = 7,
+    ):
         super().__init__()
-        sizes = (face, context)
-        self.weights = nn.ModuleList(nn.Linear(size, clusters) for size in sizes)
+        self.weights = nn.ModuleList([nn.Linear(face, clusters), nn.Linear(context, clusters)])
         self.scale = nn.Parameter(torch.ones(2, clusters, 1))
         self.shift = nn.Parameter(torch.zeros(2, clusters, 1))
-        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(clusters * sum(sizes), n_classes))
+        width = clusters * (face + context)
+        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(width, n_classes))
 
-    def attend(self, x):
-        """Weights over the frames, those of faces first: two ``(batch, clusters, frames)``, each row a sum of 1."""
-        _refuse_empty(x[2][..., 0].sum(1))
-        absent = x[2][..., :1] == 0  # (batch, frames, 1)
-        return [
-            layer(own).masked_fill(absent, -torch.inf).softmax(1).mT
-            for layer, own in zip(self.weights, x, strict=False)
-        ]
+    def attend(self, x: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """Weights over the frames, those of faces first; each row sums to 1.
 
-    def embed(self, x):
-        seen = x[2][..., 1].amax(1)[
-            :, None, None
-        ]  # (batch, 1, 1): a video without a face has no face clusters
-        pooled = [
-            a @ own for a, own in zip(self.attend(x), x, strict=False)
-        ]  # (batch, clusters, size) each
-        v = [
-            functional.normalize(self.scale[i] * each + self.shift[i], dim=-1)
-            for i, each in enumerate(pooled)
-        ]
-        v = torch.cat(
-            [(v[0] * seen).flatten(1), v[1].flatten(1)], 1
-        )  # (batch, clusters * (face + context))
-        return v / self.scale.shape[1] ** 0.5
+        Shape:
+            result twice ``(batch, clusters, frames)``
+        """
+        counts = x[2][..., 0]  # (batch, frames)
+        _refuse_empty(counts.sum(1))
+        absent = counts.unsqueeze(-1) == 0  # (batch, frames, 1)
+        weights = []
+        for layer, features in zip(self.weights, x[:2], strict=True):
+            scores = layer(features)  # (batch, frames, clusters)
+            scores = scores.masked_fill(absent, -torch.inf)
+            weights.append(scores.softmax(1).mT)  # (batch, clusters, frames)
+        return weights
+
+    def embed(self, x: Sequence[torch.Tensor]) -> torch.Tensor:
+        """All clusters of both modalities, ``(batch, clusters * (face + context))``."""
+        clusters = []
+        for i, weights in enumerate(self.attend(x)):
+            pooled = weights @ x[i]  # (batch, clusters, size)
+            shifted = self.scale[i] * pooled + self.shift[i]  # (batch, clusters, size)
+            clusters.append(functional.normalize(shifted, dim=-1))
+        # A video without a face has no clusters of faces.
+        has_face = x[2][..., 1].amax(1)[:, None, None]  # (batch, 1, 1)
+        clusters[0] = clusters[0] * has_face
+        joined = torch.cat([part.flatten(1) for part in clusters], 1)
+        # Each cluster has length 1; so their joined length does not grow with their number.
+        return joined / self.scale.shape[1] ** 0.5
 
 
-class Said(NamedTuple):
-    """What a model with scores says while it learns."""
+# Training
 
-    frames: torch.Tensor  # logits, (batch, frames, n_classes)
-    counted: torch.Tensor  # (batch, frames), bool
-    video: torch.Tensor  # R, (batch, features)
+
+class FrameOutputs(NamedTuple):
+    """Outputs of a model with scores while it is trained.
+
+    Shape:
+        logits ``(batch, frames, n_classes)``; counted ``(batch, frames)``, bool;
+        video (R) ``(batch, features)``
+    """
+
+    logits: torch.Tensor
+    counted: torch.Tensor
+    video: torch.Tensor
 
 
 class Supervised(nn.Module):
-    """A model as it is trained: while it learns, one with scores gives :class:`Said`; else it gives the videos' logits.
+    """A model as it is trained.
 
-    So the epoch is chosen by the softmax loss of the validation videos, for every model.
+    While it is trained, a model with scores gives :class:`FrameOutputs`. In evaluation, and for
+    every other model, the result is the logits of the videos: the epoch is chosen by the softmax
+    loss of the validation videos, for every model.
     """
 
-    def __init__(self, model):
+    def __init__(self, model: nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, x):
+    def forward(self, x: Sequence[torch.Tensor]) -> FrameOutputs | torch.Tensor:
         if not (self.training and isinstance(self.model, _Scored)):
-            return self.model(x)
-        g, s = self.model.frames(x)
-        return Said(self.model.head(g), x[2][..., 0] > 0, aggregate(g, s))
+            return self.model(x)  # (batch, n_classes)
+        g, s = self.model.frames(x)  # (batch, frames, features), (batch, frames)
+        counted = x[2][..., 0] > 0  # (batch, frames)
+        return FrameOutputs(self.model.head(g), counted, aggregate(g, s))
 
 
 @functools.cache
-def _triplets(margin):
+def _triplets(margin: float) -> tuple:
+    """The loss and the miner of hardest triplets, made at the first use: the import is slow."""
     from pytorch_metric_learning import distances, losses, miners, reducers
 
-    distance = distances.LpDistance(p=2, power=2, normalize_embeddings=True)
-    mined = miners.BatchHardMiner(distance=distances.LpDistance(normalize_embeddings=True))
-    return losses.TripletMarginLoss(
-        margin=margin, distance=distance, reducer=reducers.MeanReducer()
-    ), mined
+    squared = distances.LpDistance(p=2, power=2, normalize_embeddings=True)
+    loss = losses.TripletMarginLoss(margin=margin, distance=squared, reducer=reducers.MeanReducer())
+    miner = miners.BatchHardMiner(distance=distances.LpDistance(normalize_embeddings=True))
+    return loss, miner
 
 
-def triplet_loss(truth, video, *, margin=0.2):
-    """Videos of one class nearer to each other than to those of others, by a margin; hardest triplet of each anchor.
+def triplet_loss(truth: torch.Tensor, video: torch.Tensor, *, margin: float = 0.2) -> torch.Tensor:
+    """Pulls videos of one class nearer to each other than to others, by a margin.
+
+    Each video is an anchor once, with the hardest positive and negative of the batch.
+
+    Args:
+        truth: class of each video
+        video: R of each video
+        margin: of FaceNet; the paper gives none
 
     Shape:
-        truth ``(batch,)``, integers; video (R) ``(batch, features)``; result a number, 0 without a triplet
+        truth ``(batch,)``, integers; video ``(batch, features)``;
+        result a number, 0 without a triplet
     """
-    loss, mined = _triplets(margin)
-    return loss(video, truth, mined(video, truth))
+    loss, miner = _triplets(margin)
+    return loss(video, truth, miner(video, truth))
 
 
-def emotion_loss(truth, said, *, margin=0.2, triplet=1.0):
+def emotion_loss(
+    truth: torch.Tensor,
+    outputs: FrameOutputs | torch.Tensor,
+    *,
+    margin: float = 0.2,
+    triplet: float = 1.0,
+) -> torch.Tensor:
     """Softmax loss of every frame that counts, plus triplet loss of the videos (Section 4.2).
 
     Args:
         truth: class of each video
-        said: :class:`Said`; for a model without scores the videos' logits, whose softmax loss is all
-        margin, triplet: of the triplets, and weight of their loss; ours
+        outputs: :class:`FrameOutputs`; or the logits of the videos, for which the result is their
+            softmax loss alone
+        margin: of the triplets; ours
+        triplet: weight of their loss; ours
+
+    Shape:
+        truth ``(batch,)``, integers; result a number
     """
-    if torch.is_tensor(said):
-        return functional.cross_entropy(said, truth)
-    each = truth[:, None].expand_as(said.counted)  # (batch, frames)
-    softmax = functional.cross_entropy(said.frames[said.counted], each[said.counted])
-    return softmax + triplet * triplet_loss(truth, said.video, margin=margin)
+    if torch.is_tensor(outputs):
+        return functional.cross_entropy(outputs, truth)
+    counted = outputs.counted
+    frame_truth = truth[:, None].expand_as(counted)  # (batch, frames)
+    softmax = functional.cross_entropy(outputs.logits[counted], frame_truth[counted])
+    return softmax + triplet * triplet_loss(truth, outputs.video, margin=margin)
 
 
-def videos(frames, seen):
+# Frames to videos
+
+
+def videos(frames: Samples, seen: Sequence[bool]) -> Samples:
     """Frames to videos of unequal length, padded and masked.
 
-    Frames without a face are left out (Section 4.1); a video without any keeps all of its frames.
+    Frames without a face are left out (Section 4.1); a video without any face keeps all frames.
 
     Args:
-        frames: samples, one per frame, named ``video:number``; inputs face and context (and maps), target the class
-        seen: whether a face was found
+        frames: samples, one per frame, named ``video:number``;
+            inputs face and context (and their maps), target the class
+        seen: whether a face was found in each frame
 
     Returns:
-        Samples, one per video, in the order of first frames; inputs as :class:`CAAN` takes them, 0 beyond the end
+        Samples, one per video, in the order of their first frames; inputs as :class:`CAAN` takes
+        them, 0 beyond the end of a video
 
     Raises:
         ValueError: if lengths differ, or frames of one video have different classes
@@ -401,36 +551,58 @@ def videos(frames, seen):
     if len(seen) != len(frames):
         raise ValueError(f"seen has {len(seen)} rows, frames has {len(frames)}")
     names = np.array([name.rpartition(":")[0] for name in frames.ids])
-    rows = [np.flatnonzero(names == name) for name in dict.fromkeys(names)]
-    kept = [own[seen[own]] if seen[own].any() else own for own in rows]
-    for own in rows:
-        if len(frames.target[own].unique()) > 1:
-            raise ValueError(f"the frames of {names[own[0]]} have different classes")
-    pad = functools.partial(nn.utils.rnn.pad_sequence, batch_first=True)
-    sight = torch.tensor(seen, dtype=torch.get_default_dtype())
-    mask = torch.stack([torch.ones(len(seen)), sight], 1)  # (rows, 2)
-    faces, *others = frames.inputs
-    faces = faces * sight.view(-1, *[1] * (faces.dim() - 1))
-    faces, context, *maps = (pad([x[own] for own in kept]) for x in (faces, *others))
-    first = [own[0] for own in rows]
+    kept = []  # rows of each video
+    first = []  # first row of each video
+    for name in dict.fromkeys(names):
+        rows = np.flatnonzero(names == name)
+        if len(frames.target[rows].unique()) > 1:
+            raise ValueError(f"the frames of {name} have different classes")
+        first.append(rows[0])
+        rows_with_face = rows[seen[rows]]
+        kept.append(rows_with_face if len(rows_with_face) else rows)
+    face_seen = torch.tensor(seen, dtype=torch.get_default_dtype())  # (rows,)
+    mask = torch.stack([torch.ones(len(seen)), face_seen], 1)  # (rows, 2)
+    faces, contexts, *maps = frames.inputs
+    # A frame without a face has 0 in place of its features, whatever their dimensions.
+    faces = faces * face_seen.view(-1, *[1] * (faces.dim() - 1))
+    inputs = []
+    for x in (faces, contexts, mask, *maps):
+        by_video = [x[rows] for rows in kept]
+        inputs.append(nn.utils.rnn.pad_sequence(by_video, batch_first=True))
     return replace(
         frames,
-        inputs=(faces, context, pad([mask[own] for own in kept]), *maps),
+        inputs=tuple(inputs),
         target=frames.target[first].long(),
         ids=tuple(names[first].tolist()),
         groups=tuple(frames.groups[i] for i in first),
     )
 
 
+# The first stage: tuning the backbones
+
+
 class FrameClassifier(_Video):
-    """A network with a new last layer, for frames that carry their video's category; see :func:`tune_backbone`.
+    """A network with a new last layer, for frames that carry the category of their video.
+
+    Args:
+        network: its ``embed`` takes ``(batch, 3, side, side)``, gives ``(batch, size)``
+        size: of its embedding; fc6 (Section 4.1)
+        n_classes: of HEIV (Section 3)
+        mean, deviation: of red, green and blue, in 0 to 255, that the network expects
 
     Shape:
-        a list of one tensor, RGB frames ``(batch, side, side, 3)``, uint8, to ``(batch, n_classes)``
+        a list of one tensor, RGB frames ``(batch, side, side, 3)``, uint8,
+        to ``(batch, n_classes)``
     """
 
     def __init__(
-        self, network, *, size=4096, n_classes=7, mean=(127.5,) * 3, deviation=(127.5,) * 3
+        self,
+        network: nn.Module,
+        *,
+        size: int = 4096,
+        n_classes: int = 7,
+        mean: Sequence[float] = (127.5,) * 3,
+        deviation: Sequence[float] = (127.5,) * 3,
     ):
         super().__init__()
         # Released weights are in single precision, whatever the other models are trained in.
@@ -439,42 +611,46 @@ class FrameClassifier(_Video):
         self.head = nn.Linear(size, n_classes, dtype=precision)
         self.register_buffer("scale", torch.tensor([mean, deviation], dtype=precision))
 
-    def embed(self, x):
-        parts = x[0].split(
-            len(x[0]) if self.training else 32
-        )  # a whole validation set would not fit into memory
-        return torch.cat(
-            [
-                self.network.embed(((part - self.scale[0]) / self.scale[1]).movedim(-1, 1))
-                for part in parts
-            ]
-        )  # (batch, size)
+    def embed(self, x: Sequence[torch.Tensor]) -> torch.Tensor:
+        """The network's embedding of each frame, ``(batch, size)``."""
+        frames = x[0]
+        mean, deviation = self.scale  # each (3,)
+        # All validation frames come at once, and would not fit into memory.
+        part_size = len(frames) if self.training else _PART
+        embeddings = []
+        for part in frames.split(part_size):
+            normalised = (part - mean) / deviation  # (part, side, side, 3)
+            embeddings.append(self.network.embed(normalised.movedim(-1, 1)))  # (part, size)
+        return torch.cat(embeddings)  # (batch, size)
 
 
 def tune_backbone(
-    network,
-    train,
-    validation,
+    network: nn.Module,
+    train: Samples,
+    validation: Samples,
     *,
-    fit,
-    seed=0,
-    size=4096,
-    n_classes=7,
-    mean=(127.5,) * 3,
-    deviation=(127.5,) * 3,
+    fit: Callable[..., History],
+    seed: int = 0,
+    size: int = 4096,
+    n_classes: int = 7,
+    mean: Sequence[float] = (127.5,) * 3,
+    deviation: Sequence[float] = (127.5,) * 3,
     **options,
-):
-    """First stage: VGG-Face or VGG-16 learns the categories from single frames, before its fc6 is taken (4.1): History.
+) -> History:
+    """First stage: VGG-Face or VGG-16 learns the categories from single frames.
+
+    Afterwards its fc6 is taken as features (Section 4.1).
 
     Args:
-        network: its ``embed`` takes ``(batch, 3, side, side)``, gives ``(batch, size)``; tuned in place and left with
-            the weights that validated best
-        train, validation: samples, one per frame: the crop of a face or the whole frame, and its video's class
+        network: as for :class:`FrameClassifier`; tuned in place, and left with the weights that
+            validated best
+        train, validation: samples, one per frame: the crop of a face or the whole frame,
+            and the class of its video
         fit: ``training.fit``
         seed: of the new layer, of order and dropout
-        size, n_classes: of what the network embeds, and of the new layer
-        mean, deviation: of red, green and blue, in 0 to 255, that the network expects
-        options: of ``fit``; a learning rate below its default suits weights that know much already
+        size, n_classes, mean, deviation: as for :class:`FrameClassifier`
+        options: of ``fit``; use a learning rate below its default, since the weights are
+            trained already
     """
     with torch.random.fork_rng():
         torch.manual_seed(seed)

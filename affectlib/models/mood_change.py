@@ -1,60 +1,349 @@
 """Mood prediction by learning changes in emotion: 1-CNN, 2-CNN, 2-CNN+MLP and teacher-student.
 
-S. Narayana, R. Subramanian, I. Radwan, R. Goecke: To Improve Is to Change: Towards Improving Mood Prediction
-by Learning Changes in Emotion. ICMI Companion 2022.
+S. Narayana, R. Subramanian, I. Radwan, R. Goecke: To Improve Is to Change: Towards Improving Mood
+Prediction by Learning Changes in Emotion. ICMI Companion 2022.
 
 Differs from the paper in:
-    Mood is the class of the valence with the longest run of equal values; ties go to the value with more frames, then
-    to the earlier. The paper's sentence allows two other readings (``labels.MOOD_RULES``).
-    Padding of convolutions and pooling is "same" (not said; without it the first convolution makes one of five frames,
-    which is too short for a pooling over 2 x 2 x 2 and for the next convolution).
-    ReLU after each convolution and dense layer (not said); dropout stands before the softmax layer (place not said).
-    Frames are scaled to [-1, 1) (not said).
-    Epochs are a fixed number (none is given), and the one with the least validation loss is kept.
-    Validation: three folds train, one chooses the epoch and the values of the grids, one tests. The paper has four and
-    one, and does not say by which clips its values were chosen.
-    ``TwoBranchCNN(shared="none")`` is the paper's 2-CNN. Its branches share no weight, so the summed loss gives the
-    mood branch the gradient of the mood loss alone: it is a 1-CNN trained beside another. ``shared="convolutions"``
-    is ours: the variant in which the second task can act.
-    ``FusionMLP`` sees frames at test time, not change labels: Section 3.2 says it needs the labels, its
-    architecture takes none.
-    The student without a teacher is trained again, with the student's batch size; the paper repeats the 1-CNN's number.
-    Distillation carries the factor T squared, as in Hinton et al. (2015); Eq. 2 leaves it open.
-    Grad-CAM looks at the first convolution (layer not said): after it a picture is 2 x 2 cells.
+    - Mood is the class of the valence with the longest run of equal values. Ties go to the value
+      with more frames, then to the earlier run. The paper's sentence allows two other readings
+      (``corpora.labels.MOOD_RULES``).
+    - Convolutions and pooling have "same" padding (the paper does not say). Without it the first
+      convolution makes one frame of five, too few for the pooling over 2 x 2 x 2 that follows.
+    - ReLU follows each convolution and dense layer (not in the paper). Dropout stands before the
+      softmax layer (the paper does not say where).
+    - Frames are scaled to [-1, 1) (not in the paper).
+    - The number of epochs is fixed (the paper gives none); the epoch with the least validation
+      loss is kept.
+    - Three folds train, one chooses the epoch and the values of the grids, one tests. The paper
+      trains on four and tests on one, and does not say which clips its values were chosen by.
+      Folds are stratified by mood.
+    - ``TwoBranchCNN(shared="none")`` is the paper's 2-CNN as we read it. Its branches share no
+      weight, so that the summed loss gives the mood branch the gradient of the mood loss alone: it
+      is a 1-CNN trained beside another one. ``shared="convolutions"`` is ours: there the second
+      task can act.
+    - ``FusionMLP`` sees frames at test time, not change labels: Section 3.2 says that it needs the
+      labels, but its architecture takes none.
+    - The student without a teacher is trained again, with the student's batch size; the paper
+      repeats the number of the 1-CNN.
+    - Distillation carries the factor T squared, as in Hinton et al. (2015); Eq. 2 leaves it open.
+    - Grad-CAM looks at the first convolution (the paper does not say which): behind it a picture
+      has 2 x 2 cells.
 """
 
+from __future__ import annotations
+
 import copy
+import hashlib
+import json
+import math
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from affectlib import paths
 from affectlib.corpora.afew_va import BOX, FACE_MARGIN
 from affectlib.corpora.base import Corpus
+from affectlib.corpora.folds import Fold
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 MOODS = ("negative", "neutral", "positive")
 CHANGES = ("falling", "steady", "rising")
 
+# Evaluation takes this many windows at once, which bounds its memory.
+_PART = 512
+
+
+# Labels and windows
+
+
+def change_label(valence: Sequence[float], k: int) -> np.ndarray:
+    """Direction of the emotion change over each window: valence at its end minus at its start.
+
+    Args:
+        valence: annotated valence of one clip, frame by frame, in [-10, 10]
+        k: frames in a window
+
+    Returns:
+        -1 where valence falls, 0 where it is steady, 1 where it rises
+
+    Shape:
+        valence ``(frames,)``; result ``(frames - k + 1,)``
+
+    Raises:
+        ValueError: if ``k`` is below 2 or exceeds the clip
+
+    References:
+        Section 2.2.2, Eq. 1
+
+    Examples:
+        >>> change_label([-3, -3, -4, -4, -5], k=5)
+        array([-1])
+    """
+    valence = np.asarray(valence)
+    if not 2 <= k <= len(valence):
+        raise ValueError(f"k lies between 2 and the {len(valence)} frames of the clip, not at {k}")
+    difference = valence[k - 1 :] - valence[: len(valence) - k + 1]
+    return np.sign(difference).astype(int)
+
+
+def windows(frames: int | Sequence[int], k: int) -> np.ndarray:
+    """First frame of each window of ``k`` consecutive frames; windows overlap.
+
+    Args:
+        frames: number of frames of a clip or, where some are missing, the numbers of those that
+            are there. A gap breaks a window
+        k: frames in a window
+
+    Shape:
+        result ``(windows,)``, positions among the frames; empty for a clip shorter than ``k``
+
+    Raises:
+        ValueError: if ``k`` is below 1, or the numbers do not increase
+
+    References:
+        Section 2.2.1
+
+    Examples:
+        >>> windows(5, 3)
+        array([0, 1, 2])
+        >>> windows([0, 1, 2, 4, 5, 6], 3)
+        array([0, 3])
+    """
+    numbers = np.arange(frames) if np.isscalar(frames) else np.asarray(frames)
+    if k < 1 or (np.diff(numbers) <= 0).any():
+        raise ValueError(
+            f"windows need k of at least 1 and increasing frame numbers, not k={k} and {frames}"
+        )
+    count = max(0, len(numbers) - k + 1)
+    span = numbers[k - 1 :] - numbers[:count]  # (count,)
+    return np.flatnonzero(span == k - 1)
+
+
+def mood_windows(corpus: Corpus, k: int, *, landmarks: bool = False) -> pd.DataFrame:
+    """Every window of a corpus with its two labels.
+
+    Args:
+        corpus: annotated frame by frame, with moods (:func:`affectlib.corpora.with_mood`)
+        k: frames in a window
+        landmarks: leave out the windows with a frame that has no landmarks
+
+    Returns:
+        DataFrame with the columns clip, group, start (row of the first frame in ``annotations``),
+        mood and change
+
+    Raises:
+        ValueError: if no clip has ``k`` consecutive frames
+    """
+    rows = corpus.annotations
+    clips = corpus.clips.set_index("clip")
+    usable = np.ones(len(rows), bool)
+    if landmarks:
+        usable = np.isfinite(rows["left"].to_numpy())
+    frames = rows["frame"].to_numpy()
+    valence = rows["valence"].to_numpy()
+    tables = []
+    for clip, positions in rows.groupby("clip", sort=False).indices.items():
+        kept = positions[usable[positions]]
+        first = windows(frames[kept], k)
+        if not len(first):
+            continue
+        columns = {
+            "clip": clip,
+            "group": clips.at[clip, "group"],
+            "start": kept[first],
+            "mood": clips.at[clip, "mood"],
+            "change": change_label(valence[kept], k)[first],
+        }
+        tables.append(pd.DataFrame(columns))
+    if not tables:
+        raise ValueError(f"{corpus.name}: no clip has {k} consecutive frames")
+    return pd.concat(tables, ignore_index=True)
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Overlapping windows of ``k`` frames, cut from one array of frames when they are needed.
+
+    Args:
+        frames: all frames of the corpus
+        start: row of each window's first frame
+        k: frames in a window
+        clip: position of each window's clip in ``corpus.clips``, as in folds
+        targets: classes 0, 1, 2 by the name of the label, mood or change
+
+    Shape:
+        frames ``(frames, 32, 32, 3)`` uint8; start, clip and each target ``(n,)``
+
+    Raises:
+        ValueError: if lengths differ, or a window reaches over the last frame
+    """
+
+    frames: torch.Tensor
+    start: torch.Tensor
+    k: int
+    clip: np.ndarray
+    targets: dict[str, torch.Tensor]
+
+    def __post_init__(self) -> None:
+        lengths = {"start": len(self), "clip": len(self.clip)}
+        for name, target in self.targets.items():
+            lengths[name] = len(target)
+        over_the_end = int(self.start.max()) + self.k > len(self.frames)
+        if over_the_end or len(set(lengths.values())) > 1:
+            raise ValueError(
+                f"{len(self.frames)} frames do not hold windows of {self.k}, "
+                f"or lengths differ: {lengths}"
+            )
+
+    @classmethod
+    def cut(cls, corpus: Corpus, frames: np.ndarray, k: int, *, landmarks: bool = False) -> Windows:
+        """Windows of a corpus.
+
+        Args:
+            corpus: with moods, see :func:`mood_windows`
+            frames: its frames, from :func:`affectlib.corpora.frame_array`
+            k: frames in a window
+            landmarks: leave out the windows with a frame that has no landmarks
+        """
+        table = mood_windows(corpus, k, landmarks=landmarks)
+        clip = pd.Index(corpus.clips["clip"]).get_indexer(table["clip"])
+        targets = {}
+        for name in ("mood", "change"):
+            # Labels are -1, 0, 1; classes count from 0.
+            targets[name] = torch.tensor(table[name].to_numpy() + 1)
+        start = torch.tensor(table["start"].to_numpy())
+        return cls(torch.from_numpy(frames), start, k, clip, targets)
+
+    def __len__(self) -> int:
+        return len(self.start)
+
+    def take(self, rows: Sequence[int] | torch.Tensor) -> torch.Tensor:
+        """Frames of some windows.
+
+        Shape:
+            rows ``(...,)``; result ``(..., k, 32, 32, 3)``
+        """
+        first = self.start[rows].unsqueeze(-1)  # (..., 1)
+        return self.frames[first + torch.arange(self.k)]
+
+    def in_clips(self, clips: Sequence[int]) -> torch.Tensor:
+        """Positions of the windows of some clips."""
+        return torch.from_numpy(np.flatnonzero(np.isin(self.clip, clips)))
+
+
+def subject_folds(
+    corpus: Corpus, k: int = 5, *, seed: int = 0, folder: Path | str | None = None
+) -> list[Fold]:
+    """Folds over actors, stratified by mood; each fold tests once and validates once.
+
+    Args:
+        corpus: clips with the column mood; its groups are the actors
+        k: number of folds
+        seed: of the draw
+        folder: keeps the folds as JSON, one file for each corpus (by the hash of its clips, actors
+            and moods), ``k`` and ``seed``. The file is read where it exists and written otherwise,
+            so that the folds outlive the algorithm that drew them
+
+    Raises:
+        ValueError: if ``k`` is below 3, or there are fewer actors than folds,
+            or a file does not fit the corpus
+
+    References:
+        Section 3.5; stratification and validation are ours
+    """
+    groups = corpus.clips["group"].to_numpy()
+    if not 3 <= k <= len(set(groups)):
+        raise ValueError(
+            f"{corpus.name}: k lies between 3 and the {len(set(groups))} actors, not at {k}"
+        )
+    table = corpus.clips[["clip", "group", "mood"]].to_csv(index=False)
+    key = hashlib.sha256(table.encode()).hexdigest()
+    path = None
+    if folder is not None:
+        path = Path(folder) / f"folds_{corpus.name}_{key[:8]}_{k}_{seed}.json"
+    if path is not None and path.exists():
+        parts = _read_folds(path, key, groups)
+    else:
+        parts = _draw_folds(corpus, k, seed)
+        if path is not None:
+            actors = [sorted(set(groups[part])) for part in parts]
+            _write_folds(path, {"corpus": key, "folds": actors})
+    folds = []
+    for i, test in enumerate(parts):
+        validation = parts[(i + 1) % k]
+        train = ~(validation | test)
+        masks = (train, validation, test)
+        folds.append(Fold(f"fold {i + 1}", *(np.flatnonzero(mask) for mask in masks)))
+    return folds
+
+
+def _draw_folds(corpus: Corpus, k: int, seed: int) -> list[np.ndarray]:
+    """One mask over the clips for each fold."""
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    clips = corpus.clips
+    splitter = StratifiedGroupKFold(k, shuffle=True, random_state=seed)
+    parts = []
+    for _, test in splitter.split(clips, clips["mood"], clips["group"].to_numpy()):
+        parts.append(np.isin(np.arange(len(clips)), test))
+    return parts
+
+
+def _read_folds(path: Path, key: str, groups: np.ndarray) -> list[np.ndarray]:
+    """The same from a file, which has to be of this corpus."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    parts = [np.isin(groups, actors) for actors in content["folds"]]
+    each_clip_once = (np.sum(parts, axis=0) == 1).all()
+    if content["corpus"] != key or not each_clip_once:
+        raise ValueError(f"{path}: these folds were drawn from another corpus")
+    return parts
+
+
+def _write_folds(path: Path, content: dict) -> None:
+    text = json.dumps(content, indent=1, ensure_ascii=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    paths.write(path, text.encode())
+
+
+# Networks
+
 
 class SameConv3d(nn.Conv3d):
-    """Convolution whose output is ``ceil(input / stride)`` along each axis, zeros added as needed, the odd one last."""
+    """Convolution with "same" padding: its output has ``ceil(input / stride)`` cells on each axis.
 
-    def forward(self, x):
+    Zeros are added on both sides; of an odd number one more at the end.
+    """
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         padding = []
-        for size, kernel, stride in zip(
-            x.shape[:1:-1], self.kernel_size[::-1], self.stride[::-1], strict=True
-        ):
-            lacking = max((-(-size // stride) - 1) * stride + kernel - size, 0)
-            padding += [lacking // 2, lacking - lacking // 2]
+        # F.pad starts at the last axis.
+        for axis in (2, 1, 0):
+            size = x.shape[2 + axis]
+            kernel, stride = self.kernel_size[axis], self.stride[axis]
+            cells = math.ceil(size / stride)
+            lacking = max((cells - 1) * stride + kernel - size, 0)
+            before = lacking // 2
+            padding += [before, lacking - before]
         return super().forward(F.pad(x, padding))
 
 
 class SamePool3d(nn.Module):
-    """Average over 2 x 2 x 2, "same" padding: what hangs over the edge does not count in the average."""
+    """Average over 2 x 2 x 2 with "same" padding: cells beyond the edge do not count."""
 
-    def forward(self, x):
-        return F.avg_pool3d(x, [min(2, size) for size in x.shape[2:]], stride=2, ceil_mode=True)
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        # An axis of one cell has nothing to average.
+        kernel = [min(2, size) for size in x.shape[2:]]
+        return F.avg_pool3d(x, kernel, stride=2, ceil_mode=True)
 
 
 class Convolutions(nn.Sequential):
@@ -64,11 +353,13 @@ class Convolutions(nn.Sequential):
         ``(batch, 3, k, 32, 32)`` to ``(batch, 32)``
     """
 
-    def __init__(self, *, kernels=(16, 32, 32)):
-        layers, channels = [], 3
+    def __init__(self, *, kernels: Sequence[int] = (16, 32, 32)):
+        layers = []
+        channels = 3
         for count in kernels:
             layers += [SameConv3d(channels, count, 3, stride=3), nn.ReLU(), SamePool3d()]
             channels = count
+        # Five frames of 32 x 32 leave a single cell, so that flattening keeps the channels only.
         super().__init__(*layers, nn.Flatten(), nn.BatchNorm1d(channels))
 
 
@@ -80,14 +371,20 @@ class MoodCNN(nn.Module):
         kernels: of the three convolutions (Section 3.1)
         width: of the dense layer (Section 3.1)
         dropout: 0.4 or 0.5 (Section 3.1)
-        convolutions: an existing :class:`Convolutions` to share, a new one where None
+        convolutions: an existing :class:`Convolutions` to share; None makes a new one
 
     Shape:
         uint8 frames ``(batch, k, 32, 32, 3)`` to logits ``(batch, classes)``
     """
 
     def __init__(
-        self, *, classes=3, kernels=(16, 32, 32), width=512, dropout=0.4, convolutions=None
+        self,
+        *,
+        classes: int = 3,
+        kernels: Sequence[int] = (16, 32, 32),
+        width: int = 512,
+        dropout: float = 0.4,
+        convolutions: Convolutions | None = None,
     ):
         super().__init__()
         self.convolutions = Convolutions(kernels=kernels) if convolutions is None else convolutions
@@ -95,18 +392,27 @@ class MoodCNN(nn.Module):
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(width, classes))
 
     @property
-    def branches(self):
-        """What is trained on a label of its own: here the network itself."""
+    def branches(self) -> tuple[nn.Module, ...]:
+        """The parts with a label each: here the network itself."""
         return (self,)
 
-    def embed(self, x):
-        """Penultimate layer, ``(batch, 512)``."""
+    def convolve(self, x: torch.Tensor) -> torch.Tensor:
+        """Normalised output of the convolutions, ``(batch, 32)``."""
         precision = self.head[1].weight.dtype
-        x = x.movedim(-1, 1).to(precision) / 128 - 1  # (batch, 3, k, 32, 32)
-        return self.dense(self.convolutions(x))  # (batch, 512)
+        x = x.movedim(-1, 1).to(precision)  # (batch, 3, k, 32, 32)
+        x = x / 128 - 1  # from 0 to 255 to [-1, 1)
+        return self.convolutions(x)  # (batch, 32)
 
-    def forward(self, x):
-        return self.head(self.embed(x))  # (batch, 3)
+    def embed(self, x: torch.Tensor) -> torch.Tensor:
+        """Penultimate layer, ``(batch, 512)``."""
+        return self.dense(self.convolve(x))  # (batch, 512)
+
+    def embed_branches(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """Penultimate layer of each branch."""
+        return [self.embed(x)]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.embed(x))  # (batch, classes)
 
 
 class TwoBranchCNN(nn.Module):
@@ -114,90 +420,138 @@ class TwoBranchCNN(nn.Module):
 
     Args:
         shared: ``"none"``, as in the paper, or ``"convolutions"``, ours
-        options: of :class:`MoodCNN`
+        classes, kernels, width, dropout: of each branch, as for :class:`MoodCNN`
 
     Shape:
-        uint8 frames ``(batch, k, 32, 32, 3)`` to mood logits ``(batch, 3)``
+        uint8 frames ``(batch, k, 32, 32, 3)`` to mood logits ``(batch, classes)``
 
     Raises:
         ValueError: if ``shared`` is neither
     """
 
-    def __init__(self, *, shared="none", **options):
+    def __init__(
+        self,
+        *,
+        shared: str = "none",
+        classes: int = 3,
+        kernels: Sequence[int] = (16, 32, 32),
+        width: int = 512,
+        dropout: float = 0.4,
+    ):
         super().__init__()
         if shared not in ("none", "convolutions"):
             raise ValueError(f"shared is 'none' or 'convolutions', not {shared!r}")
-        self.mood = MoodCNN(**options)
-        self.change = MoodCNN(
-            convolutions=self.mood.convolutions if shared == "convolutions" else None, **options
-        )
+        sizes = {"classes": classes, "kernels": kernels, "width": width, "dropout": dropout}
+        self.shared = shared
+        self.mood = MoodCNN(**sizes)
+        convolutions = self.mood.convolutions if shared == "convolutions" else None
+        self.change = MoodCNN(convolutions=convolutions, **sizes)
 
     @property
-    def branches(self):
+    def head(self) -> nn.Module:
+        """The classifier of the mood branch."""
+        return self.mood.head
+
+    @property
+    def branches(self) -> tuple[nn.Module, ...]:
         """The mood branch and the change branch."""
         return self.mood, self.change
 
-    def embed(self, x):
+    def embed(self, x: torch.Tensor) -> torch.Tensor:
         """Penultimate layer of the mood branch, ``(batch, 512)``."""
         return self.mood.embed(x)
 
-    def forward(self, x):
-        return self.mood(x)  # (batch, 3): the mood branch alone is active for inference
+    def embed_branches(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """Penultimate layers of both branches, mood first, each ``(batch, 512)``."""
+        if self.shared == "none":
+            return [self.mood.embed(x), self.change.embed(x)]
+        # Once for both, so that the running statistics of the normalisation move once per batch.
+        seen = self.mood.convolve(x)  # (batch, 32)
+        return [self.mood.dense(seen), self.change.dense(seen)]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        # The mood branch alone is active for inference (Section 3.3).
+        return self.head(self.embed(x))  # (batch, classes)
 
 
 class FusionMLP(nn.Module):
-    """2-CNN+MLP: two trained 1-CNNs, frozen, their 512 + 512 joined by an MLP (Section 3.2, Fig. 3).
+    """2-CNN+MLP: two trained 1-CNNs, frozen, and an MLP that joins their embeddings.
 
     Args:
-        mood: 1-CNN trained on mood labels
-        change: 1-CNN trained on change labels
+        mood: 1-CNN trained on mood labels; copied
+        change: 1-CNN trained on change labels; copied
         widths: of the two dense layers (Section 3.2)
-        classes: of mood
+        classes: of mood (Section 2.2)
 
     Shape:
-        uint8 frames ``(batch, k, 32, 32, 3)`` to mood logits ``(batch, 3)``
+        uint8 frames ``(batch, k, 32, 32, 3)`` to mood logits ``(batch, classes)``
+
+    References:
+        Section 3.2, Fig. 3
     """
 
-    def __init__(self, mood, change, *, widths=(512, 256), classes=3):
+    def __init__(
+        self,
+        mood: MoodCNN,
+        change: MoodCNN,
+        *,
+        widths: Sequence[int] = (512, 256),
+        classes: int = 3,
+    ):
         super().__init__()
-        self.mood, self.change = (
-            copy.deepcopy(branch).requires_grad_(False) for branch in (mood, change)
-        )
+        self.mood = copy.deepcopy(mood).requires_grad_(False)
+        self.change = copy.deepcopy(change).requires_grad_(False)
         joined = mood.head[-1].in_features + change.head[-1].in_features
+        first, second = widths
         self.mlp = nn.Sequential(
-            nn.Linear(joined, widths[0]), nn.ReLU(), nn.Linear(widths[0], widths[1]), nn.ReLU()
+            nn.Linear(joined, first), nn.ReLU(), nn.Linear(first, second), nn.ReLU()
         )
-        self.head = nn.Linear(widths[1], classes)
+        self.head = nn.Linear(second, classes)
 
     @property
-    def branches(self):
-        """What is trained on a label of its own: here the network itself."""
+    def branches(self) -> tuple[nn.Module, ...]:
+        """The parts with a label each: here the network itself."""
         return (self,)
 
-    def train(self, mode=True):
-        """The two branches stay in evaluation mode: their normalisation is frozen with them."""
+    def train(self, mode: bool = True) -> FusionMLP:
+        """The two 1-CNNs stay in evaluation mode: their normalisation is frozen with them."""
         super().train(mode)
         self.mood.eval()
         self.change.eval()
         return self
 
-    def join(self, x):
-        """Both branches' penultimate layers, ``(batch, 1024)``; constant over training, so computed once."""
+    def join(self, x: torch.Tensor) -> torch.Tensor:
+        """Penultimate layers of both 1-CNNs, ``(batch, 1024)``."""
         return torch.cat([self.mood.embed(x), self.change.embed(x)], dim=-1)
 
-    def embed(self, x):
+    def embed(self, x: torch.Tensor) -> torch.Tensor:
         """Last hidden layer, ``(batch, 256)``."""
-        return self.mlp(self.join(x))
+        return self.mlp(self.join(x))  # (batch, 256)
 
-    def forward(self, x):
-        return self.head(self.embed(x))  # (batch, 3)
+    def embed_branches(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """Last hidden layer of the one branch."""
+        return [self.embed(x)]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.embed(x))  # (batch, classes)
 
 
-def distillation_loss(target, logits, teacher_logits, *, alpha=0.1, temperature=5.0):
+# Loss of the student
+
+
+def distillation_loss(
+    target: torch.Tensor,
+    logits: torch.Tensor,
+    teacher_logits: torch.Tensor,
+    *,
+    alpha: float = 0.1,
+    temperature: float = 5.0,
+) -> torch.Tensor:
     """Loss of the student: weighted sum of cross-entropy and distillation (Section 3.4, Eq. 2).
 
-    ``alpha * CE(target, softmax(logits)) + (1 - alpha) * T^2 * KL(softmax(teacher / T) || softmax(logits / T))``.
-    The factor T^2 is Hinton et al.'s: it keeps the size of the gradient when T changes.
+    ``alpha * CE(target, softmax(logits))
+    + (1 - alpha) * T^2 * KL(softmax(teacher_logits / T) || softmax(logits / T))``.
+    The factor T^2 is from Hinton et al.: it keeps the size of the gradient when T changes.
 
     Args:
         target: class of each window
@@ -207,36 +561,409 @@ def distillation_loss(target, logits, teacher_logits, *, alpha=0.1, temperature=
         temperature: T, 3, 5 or 7 in the paper
 
     Shape:
-        target ``(..., batch)``; logits, teacher_logits ``(..., batch, classes)``;
-        alpha, temperature and result ``(...)``
+        target ``(batch,)``; logits and teacher_logits ``(batch, classes)``; result a number
     """
-    hard = -logits.log_softmax(-1).gather(-1, target.unsqueeze(-1)).squeeze(-1).mean(-1)
-    scale = torch.as_tensor(temperature)[..., None, None]
-    student, teacher = (logits / scale).log_softmax(-1), (teacher_logits / scale).log_softmax(-1)
-    soft = (teacher.exp() * (teacher - student)).sum(-1).mean(-1)
+    hard = F.cross_entropy(logits, target)
+    student = (logits / temperature).log_softmax(-1)  # (batch, classes)
+    teacher = (teacher_logits / temperature).log_softmax(-1)  # (batch, classes)
+    soft = F.kl_div(student, teacher, reduction="batchmean", log_target=True)
     return alpha * hard + (1 - alpha) * temperature**2 * soft
 
 
-def grad_cam(model, x, target):
-    """Where the first convolution sees evidence for a class (Fig. 5; Selvaraju et al. 2017, by captum).
+# Training
 
-    The first layer, since after it a picture is 2 x 2 cells; enlarged to the frames.
+
+@dataclass
+class Task:
+    """One model to train.
 
     Args:
-        model: 1-CNN, or 2-CNN, whose mood branch is then looked at
-        x: windows
-        target: class of each
+        model: :class:`MoodCNN`, :class:`TwoBranchCNN` or :class:`FusionMLP`
+        targets: the label of each of its branches, mood or change
+        teacher: a trained model that the student imitates; None for no teacher
+        alpha, temperature: of :func:`distillation_loss`
+    """
+
+    model: nn.Module
+    targets: tuple[str, ...] = ("mood",)
+    teacher: nn.Module | None = None
+    alpha: float = 0.1
+    temperature: float = 5.0
+
+
+@dataclass
+class Fitted:
+    """One trained model of one fold and seed.
+
+    Args:
+        name: of the task
+        fold: that it was trained on
+        seed: of its weights
+        model: in evaluation mode, with the weights of the epoch that validated best
+        test: positions of the test windows
+        logits: for the test windows, ``(test, classes)``; ``"clean"``: of the epoch chosen by the
+            validation windows; ``"paper"``: of the epoch chosen by the test windows themselves
+        epochs: table of epoch, train_loss, validation_loss
+        best_epoch: the epoch that validated best
+    """
+
+    name: str
+    fold: Fold
+    seed: int
+    model: nn.Module
+    test: torch.Tensor
+    logits: dict[str, torch.Tensor] = field(repr=False)
+    epochs: pd.DataFrame = field(repr=False)
+    best_epoch: int
+
+
+def fit_mood_folds(
+    build: Callable[[Fold, int], dict[str, Task]],
+    windows: Windows,
+    folds: Sequence[Fold],
+    *,
+    seeds: Sequence[int] = (0,),
+    epochs: int = 20,
+    batch_size: int = 128,
+    learning_rate: float = 1e-3,
+    jobs: int = 2,
+    progress: bool = False,
+    training: type[FoldTraining] | None = None,
+) -> list[Fitted]:
+    """Trains the tasks of every fold and seed.
+
+    The tasks and seeds of a fold see the same batches, in one order. An epoch has as many complete
+    batches as a fold gives, shuffled anew. Folds are trained side by side in threads, which
+    changes no number.
+
+    Args:
+        build: makes the tasks of a fold and seed, by name; the seed is set before each call
+        windows: of all clips
+        folds: positions of clips to train on, to choose the epoch by, and to test on
+        seeds: of the weights. Dropout is drawn once for all models of a fold: the numbers of a
+            model depend on the models that are trained beside it, and a list of seeds is one unit
+        epochs: all are run; the one with the least cross-entropy of the first branch is kept
+        batch_size: 64, 128 or 256 in the paper
+        learning_rate: of Adam; 1e-5 or 1e-3 in the paper
+        jobs: folds that are trained at once
+        progress: show a bar
+        training: trains a fold; None is :class:`FoldTraining`, and
+            ``affectlib.stacked.mood_change`` has a faster one
+
+    Returns:
+        list of Fitted, fold by fold
+
+    Raises:
+        ValueError: if a part of a fold has no window, or a validation loss was never a number,
+            or the tasks of a fold differ in their dropout
+
+    References:
+        Sections 3.1, 3.4, 3.5
+    """
+    from tqdm import tqdm
+
+    training = training or FoldTraining
+
+    def fit_fold(of_fold: FoldTraining) -> list[Fitted]:
+        return of_fold.run(epochs, batch_size, learning_rate, bar)
+
+    with (
+        torch.random.fork_rng(),
+        ThreadPoolExecutor(jobs) as pool,
+        tqdm(total=len(folds) * epochs, disable=not progress, unit="epoch") as bar,
+    ):
+        trainings = []
+        for fold in folds:
+            tasks = {}
+            for seed in seeds:
+                torch.manual_seed(seed)
+                for name, task in build(fold, seed).items():
+                    tasks[name, seed] = task
+            trainings.append(training(tasks, windows, fold))
+        fitted = []
+        for models in pool.map(fit_fold, trainings):
+            fitted += models
+        return fitted
+
+
+class _Progress:
+    """One model while it is trained: its losses, and what the two ways to choose an epoch keep.
+
+    ``"clean"`` chooses by the validation windows, ``"paper"`` by the test windows themselves.
+    """
+
+    def __init__(self) -> None:
+        self.curve: list[tuple[int, float, float]] = []  # epoch, training loss, validation loss
+        self.best_epoch = {"clean": 0, "paper": 0}
+        self.least = {"clean": math.inf, "paper": math.inf}
+        self.logits: dict[str, torch.Tensor] = {}  # of the test windows
+        self.weights: dict[str, torch.Tensor] | None = None
+
+    def update(
+        self,
+        model: nn.Module,
+        train_loss: float,
+        held_out: dict[str, torch.Tensor],
+        logits: torch.Tensor,
+    ) -> None:
+        """Adds an epoch.
+
+        Args:
+            model: after this epoch
+            train_loss: mean over its batches
+            held_out: loss of the windows that each way chooses by
+            logits: of the test windows
+        """
+        epoch = len(self.curve) + 1
+        self.curve.append((epoch, train_loss, float(held_out["clean"])))
+        for way, loss in held_out.items():
+            if loss < self.least[way]:  # never where the loss is nan
+                self.least[way] = float(loss)
+                self.best_epoch[way] = epoch
+                self.logits[way] = logits
+                if way == "clean":
+                    self.weights = copy.deepcopy(model.state_dict())
+
+
+class FoldTraining:
+    """The models of one fold while they are trained, all on the same batches."""
+
+    def __init__(self, tasks: dict[tuple[str, int], Task], windows: Windows, fold: Fold):
+        self.tasks = tasks
+        self.windows = windows
+        self.fold = fold
+        self.train = windows.in_clips(fold.train)
+        self.validation = windows.in_clips(fold.validation)
+        self.test = windows.in_clips(fold.test)
+        if not (len(self.train) and len(self.validation) and len(self.test)):
+            raise ValueError(
+                f"{fold.name}: {len(self.train)} windows to train on, {len(self.validation)} "
+                f"to validate, {len(self.test)} to test: all are needed"
+            )
+        self.dropout = self._common_dropout()
+        # Other folds draw in other threads at the same time: from torch's shared generator each
+        # fold would get other numbers in each run.
+        first_seed = next(iter(tasks))[1]
+        self.generator = torch.Generator().manual_seed(first_seed)
+        self.progress = {key: _Progress() for key in tasks}
+
+    def _common_dropout(self) -> float:
+        """The one share of dropout of all branches, 0 where there is none."""
+        shares = set()
+        for task in self.tasks.values():
+            for branch in task.model.branches:
+                for layer in branch.head.modules():
+                    if isinstance(layer, nn.Dropout):
+                        shares.add(layer.p)
+        if len(shares) > 1:
+            raise ValueError(
+                f"{self.fold.name}: tasks side by side share their dropout, found {sorted(shares)}"
+            )
+        return shares.pop() if shares else 0.0
+
+    def run(self, epochs: int, batch_size: int, learning_rate: float, bar: tqdm) -> list[Fitted]:
+        """Trains all epochs; each model ends with its best weights."""
+        parameters = []
+        for task in self.tasks.values():
+            parameters += [p for p in task.model.parameters() if p.requires_grad]
+        optimiser = torch.optim.Adam(parameters, learning_rate, fused=True)
+        teacher_logits = self._teacher_logits()
+        for epoch in range(1, epochs + 1):
+            train_losses = self._train_epoch(epoch, batch_size, optimiser, teacher_logits)
+            validation_logits = self._predict(self.validation)
+            test_logits = self._predict(self.test)
+            for key, task in self.tasks.items():
+                target = self.windows.targets[task.targets[0]]
+                held_out = {
+                    "clean": F.cross_entropy(validation_logits[key], target[self.validation]),
+                    "paper": F.cross_entropy(test_logits[key], target[self.test]),
+                }
+                self.progress[key].update(task.model, train_losses[key], held_out, test_logits[key])
+            bar.update()
+        return [self._fitted(*key) for key in self.tasks]
+
+    def _teacher_logits(self) -> dict[tuple[str, int], torch.Tensor]:
+        """Logits of each student's teacher for the training windows, in the rows of all windows."""
+        by_student = {}
+        for key, task in self.tasks.items():
+            if task.teacher is None:
+                continue
+            # All training windows once: a teacher does not change while its student learns.
+            logits = _predict(task.teacher, self.windows, self.train)
+            by_row = torch.zeros(len(self.windows), logits.shape[1])
+            by_row[self.train] = logits
+            by_student[key] = by_row
+        return by_student
+
+    def _train_epoch(
+        self,
+        epoch: int,
+        batch_size: int,
+        optimiser: torch.optim.Optimizer,
+        teacher_logits: dict[tuple[str, int], torch.Tensor],
+    ) -> dict[tuple[str, int], float]:
+        """Mean training loss of each model's first branch."""
+        for task in self.tasks.values():
+            task.model.train()
+        n = len(self.train)
+        size = min(batch_size, n)
+        steps = n // size
+        order = torch.randperm(n, generator=torch.Generator().manual_seed(epoch))
+        means = dict.fromkeys(self.tasks, 0.0)
+        for batch in order[: steps * size].split(size):
+            rows = self.train[batch]
+            losses = self._losses(rows, teacher_logits)
+            # The models share no weight: the gradient of the sum is that of each model's own loss.
+            total = sum(loss for branches in losses.values() for loss in branches)
+            optimiser.zero_grad()
+            total.backward()
+            optimiser.step()
+            for key, branches in losses.items():
+                means[key] += float(branches[0].detach()) / steps
+        return means
+
+    def embed(self, x: torch.Tensor) -> torch.Tensor:
+        """Penultimate layers of all branches; ``affectlib.stacked.mood_change`` has a faster twin.
+
+        Shape:
+            x ``(batch, k, 32, 32, 3)``; result ``(branches, batch, width)``
+        """
+        embeddings = []
+        for task in self.tasks.values():
+            embeddings += task.model.embed_branches(x)
+        return torch.stack(embeddings)  # (branches, batch, width)
+
+    def _losses(
+        self, rows: torch.Tensor, teacher_logits: dict[tuple[str, int], torch.Tensor]
+    ) -> dict[tuple[str, int], list[torch.Tensor]]:
+        """Loss of each branch of each model on one batch."""
+        embeddings = self._drop(self.embed(self.windows.take(rows)))  # (branches, batch, width)
+        by_branch = iter(embeddings)
+        losses = {}
+        for key, task in self.tasks.items():
+            losses[key] = []
+            for branch, label in zip(task.model.branches, task.targets, strict=True):
+                logits = _last_layer(branch)(next(by_branch))  # (batch, classes)
+                target = self.windows.targets[label][rows]
+                if task.teacher is None:
+                    loss = F.cross_entropy(logits, target)
+                else:
+                    loss = distillation_loss(
+                        target,
+                        logits,
+                        teacher_logits[key][rows],
+                        alpha=task.alpha,
+                        temperature=task.temperature,
+                    )
+                losses[key].append(loss)
+        return losses
+
+    def _drop(self, embeddings: torch.Tensor) -> torch.Tensor:
+        """Dropout of all branches at once, from this fold's own generator."""
+        if not self.dropout:
+            return embeddings
+        share_kept = 1 - self.dropout
+        mask = torch.empty_like(embeddings).bernoulli_(share_kept, generator=self.generator)
+        return embeddings * (mask / share_kept)
+
+    def _predict(self, rows: torch.Tensor) -> dict[tuple[str, int], torch.Tensor]:
+        """Logits of each model's first branch, ``(rows, classes)`` each."""
+        for task in self.tasks.values():
+            task.model.eval()
+        parts = {key: [] for key in self.tasks}
+        with torch.no_grad():
+            for part in rows.split(_PART):
+                embeddings = self.embed(self.windows.take(part))  # (branches, part, width)
+                first = 0
+                for key, task in self.tasks.items():
+                    parts[key].append(_last_layer(task.model.branches[0])(embeddings[first]))
+                    first += len(task.model.branches)
+        return {key: torch.cat(logits) for key, logits in parts.items()}
+
+    def _fitted(self, name: str, seed: int) -> Fitted:
+        """The result of one task."""
+        model = self.tasks[name, seed].model
+        progress = self.progress[name, seed]
+        if progress.weights is None:
+            raise ValueError(
+                f"{self.fold.name}: the validation loss was never a number: "
+                "look at the learning rate"
+            )
+        model.load_state_dict(progress.weights)
+        return Fitted(
+            name,
+            self.fold,
+            seed,
+            model.eval(),
+            self.test,
+            progress.logits,
+            pd.DataFrame(progress.curve, columns=["epoch", "train_loss", "validation_loss"]),
+            progress.best_epoch["clean"],
+        )
+
+
+def _last_layer(branch: nn.Module) -> nn.Linear:
+    """The softmax layer without the dropout before it."""
+    return branch.head[-1] if isinstance(branch.head, nn.Sequential) else branch.head
+
+
+def _predict(model: nn.Module, windows: Windows, rows: torch.Tensor) -> torch.Tensor:
+    """Logits for some windows, ``(rows, classes)``."""
+    model.eval()
+    with torch.no_grad():
+        return torch.cat([model(windows.take(part)) for part in rows.split(_PART)])
+
+
+def vote(logits: torch.Tensor, clips: Sequence) -> pd.Series:
+    """Class of each clip: that of most of its windows.
+
+    On a tie the class with the greater mean probability wins.
+
+    Args:
+        logits: of each window
+        clips: clip of each window
 
     Shape:
-        x ``(batch, k, 32, 32, 3)`` uint8; target ``(batch,)``; result ``(batch, k, 32, 32)``, not negative
+        logits ``(n, classes)``; clips ``(n,)``
+
+    Returns:
+        Series of classes by clip, in the order of the clips
+    """
+    probabilities = logits.softmax(-1)  # (n, classes)
+    votes = F.one_hot(logits.argmax(-1), logits.shape[-1])  # (n, classes)
+    # A weight so small that probabilities decide between equal counts only.
+    votes = votes + 1e-3 * probabilities
+    means = pd.DataFrame(votes.double().numpy()).groupby(np.asarray(clips), sort=False).mean()
+    return means.idxmax(axis=1)
+
+
+# Attention
+
+
+def grad_cam(model: nn.Module, x: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Where the first convolution sees evidence for a class, enlarged to the frames.
+
+    Args:
+        model: 1-CNN, or 2-CNN, of which the mood branch is looked at
+        x: windows
+        target: class of each window
+
+    Shape:
+        x ``(batch, k, 32, 32, 3)`` uint8; target ``(batch,)``; result ``(batch, k, 32, 32)``,
+        not negative
+
+    References:
+        Fig. 5; Selvaraju et al. 2017, by captum
     """
     from captum.attr import LayerGradCam
 
     branch = model.branches[0].eval()
-    map_ = LayerGradCam(branch, branch.convolutions[0]).attribute(x, target, relu_attributions=True)
-    return F.interpolate(
-        map_.detach(), x.shape[1:4], mode="trilinear", align_corners=False
-    ).squeeze(1)
+    # The first layer, since behind it a picture has 2 x 2 cells only.
+    layer = branch.convolutions[0]
+    evidence = LayerGradCam(branch, layer).attribute(x, target, relu_attributions=True)
+    evidence = evidence.detach()  # (batch, 1, 2, 11, 11) for k = 5
+    evidence = F.interpolate(evidence, x.shape[1:4], mode="trilinear", align_corners=False)
+    return evidence.squeeze(1)  # (batch, k, 32, 32)
 
 
 def face_masks(corpus: Corpus, *, side: int = 32, crop: str = "frame") -> np.ndarray:

@@ -1,154 +1,220 @@
 """Shot-long context and residual progressive training.
 
-Recognises the emotion that a film evokes clip by clip: a recurrent network per modality within a clip, their sum,
-and a second network, or a moving average, over clips.
+Recognises the emotion that a film evokes, clip by clip: a recurrent network per modality within a
+clip, their sum, and a second network, or a moving average, over clips.
 
 References:
-    Jie Zhang, Yin Zhao, Longjun Cai, Chaoping Tu, Wu Wei, Video affective effects prediction with multi-modal fusion
-    and shot-long temporal context, arXiv 1909.01763, 2019.
+    Jie Zhang, Yin Zhao, Longjun Cai, Chaoping Tu, Wu Wei, Video affective effects prediction with
+    multi-modal fusion and shot-long temporal context, arXiv 1909.01763, 2019.
 
 Differs from the paper in:
-    - Faces by MTCNN as in the paper when pretrained, HOG otherwise.
-    - Action is the mean over the maps of OpenPose's backbone; the layers that the paper trains on it are not published.
-    - Order, epochs, clips of long context and beta are chosen on validation films; ``protocol="paper"`` of the
-      notebook chooses on the test films.
-and, where it leaves things open, in:
+    - Faces come from MTCNN, as in the paper, with the pretrained features, and from HOG otherwise.
+    - Action is the mean over the maps of OpenPose's backbone; the layers that the paper trains on
+      it are not published.
+    - Order, epochs, clips of long context and beta are chosen on validation films;
+      ``protocol="paper"`` of the notebook chooses on the test films.
+and, where the paper leaves things open, in:
     - Features are standardised by the training seconds.
-    - A second without a face has the mean of the training faces' features, not the features of a mean face.
-    - Hidden size 128 per direction, dense layer of 128 with ReLU; both ends of the upper LSTM layer are joined.
-    - A newcomer's LSTM starts fresh, not from its weights of stage 1: what stage 1 is for is the order. The first
-      modality keeps its weights, since stage 2 would train the same model again.
-    - What is frozen is computed once per step; only the newcomer and its head are in the optimiser.
-    - A film's last, incomplete clip is filled up with its last second; its target is the mean of its own seconds.
-    - Clips in windows that overlap take the mean of their predictions (``InterClip``).
+    - A second without a face gets the mean of the features of the training faces, not the features
+      of a mean face.
+    - The hidden size is 128 per direction, the dense layer has 128 values and ReLU. The two ends
+      of the upper LSTM layer are joined.
+    - A newcomer's LSTM starts fresh, not from its weights of stage 1: stage 1 is used only to rank
+      the modalities. The first modality keeps its weights, since stage 2 would train the same
+      model again.
+    - Frozen parts are computed once per step; only the newcomer and its head are in the optimiser.
+    - A film's last, incomplete clip is filled up with its last second; its target is the mean of
+      the seconds that it has.
+    - Clips in overlapping windows get the mean of their predictions (``InterClip``).
     - The moving average starts at a film's first prediction.
-    - For Table 6 an excerpt is cut into whole seconds and is one clip, filled up as above.
+    - For Table 6 an excerpt is cut into seconds and is one clip, filled up as above.
 """
 
+from __future__ import annotations
+
 import copy
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import nn
 
+from affectlib.corpora.folds import group_starts
+
+if TYPE_CHECKING:
+    from affectlib.training import History, Samples
+
+    Fit = Callable[[nn.Module, Samples, Samples], History]
+    """Trains a model in place on samples, and chooses its epoch by other samples."""
+
+# Features per second of the paper's four modalities.
 SIZES = {
     "Audio": 128,
     "Scene": 512,
     "Expression": 3072,
     "Action": 128,
-}  # of the paper's features, per second
+}
+
+# Clips whose vectors are computed at once, which bounds the memory.
+_PART = 512
 
 
-def final(lstm, x):
-    """Last hidden state of both directions of the upper layer: ``(batch, steps, size)`` to ``(batch, 2 * hidden)``."""
+# Within a clip
+
+
+def final(lstm: nn.LSTM, x: torch.Tensor) -> torch.Tensor:
+    """Last hidden state of both directions of the upper layer.
+
+    Shape:
+        x ``(batch, steps, size)``; result ``(batch, 2 * hidden)``
+    """
     _, (hidden, _) = lstm(x)  # (2 * layers, batch, hidden)
-    return torch.cat([hidden[-2], hidden[-1]], -1)
+    forward, backward = hidden[-2], hidden[-1]  # each (batch, hidden)
+    return torch.cat([forward, backward], -1)  # (batch, 2 * hidden)
 
 
-def top(width_in, width, outputs):
-    """The two dense layers above the LSTMs: an embedding, and a value in [-1, 1] or, of several outputs, logits."""
-    head = (
-        nn.Sequential(nn.Linear(width, 1), nn.Tanh()) if outputs == 1 else nn.Linear(width, outputs)
-    )
+def top(width_in: int, width: int, outputs: int) -> tuple[nn.Linear, nn.Module]:
+    """The two dense layers above the LSTMs.
+
+    Returns:
+        the layer of the embedding, and the layer above it: for one output a value in [-1, 1],
+        for several outputs logits
+    """
+    head = nn.Linear(width, outputs)
+    if outputs == 1:
+        head = nn.Sequential(head, nn.Tanh())
     return nn.Linear(width_in, width), head
 
 
 class IntraClip(nn.Module):
-    """Short context: a two-layer bidirectional LSTM per modality over a clip's seconds, their sum, two dense layers.
+    """Short context: an LSTM per modality over a clip's seconds, their sum, two dense layers.
 
     Args:
-        sizes: features per modality; Multi-modal Features, valence
+        sizes: features per modality (Multi-modal Features, valence)
         hidden: of each direction of an LSTM; ours
         width: of the clip-level embedding; ours
-        layers: of each LSTM; Intra-Clip Short Temporal Fusion
-        outputs: 1 for a value in [-1, 1], otherwise that many logits (Table 6)
+        layers: of each bidirectional LSTM (Intra-Clip Short Temporal Fusion)
+        outputs: 1 for a value in [-1, 1], otherwise this many logits (Table 6)
 
     Shape:
-        forward takes one ``(batch, seconds, size)`` per modality, gives ``(batch,)`` or ``(batch, outputs)``
+        forward takes one ``(batch, seconds, size)`` per modality,
+        gives ``(batch,)`` or ``(batch, outputs)``
 
     Examples:
-        >>> IntraClip(sizes=(4, 6), hidden=3, width=5)([torch.zeros(2, 10, 4), torch.zeros(2, 10, 6)]).shape
+        >>> model = IntraClip(sizes=(4, 6), hidden=3, width=5)
+        >>> model([torch.zeros(2, 10, 4), torch.zeros(2, 10, 6)]).shape
         torch.Size([2])
     """
 
-    def __init__(self, *, sizes=(128, 512, 3072), hidden=128, width=128, layers=2, outputs=1):
+    def __init__(
+        self,
+        *,
+        sizes: Sequence[int] = (128, 512, 3072),
+        hidden: int = 128,
+        width: int = 128,
+        layers: int = 2,
+        outputs: int = 1,
+    ):
         super().__init__()
         self.lstms = nn.ModuleList(
             nn.LSTM(size, hidden, layers, batch_first=True, bidirectional=True) for size in sizes
         )
         self.dense, self.head = top(2 * hidden, width, outputs)
 
-    def embed(self, x):
-        fused = sum(
-            final(lstm, each) for lstm, each in zip(self.lstms, x, strict=True)
-        )  # (batch, 2 * hidden)
+    def embed(self, x: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Clip-level embedding, ``(batch, width)``."""
+        fused = 0
+        for lstm, modality in zip(self.lstms, x, strict=True):
+            fused = fused + final(lstm, modality)  # (batch, 2 * hidden)
         return self.dense(fused).relu()  # (batch, width)
 
-    def forward(self, x):
+    def forward(self, x: Sequence[torch.Tensor]) -> torch.Tensor:
         return self.head(self.embed(x)).squeeze(-1)  # (batch,) or (batch, outputs)
 
 
+# Across clips
+
+
 class InterClip(nn.Module):
-    """Long context: a two-layer bidirectional LSTM over the embeddings of consecutive clips, a value for each.
+    """Long context: an LSTM over the embeddings of consecutive clips, a value for each clip.
 
     Args:
         size: of a clip's embedding
         hidden: of each direction; ours
-        layers: Inter-clip Long Temporal Fusion, Valence
+        layers: of the bidirectional LSTM (Inter-clip Long Temporal Fusion, Valence)
 
     Shape:
         forward takes ``[(batch, clips, size)]``, gives ``(batch, clips)``
     """
 
-    def __init__(self, *, size=128, hidden=128, layers=2):
+    def __init__(self, *, size: int = 128, hidden: int = 128, layers: int = 2):
         super().__init__()
         self.lstm = nn.LSTM(size, hidden, layers, batch_first=True, bidirectional=True)
         self.head = nn.Sequential(nn.Linear(2 * hidden, 1), nn.Tanh())
 
-    def embed(self, x):
-        return self.lstm(x[0])[0]  # (batch, clips, 2 * hidden)
+    def embed(self, x: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Hidden states of all clips, ``(batch, clips, 2 * hidden)``."""
+        states, _ = self.lstm(x[0])  # (batch, clips, 2 * hidden)
+        return states
 
-    def forward(self, x):
+    def forward(self, x: Sequence[torch.Tensor]) -> torch.Tensor:
         return self.head(self.embed(x)).squeeze(-1)  # (batch, clips)
 
 
+# Residual progressive training
+
+
 class _Newcomer(nn.Module):
-    """One modality that completes the frozen sum of those before it."""
+    """One modality that completes the frozen sum of those before it.
 
-    def __init__(self, lstm, dense, head):
+    Shape:
+        forward takes the frozen sums ``(batch, seconds, 2 * hidden)``, filled in at the first
+        second only, and the newcomer's features ``(batch, seconds, size)``;
+        gives ``(batch,)`` or ``(batch, outputs)``
+    """
+
+    def __init__(self, lstm: nn.LSTM, dense: nn.Linear, head: nn.Module):
         super().__init__()
-        self.lstm, self.dense, self.head = lstm, dense, head
+        self.lstm = lstm
+        self.dense = dense
+        self.head = head
 
-    def forward(self, x):
-        before, own = (
-            x  # (batch, seconds, 2 * hidden), filled in at the first second; (batch, seconds, size)
-        )
-        fused = before[:, 0] + final(self.lstm, own)  # (batch, 2 * hidden)
-        return self.head(self.dense(fused).relu()).squeeze(-1)  # (batch,) or (batch, outputs)
+    def forward(self, x: Sequence[torch.Tensor]) -> torch.Tensor:
+        frozen, features = x
+        fused = frozen[:, 0] + final(self.lstm, features)  # (batch, 2 * hidden)
+        embedding = self.dense(fused).relu()  # (batch, width)
+        return self.head(embedding).squeeze(-1)  # (batch,) or (batch, outputs)
 
 
 @dataclass(frozen=True)
 class Step:
-    """A trained model, the modalities it uses (positions among all), and how its training went."""
+    """One step of the progressive training.
+
+    Args:
+        model: after this step
+        used: positions of its modalities among all
+        history: of its training
+    """
 
     model: nn.Module
-    used: tuple
-    history: object
+    used: tuple[int, ...]
+    history: History
 
     @property
-    def score(self):
+    def score(self) -> float:
         """Validation loss of the epoch that was kept."""
         return float(self.history.epochs["validation_loss"].min())
 
 
-def fit_alone(model, train, validation, *, fit):
-    """Stage 1: each modality alone, with an auxiliary head of its own.
+def fit_alone(model: IntraClip, train: Samples, validation: Samples, *, fit: Fit) -> list[Step]:
+    """Stage 1: trains each modality alone, with an auxiliary head.
 
     Args:
-        model: an :class:`IntraClip`, which gives the sizes and stays as it is
+        model: gives the sizes and stays as it is
         train, validation: clips with a window of seconds each, see :func:`clips_of`
-        fit: trains a model on samples, for example ``functools.partial(training.fit, loss=..., epochs=...)``
+        fit: trains a model on samples, for example ``functools.partial(training.fit, loss=...)``
 
     Returns:
         list of Step in the order of the modalities
@@ -159,27 +225,33 @@ def fit_alone(model, train, validation, *, fit):
     steps = []
     for i in range(len(model.lstms)):
         alone = _part(model, [i])
-        steps.append(
-            Step(alone, (i,), fit(alone, *(pick(each, [i]) for each in (train, validation))))
-        )
+        history = fit(alone, pick(train, [i]), pick(validation, [i]))
+        steps.append(Step(alone, (i,), history))
     return steps
 
 
-def progressive_fit(model, train, validation, *, fit, alone=None):
-    """Residual progressive training, in place: rank the modalities, add one after the other, fine-tune all.
+def progressive_fit(
+    model: IntraClip,
+    train: Samples,
+    validation: Samples,
+    *,
+    fit: Fit,
+    alone: Sequence[Step] | None = None,
+) -> list[Step]:
+    """Residual progressive training, in place: rank the modalities, add them one by one, fine-tune.
 
-    Each newcomer is trained on top of the frozen sum of those before it, with a fresh auxiliary head that is
-    discarded: it learns what they leave over.
+    Each newcomer is trained on top of the frozen sum of those before it, with a fresh auxiliary
+    head that is discarded: it learns what they leave over.
 
     Args:
-        model: an :class:`IntraClip`
+        model: the model to train
         train, validation: clips with a window of seconds each, see :func:`clips_of`
         fit: trains a model on samples in place, gives its History
-        alone: the result of :func:`fit_alone`, where stage 1 is done
+        alone: the result of :func:`fit_alone`; None runs it
 
     Returns:
-        list of Step: the best modality alone, then with each newcomer; last the fine-tuned model, ``model`` itself.
-        ``used`` of each is in the order in which the modalities came
+        list of Step: the best modality alone, then one step for each newcomer, last the fine-tuned
+        model, ``model`` itself. ``used`` is in the order in which the modalities came
 
     Raises:
         ValueError: if ``alone`` does not have one step per modality, or the samples have no windows
@@ -187,35 +259,39 @@ def progressive_fit(model, train, validation, *, fit, alone=None):
     References:
         Residual-based Progressive Training Strategy, stage 2
     """
-    parts = train, validation
-    if any(each.windows is None for each in parts):
+    if train.windows is None or validation.windows is None:
         raise ValueError("expected clips with a window of seconds each, see clips_of")
-    alone = fit_alone(model, train, validation, fit=fit) if alone is None else list(alone)
+    if alone is None:
+        alone = fit_alone(model, train, validation, fit=fit)
     if len(alone) != len(model.lstms):
         raise ValueError(
             f"alone has {len(alone)} steps, the model has {len(model.lstms)} modalities"
         )
     order = sorted(range(len(alone)), key=lambda i: alone[i].score)
-    model.lstms[order[0]].load_state_dict(alone[order[0]].model.lstms[0].state_dict())
-    sums, steps = (
-        [_vectors(model, each, order[0]) for each in parts],
-        [replace(alone[order[0]], used=(order[0],))],
-    )
-    for k, i in enumerate(order[1:], 2):
-        stage = _part(model, order[:k])
+    first = order[0]
+    model.lstms[first].load_state_dict(alone[first].model.lstms[0].state_dict())
+    steps = [replace(alone[first], used=(first,))]
+    frozen_train = _vectors(model, train, first)  # (seconds, 2 * hidden)
+    frozen_validation = _vectors(model, validation, first)
+    for count, i in enumerate(order[1:], 2):
+        stage = _part(model, order[:count])
         newcomer = _Newcomer(model.lstms[i], stage.dense, stage.head)
-        joined = [
-            replace(each, inputs=(before, each.inputs[i]))
-            for before, each in zip(sums, parts, strict=True)
-        ]
-        history = fit(newcomer, *joined)
+        history = fit(
+            newcomer,
+            replace(train, inputs=(frozen_train, train.inputs[i])),
+            replace(validation, inputs=(frozen_validation, validation.inputs[i])),
+        )
+        # The stage holds copies made before the newcomer was trained.
         stage.lstms[-1].load_state_dict(model.lstms[i].state_dict())
-        steps.append(Step(stage, tuple(order[:k]), history))
-        sums = [before + _vectors(model, each, i) for before, each in zip(sums, parts, strict=True)]
-    return [*steps, Step(model, tuple(range(len(order))), fit(model, train, validation))]
+        steps.append(Step(stage, tuple(order[:count]), history))
+        frozen_train = frozen_train + _vectors(model, train, i)
+        frozen_validation = frozen_validation + _vectors(model, validation, i)
+    history = fit(model, train, validation)
+    steps.append(Step(model, tuple(range(len(order))), history))
+    return steps
 
 
-def _part(model, used):
+def _part(model: IntraClip, used: Sequence[int]) -> IntraClip:
     """A model of some of the modalities, with copies of their LSTMs and two fresh dense layers."""
     part = copy.deepcopy(model)
     part.lstms = nn.ModuleList(part.lstms[i] for i in used)
@@ -224,112 +300,158 @@ def _part(model, used):
     return part
 
 
-def _vectors(model, data, i, batch=512):
-    """What one modality adds to each clip, at the clip's first second: ``(seconds, 2 * hidden)``."""
-    result = torch.zeros(len(data.inputs[i]), model.dense.in_features)
+def _vectors(model: IntraClip, data: Samples, i: int) -> torch.Tensor:
+    """The share of one modality in each clip's sum, at the clip's first second.
+
+    It is a feature of seconds, so that it can be an input beside the newcomer's features.
+
+    Shape:
+        result ``(seconds, 2 * hidden)``
+    """
+    vectors = torch.zeros(len(data.inputs[i]), model.dense.in_features)
     with torch.no_grad():
-        for windows in data.windows.split(batch):
-            result[windows[:, 0]] = final(model.lstms[i], data.inputs[i][windows])
-    return result
+        for windows in data.windows.split(_PART):
+            first_seconds = windows[:, 0]
+            vectors[first_seconds] = final(model.lstms[i], data.inputs[i][windows])
+    return vectors
 
 
-def pick(data, used):
+def pick(data: Samples, used: Sequence[int]) -> Samples:
     """Samples with some of their inputs only, in the given order."""
     return replace(data, inputs=tuple(data.inputs[i] for i in used))
 
 
-def clips_of(data, length=10):
+# Seconds to clips, clips to runs
+
+
+def clips_of(data: Samples, length: int = 10) -> tuple[Samples, np.ndarray]:
     """Cuts seconds into clips of equal length, film by film; nothing is copied.
 
     Args:
         data: samples, one per second, those of a film together and in order
-        length: seconds in a clip; Dataset and Metrics
+        length: seconds in a clip (Dataset and Metrics)
 
     Returns:
-        the clips as samples with ``windows``, their target the mean of their seconds; and the clip of each second
+        the clips as samples with ``windows``, their target the mean of their seconds;
+        and the clip of each second
 
     Raises:
-        ValueError: if ``length`` is below 1, or the seconds of a film do not stand together, belong to two groups or
-            leave one out
+        ValueError: if ``length`` is below 1, or the seconds of a film do not stand together,
+            belong to two groups or leave one out
 
     Shape:
         clip of each second ``(seconds,)``: ``prediction[owner]`` repeats every clip's value
     """
     if length < 1:
         raise ValueError(f"length is {length}")
-    change, row = _first_seconds(data), np.arange(len(data))
-    start = np.maximum.accumulate(np.where(change, row, 0))
-    begins = (row - start) % length == 0
-    owner, firsts = np.cumsum(begins) - 1, np.flatnonzero(begins)
-    ends = np.r_[np.flatnonzero(change)[1:], len(data)][
-        np.cumsum(change)[firsts] - 1
-    ]  # of each clip's film
-    windows = torch.from_numpy(np.minimum(firsts[:, None] + np.arange(length), ends[:, None] - 1))
-    own = torch.from_numpy(owner)
-    total = torch.zeros(len(firsts), dtype=torch.float64).index_add_(0, own, data.target.double())
-    target = (total / torch.bincount(own)).to(data.target.dtype)
-    return replace(
+    seconds = np.arange(len(data))
+    film_begins = _film_begins(data)  # (seconds,)
+    film = np.cumsum(film_begins) - 1  # (seconds,)
+    film_starts = np.flatnonzero(film_begins)  # (films,)
+    film_ends = np.r_[film_starts[1:], len(data)]  # (films,)
+    clip_begins = (seconds - film_starts[film]) % length == 0  # (seconds,)
+    owner = np.cumsum(clip_begins) - 1  # (seconds,)
+    first_seconds = np.flatnonzero(clip_begins)  # (clips,)
+    windows = first_seconds[:, None] + np.arange(length)  # (clips, length)
+    # An incomplete last clip repeats its film's last second.
+    last_seconds = film_ends[film[first_seconds]] - 1  # (clips,)
+    windows = torch.from_numpy(np.minimum(windows, last_seconds[:, None]))
+    clips = replace(
         data,
-        target=target,
-        ids=tuple(data.ids[i] for i in firsts),
-        groups=tuple(data.groups[i] for i in firsts),
+        target=_means(data.target, torch.from_numpy(owner)),
+        ids=tuple(data.ids[i] for i in first_seconds),
+        groups=tuple(data.groups[i] for i in first_seconds),
         windows=windows,
-    ), owner
+    )
+    return clips, owner
 
 
-def _first_seconds(data):
-    """Where films begin: at another group, or another source, which is what stands before the colon of an id."""
-    names = [name.rpartition(":") for name in data.ids]
-    films = [(group, source) for group, (source, _, _) in zip(data.groups, names, strict=True)]
-    change = np.array([i == 0 or film != films[i - 1] for i, film in enumerate(films)], bool)
-    if change.sum() != len(set(films)):
-        raise ValueError("the seconds of one film do not stand together")
-    groups = {}
-    for group, source in dict.fromkeys(films):
-        if source and groups.setdefault(source, group) != group:
-            raise ValueError(f"{source} belongs to two groups, {groups[source]} and {group}")
-    for i in np.flatnonzero(~change):
-        if names[i][0] and int(names[i][2]) != int(names[i - 1][2]) + 1:
+def _means(values: torch.Tensor, owner: torch.Tensor) -> torch.Tensor:
+    """Mean of the seconds of each clip, summed in double precision; values ``(seconds,)``."""
+    counts = torch.bincount(owner)  # (clips,)
+    sums = torch.zeros(len(counts), dtype=torch.float64)
+    sums.index_add_(0, owner, values.double())
+    return (sums / counts).to(values.dtype)  # (clips,)
+
+
+def _film_begins(data: Samples) -> np.ndarray:
+    """True at the first second of each film.
+
+    A film is a group and a source; the source stands before the last colon of an id.
+    """
+    sources = []
+    numbers = []
+    for name in data.ids:
+        source, _, number = name.rpartition(":")
+        sources.append(source)
+        numbers.append(number)
+    films = list(zip(data.groups, sources, strict=True))
+    begins = group_starts(films)
+    _refuse_two_groups(films)
+    for i in np.flatnonzero(~begins):
+        # An id without a colon has no number to check.
+        if sources[i] and int(numbers[i]) != int(numbers[i - 1]) + 1:
             raise ValueError(
                 f"expected consecutive seconds, found {data.ids[i]} after {data.ids[i - 1]}"
             )
-    return change
+    return begins
 
 
-def runs_of(data, vectors, length, *, stride=1):
+def _refuse_two_groups(films: Sequence[tuple[str, str]]) -> None:
+    """Raises an error for a source with two groups."""
+    group_of = {}
+    for group, source in dict.fromkeys(films):
+        if not source:
+            continue
+        known_group = group_of.setdefault(source, group)
+        if known_group != group:
+            raise ValueError(f"{source} belongs to two groups, {known_group} and {group}")
+
+
+def runs_of(data: Samples, vectors: torch.Tensor, length: int, *, stride: int = 1) -> Samples:
     """Runs of consecutive clips of one film.
 
     Args:
         data: the clips, those of a film together and in order
         vectors: embedding of each clip
-        length: clips in a run; a shorter film repeats its last
-        stride: clips from run to run; the last run of a film ends with it
+        length: clips in a run; a shorter film repeats its last clip
+        stride: clips from run to run; the last run of a film ends with the film
 
     Returns:
-        samples with ``windows`` into ``vectors``, the target of every clip of a run
+        samples with ``windows`` into ``vectors``, and the target of every clip of a run
 
     Shape:
-        vectors ``(clips, size)``; targets of the result ``(runs, length, 1)``, so that all of them count (Eq. 3)
+        vectors ``(clips, size)``;
+        targets of the result ``(runs, length, 1)``, so that all of them count (Eq. 3)
     """
-    names, windows = np.asarray(data.groups), []
-    for name in dict.fromkeys(data.groups):
-        rows = np.flatnonzero(names == name)
-        last = max(0, len(rows) - length)
-        for start in sorted({*range(0, last + 1, stride), last}):
-            windows.append(rows[np.minimum(start + np.arange(length), len(rows) - 1)])
-    windows = torch.from_numpy(np.stack(windows))
+    groups = np.asarray(data.groups)
+    windows = []
+    for group in dict.fromkeys(data.groups):
+        clips = np.flatnonzero(groups == group)
+        last_start = max(0, len(clips) - length)
+        starts = {*range(0, last_start + 1, stride), last_start}
+        for start in sorted(starts):
+            positions = start + np.arange(length)
+            windows.append(clips[np.minimum(positions, len(clips) - 1)])
+    windows = torch.from_numpy(np.stack(windows))  # (runs, length)
+    first_clips = windows[:, 0]
     return replace(
         data,
         inputs=(vectors,),
         target=data.target[windows].unsqueeze(-1),
         windows=windows,
-        ids=tuple(data.ids[i] for i in windows[:, 0]),
-        groups=tuple(names[windows[:, 0]].tolist()),
+        ids=tuple(data.ids[i] for i in first_clips),
+        groups=tuple(groups[first_clips].tolist()),
     )
 
 
-def spread(values, windows, clips):
-    """One value per clip from values per run: the mean over the runs it is in.
+def spread(values: np.ndarray, windows: np.ndarray, clips: int) -> np.ndarray:
+    """One value per clip from values per run: the mean over the runs that hold the clip.
+
+    Args:
+        values: of each clip of each run
+        windows: clips of each run
+        clips: number of clips
 
     Shape:
         values and windows ``(runs, length)``; result ``(clips,)``, nan for a clip in no run
@@ -338,14 +460,21 @@ def spread(values, windows, clips):
         >>> spread(np.array([[0.0, 1.0], [3.0, 2.0]]), np.array([[0, 1], [1, 2]]), 3).tolist()
         [0.0, 2.0, 2.0]
     """
-    total, count = np.zeros(clips), np.zeros(clips)
+    total = np.zeros(clips)
+    count = np.zeros(clips)
     np.add.at(total, np.asarray(windows), values)
     np.add.at(count, np.asarray(windows), 1)
-    return np.divide(total, count, out=np.full(clips, np.nan), where=count > 0)
+    means = np.full(clips, np.nan)
+    return np.divide(total, count, out=means, where=count > 0)
 
 
-def exponential_moving_average(predictions, beta, *, by=None):
-    """The past with weight ``beta``, the present with the rest, started at the first prediction (Eq. 2).
+# Smoothing, and seconds without a face
+
+
+def exponential_moving_average(
+    predictions: Sequence[float], beta: float, *, by: Sequence | None = None
+) -> np.ndarray:
+    """Weighs the past by ``beta`` and the present by the rest, from the first prediction (Eq. 2).
 
     Args:
         predictions: one value per clip, in order
@@ -365,36 +494,47 @@ def exponential_moving_average(predictions, beta, *, by=None):
     from scipy.signal import lfilter
 
     predictions = np.asarray(predictions, float)
-    by = np.zeros(len(predictions)) if by is None else np.asarray(by)
+    films = np.zeros(len(predictions)) if by is None else np.asarray(by)
     if not 0 <= beta < 1:
         raise ValueError(f"beta lies in [0, 1), not at {beta}")
-    if len(by) != len(predictions):
-        raise ValueError(f"predictions has {len(predictions)} rows, by has {len(by)}")
-    result = np.empty(len(predictions))
-    for name in dict.fromkeys(by.tolist()):
-        own = by == name
-        values = predictions[own]
-        result[own] = lfilter([1 - beta], [1, -beta], values, zi=[beta * values[0]])[0]
-    return result
+    if len(films) != len(predictions):
+        raise ValueError(f"predictions has {len(predictions)} rows, by has {len(films)}")
+    smooth = np.empty(len(predictions))
+    for film in dict.fromkeys(films.tolist()):
+        in_film = films == film
+        values = predictions[in_film]
+        # The state of the filter as if all of the past had been the first prediction.
+        before = [beta * values[0]]
+        smooth[in_film], _ = lfilter([1 - beta], [1, -beta], values, zi=before)
+    return smooth
 
 
-def mean_face(faces, found, trained):
-    """Gives seconds without a face the mean face of the training seconds (Audio and visual features).
+def mean_face(
+    faces: np.ndarray, found: Sequence[bool], trained: Sequence[bool] | Sequence[int]
+) -> np.ndarray:
+    """Gives seconds without a face the mean face of the training seconds.
 
     Args:
         faces: features of the largest face of each second
         found: whether there is one
-        trained: whether, or which, seconds are for training; only these enter the mean
+        trained: which seconds are for training, as a mask or as positions;
+            only these enter the mean
 
     Shape:
-        faces and result ``(seconds, size)``; found ``(seconds,)``; trained ``(seconds,)`` or positions
+        faces and result ``(seconds, size)``; found ``(seconds,)``;
+        trained ``(seconds,)`` or positions
 
     Raises:
         ValueError: if no training second shows a face
+
+    References:
+        Audio and visual features
     """
-    faces, found = np.asarray(faces), np.asarray(found, bool)
-    learned = np.zeros(len(faces), bool)
-    learned[trained] = True
-    if not (found & learned).any():
+    faces = np.asarray(faces)
+    found = np.asarray(found, bool)
+    for_training = np.zeros(len(faces), bool)
+    for_training[trained] = True
+    averaged = found & for_training
+    if not averaged.any():
         raise ValueError("no training second shows a face: there is no mean face")
-    return np.where(found[:, None], faces, faces[found & learned].mean(0))
+    return np.where(found[:, None], faces, faces[averaged].mean(0))

@@ -156,7 +156,7 @@ def test_average_aggregates_pool_before_their_two_layers():
     torch.testing.assert_close(faa.embed(x)[0], faa.dense(pooled))
     torch.testing.assert_close(faa(x)[0], faa.head(faa.dense(pooled)))
     fused = [
-        torch.cat([ffaa.branches["0"](x[0][0, i]), ffaa.branches["1"](x[1][0, i])])
+        torch.cat([ffaa.branches["face"](x[0][0, i]), ffaa.branches["context"](x[1][0, i])])
         for i in range(4)
     ]
     torch.testing.assert_close(ffaa.embed(x)[0], ffaa.dense(torch.stack(fused).mean(0)))
@@ -242,13 +242,13 @@ def test_triplet_loss_is_its_formula():
 
 def test_emotion_loss_counts_every_frame_once_and_padding_never():
     model, x, truth = seeded(MODELS["CAAN"]), ragged(), torch.tensor([0, 2, 0])
-    said = Supervised(model)(x)
+    outputs = Supervised(model)(x)
     rows = [(video, i) for video in range(3) for i in range(6) if x[2][video, i, 0]]
-    softmax = [-said.frames[video, i].log_softmax(0)[truth[video]].item() for video, i in rows]
+    softmax = [-outputs.logits[video, i].log_softmax(0)[truth[video]].item() for video, i in rows]
     expected = (
         sum(softmax) / len(rows) + 0.5 * triplet_loss(truth, model.embed(x), margin=0.4).item()
     )
-    assert emotion_loss(truth, said, margin=0.4, triplet=0.5).item() == pytest.approx(
+    assert emotion_loss(truth, outputs, margin=0.4, triplet=0.5).item() == pytest.approx(
         expected, abs=1e-5
     )
 
@@ -332,19 +332,7 @@ def test_videos_refuse_what_does_not_fit(frames):
         videos(Samples(rows.inputs, mixed, rows.ids, rows.groups), seen)
 
 
-# one contract for every model
-
-
-@every_model
-def test_every_parameter_learns(name):
-    model = seeded(MODELS[name])
-    truth = torch.tensor([0, 0, 1, 1])
-    emotion_loss(truth, Supervised(model)(ragged((4, 2, 6, 3)))).backward()
-    for parameter, p in model.named_parameters():
-        if name == "CAAN without attention" and "score" in parameter:
-            assert p.grad is None
-        else:
-            assert p.grad is not None and p.grad.isfinite().all() and p.grad.any(), parameter
+# training
 
 
 @every_model

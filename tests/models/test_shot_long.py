@@ -106,22 +106,6 @@ def test_sizes_are_the_paper_s():
     )
 
 
-@pytest.mark.parametrize(
-    ("model", "inputs", "shape"),
-    [
-        (small(), [torch.randn(5, 7, size) for size in SIZES], (5,)),
-        (small(outputs=3), [torch.randn(5, 7, size) for size in SIZES], (5, 3)),
-        (InterClip(size=6, hidden=4), [torch.randn(5, 3, 6)], (5, 3)),
-    ],
-)
-def test_output_is_finite_and_every_parameter_has_a_gradient(model, inputs, shape):
-    said = model(inputs)
-    assert said.shape == shape and said.isfinite().all()
-    assert torch.allclose(said, model.head(model.embed(inputs)).squeeze(-1))
-    (said**2).sum().backward()
-    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
-
-
 def test_training_learns_and_repeats_under_a_seed(parts):
     runs = []
     for _ in range(2):
