@@ -26,6 +26,7 @@ def corpus(tmp_path):
         }
     )
     annotations = pd.DataFrame({"clip": ["001", "002"], "time": 0.12, "frame": 3})
+    annotations[["valence", "arousal"]] = 0.0
     annotations[list(BOX)] = [[20.0, 5.0, 40.0, 15.0], [np.nan] * 4]
     return Corpus(
         name="afew_va",
