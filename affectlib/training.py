@@ -77,6 +77,7 @@ class Samples:
     def _check_lengths(self) -> None:
         lengths = {"ids": len(self.ids), "groups": len(self.groups)}
         if self.windows is not None:
+            # The inputs are segments then, and there may be any number of them.
             lengths["windows"] = len(self.windows)
         else:
             for i, x in enumerate(self.inputs):
@@ -350,14 +351,12 @@ class BestEpoch:
         self.loss = math.inf
         self.weights: dict[str, torch.Tensor] | None = None
 
-    def update(self, model: nn.Module, epoch: int, loss: float) -> bool:
-        """Copies the weights if the loss is the least so far; True if it is."""
-        if not loss < self.loss:  # also where the loss is nan
-            return False
-        self.epoch = epoch
-        self.loss = loss
-        self.weights = copy.deepcopy(model.state_dict())
-        return True
+    def update(self, model: nn.Module, epoch: int, loss: float) -> None:
+        """Copies the weights if the loss is the least so far; a loss of nan never is."""
+        if loss < self.loss:
+            self.epoch = epoch
+            self.loss = loss
+            self.weights = copy.deepcopy(model.state_dict())
 
 
 @functools.cache
@@ -365,6 +364,7 @@ def _lightning() -> tuple:
     """Lightning and the one module, made at the first use: the import takes seconds."""
     import pytorch_lightning as pl
 
+    # They report the hardware, and warn of options that are chosen on purpose here.
     for name in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
 
@@ -389,6 +389,7 @@ def _lightning() -> tuple:
             self.losses.append(loss.detach())
             return loss
 
+        # Not a validation_step, which sees one batch at a time.
         def on_train_epoch_end(self):
             epoch = len(self.curves) + 1
             train_loss = float(torch.stack(self.losses).mean())
@@ -442,6 +443,7 @@ class _Loader:
         return _batch_count(len(self.data), self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[list[torch.Tensor], torch.Tensor]]:
+        # Lightning iterates once in each epoch.
         self.epoch += 1
         rank, processes = 0, 1
         if torch.distributed.is_available() and torch.distributed.is_initialized():
@@ -510,6 +512,7 @@ def fit(
     )
     model.train()
     deterministic = torch.are_deterministic_algorithms_enabled()
+    # The caller draws the same random numbers afterwards, however long the training was.
     with torch.random.fork_rng(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*LeafSpec")  # Lightning's own use of torch
         torch.manual_seed(seed)
@@ -517,6 +520,7 @@ def fit(
             max_epochs=epochs,
             devices=devices,
             strategy=strategy,
+            # Nothing goes to disk: weights stay in memory, losses in the History.
             logger=False,
             deterministic=True,
             enable_checkpointing=False,

@@ -1,8 +1,7 @@
 """Leave one film out: ``fit_folds`` against a loop over folds of the plain model, at one thread.
 
-The alternative is the model as the Annotated Transformer writes it (separate linears for query, key and
-value, norms of elementary operations) with plain Adam, one fold after the other. Both get the same
-samples, at the size of COGNIMUSE: 12 films of 360 segments, five tokens, 5,806 features, batches of 30.
+Both get the same samples, at the size of COGNIMUSE: 12 films of 360 segments, five tokens, 5,806
+features, batches of 30. The last rows train one fold with Adam: the plain model, and its fast twin.
 
     python benchmarks/fit_folds.py
 """
@@ -12,147 +11,105 @@ import affectlib  # noqa: F401, I001  one thread, before torch is loaded
 import copy
 import math
 import time
-from types import SimpleNamespace
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
 from torch import nn
 
-from affectlib.models.attend_affect import SIZES, FeatureAAN, mse_pcc_loss
-from affectlib.stacked import fit_folds
-from affectlib.training import Samples, batches
+from affectlib.corpora import Fold
+from affectlib.models.attend_affect import SIZES, FeatureAAN, TemporalAAN, mse_pcc_loss
+from affectlib.stacked import fast, fit_folds
+from affectlib.training import Samples, batches, run, sequences
 
 FILMS, SEGMENTS, BATCH = 12, 360, 30
 
 
-def clones(module, n):
-    return nn.ModuleList(copy.deepcopy(module) for _ in range(n))
+def corpus() -> tuple[Samples, list[Fold]]:
+    """Random features and values, and a fold for each film."""
+    n = FILMS * SEGMENTS
+    film = np.repeat(np.arange(FILMS), SEGMENTS)
+    names = tuple(f"{number}:{row:05d}" for row, number in enumerate(film))
+    features = tuple(torch.randn(n, size) for size in SIZES)
+    data = Samples(features, torch.rand(n), names, tuple(film))
+    folds = []
+    for number in range(FILMS):
+        test = film == number
+        validation = film == (number + 1) % FILMS
+        train = ~test & ~validation
+        parts = [np.flatnonzero(part) for part in (train, validation, test)]
+        folds.append(Fold(str(number), *parts))
+    return data, folds
 
 
-class Norm(nn.Module):
-    def __init__(self, width):
-        super().__init__()
-        self.a, self.b = nn.Parameter(torch.ones(width)), nn.Parameter(torch.zeros(width))
-
-    def forward(self, x):
-        return self.a * (x - x.mean(-1, keepdim=True)) / (x.std(-1, keepdim=True) + 1e-6) + self.b
-
-
-class HeadedAttention(nn.Module):
-    def __init__(self, heads, width, dropout):
-        super().__init__()
-        self.heads, self.d = heads, width // heads
-        self.linears, self.dropout = clones(nn.Linear(width, width), 4), nn.Dropout(dropout)
-
-    def forward(self, *inputs):
-        n = len(inputs[0])
-        q, k, v = (
-            layer(x).view(n, -1, self.heads, self.d).transpose(1, 2)
-            for layer, x in zip(self.linears[:3], inputs, strict=True)
-        )
-        weights = self.dropout((q @ k.transpose(-2, -1) / math.sqrt(self.d)).softmax(-1))
-        return self.linears[3]((weights @ v).transpose(1, 2).reshape(n, -1, self.heads * self.d))
-
-
-class Sublayer(nn.Module):
-    def __init__(self, width, dropout):
-        super().__init__()
-        self.norm, self.dropout = Norm(width), nn.Dropout(dropout)
-
-    def forward(self, x, inner):
-        return x + self.dropout(inner(self.norm(x)))
+def train_one(model: nn.Module, data: Samples, fold: Fold, epochs: int) -> None:
+    """The plain loop over batches, with validation and early stopping's copies."""
+    optimiser = torch.optim.Adam(model.parameters(), 5e-4)
+    train = data.select(fold.train)
+    validation = data.select(fold.validation)
+    held_out = validation.take(range(len(validation)))
+    best = math.inf
+    for epoch in range(1, epochs + 1):
+        model.train()
+        for rows in batches(len(train), BATCH, seed=0, epoch=epoch):
+            target = train.target[rows]
+            prediction = run(model, train.take(rows), target)
+            loss = mse_pcc_loss(last(target), prediction)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+        model.eval()
+        with torch.no_grad():
+            prediction = run(model, held_out)
+            value = float(mse_pcc_loss(last(validation.target), prediction))
+        if value < best:
+            best = value
+            copy.deepcopy(model.state_dict())
 
 
-class EncoderLayer(nn.Module):
-    def __init__(self, width, heads, dropout):
-        super().__init__()
-        self.attention, self.dropout = HeadedAttention(heads, width, dropout), nn.Dropout(dropout)
-        self.linear, self.sublayers = nn.Linear(width, width), clones(Sublayer(width, dropout), 2)
-
-    def forward(self, x):
-        x = self.sublayers[0](x, lambda y: self.attention(y, y, y))
-        return self.sublayers[1](x, lambda y: self.dropout(self.linear(y).relu()))
+def last(target: torch.Tensor) -> torch.Tensor:
+    """The value that a sequence is to predict."""
+    return target[:, -1] if target.dim() > 1 else target
 
 
-class Plain(nn.Module):
-    def __init__(self, width=8, heads=2, layers=6, dropout=0.1):
-        super().__init__()
-        self.reduce = nn.ModuleList(nn.Linear(size, width) for size in SIZES)
-        self.layers, self.norm = clones(EncoderLayer(width, heads, dropout), layers), Norm(width)
-        self.dropout, self.linear = nn.Dropout(dropout), nn.Linear(width, 1)
-
-    def forward(self, tokens):
-        x = torch.cat(
-            [layer(x).unsqueeze(1) for layer, x in zip(self.reduce, tokens, strict=True)], 1
-        )
-        for layer in self.layers:
-            x = layer(x)
-        return self.linear(self.dropout(self.norm(x).mean(1))).squeeze(-1)
-
-
-def loop_over_folds(data, folds, epochs):
-    """The plain way: one model after the other, with validation and early stopping's copies."""
-    for fold in folds:
-        model = Plain()
-        optimiser = torch.optim.Adam(model.parameters(), 5e-4)
-        train, validation = data.select(fold.train), data.select(fold.validation)
-        best = math.inf
-        for epoch in range(1, epochs + 1):
-            model.train()
-            for rows in batches(len(train), BATCH, seed=0, epoch=epoch):
-                loss = mse_pcc_loss(train.target[rows], model(train.take(rows)))
-                optimiser.zero_grad()
-                loss.backward()
-                optimiser.step()
-            model.eval()
-            with torch.no_grad():
-                value = float(mse_pcc_loss(validation.target, model(validation.inputs)))
-            if value < best:
-                best, _ = value, copy.deepcopy(model.state_dict())
-
-
-def timed(function):
+def timed(function: Callable[[], object]) -> float:
+    """Duration of a call, in seconds."""
     start = time.perf_counter()
     function()
     return time.perf_counter() - start
 
 
-def main():
+def row(name: str, seconds: float, alternative: float) -> None:
+    """Prints a duration, and how many times as long the alternative takes."""
+    print(f"{name:44s} {seconds:8.4f} {alternative / seconds:6.1f}", flush=True)
+
+
+def main() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    n = FILMS * SEGMENTS
-    film = np.repeat(np.arange(FILMS), SEGMENTS)
-    data = Samples(
-        tuple(torch.randn(n, size) for size in SIZES),
-        torch.rand(n),
-        tuple(map(str, range(n))),
-        tuple(film),
-    )
-    folds = [
-        SimpleNamespace(
-            name=str(f),
-            test=np.flatnonzero(film == f),
-            validation=np.flatnonzero(film == (f + 1) % FILMS),
-            train=np.flatnonzero((film != f) & (film != (f + 1) % FILMS)),
-        )
-        for f in range(FILMS)
-    ]
-    print(
-        f"{FILMS} films of {SEGMENTS} segments, batches of {BATCH}, one thread: seconds per fold and epoch"
-    )
-    print(f"{'what':44s} {'seconds':>8s} {'ratio':>6s}")
-    loop = timed(lambda: loop_over_folds(data, folds[:6], 2)) / 12
-    print(f"{'loop over folds, plain model and Adam':44s} {loop:8.4f} {1:6.1f}")
+    data, folds = corpus()
+    print(f"{FILMS} films of {SEGMENTS} segments, batches of {BATCH}, one thread")
+    print(f"{'seconds per fold and epoch':44s} {'seconds':>8s} {'ratio':>6s}")
+
+    loop = timed(lambda: [train_one(FeatureAAN(), data, fold, 2) for fold in folds[:6]]) / 12
+    row("loop over folds, plain model and Adam", loop, loop)
     for seeds in ((0,), (0, 1, 2)):
-
-        def train(epochs, seeds=seeds):
-            fit_folds(FeatureAAN, data, folds, seeds=seeds, epochs=epochs, batch_size=BATCH)
-
-        preparation = timed(lambda: train(1))
-        stacked = (timed(lambda: train(4)) - preparation) / 3 / FILMS / len(seeds)
-        print(
-            f"{f'fit_folds, {FILMS} folds x {len(seeds)} seeds':44s} {stacked:8.4f} {loop / stacked:6.1f}"
+        train = partial(
+            fit_folds, FeatureAAN, data, folds, loss=mse_pcc_loss, seeds=seeds, batch_size=BATCH
         )
+        preparation = timed(partial(train, epochs=1))
+        epochs = timed(partial(train, epochs=4)) - preparation
+        seconds = epochs / 3 / FILMS / len(seeds)
+        row(f"fit_folds, {FILMS} folds x {len(seeds)} seeds", seconds, loop)
+
+    for model, samples in ((FeatureAAN(), data), (TemporalAAN(), sequences(data, 5))):
+        name = type(model).__name__
+        plain = timed(lambda model=model, samples=samples: train_one(model, samples, folds[0], 1))
+        twin = fast(model)
+        quick = timed(lambda twin=twin, samples=samples: train_one(twin, samples, folds[0], 1))
+        row(f"{name}, plain", plain, plain)
+        row(f"{name}, fast twin", quick, plain)
 
 
 if __name__ == "__main__":

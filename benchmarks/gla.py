@@ -1,7 +1,8 @@
-"""Windows per second in training: neighbouring windows that share their projection, against ``nn.GRU`` on each.
+"""A training step of GLA: the plain model, and its fast twin whose windows share their seconds.
 
-Windows of 60 s at 1 Hz overlap by 59. The alternative slices every window out of its film, stacks them and gives them
-to ``nn.GRU``. Both get the same windows and weights, forwards and backwards, at one thread.
+The plain model cuts every window out of its stretch and gives it to ``nn.GRU``. Windows of 60 s at
+1 Hz overlap by 59 s, so that most of its arithmetic is repeated. Both get the same weights and
+batches, forwards and backwards, at one thread.
 
     python benchmarks/gla.py
 """
@@ -9,81 +10,76 @@ to ``nn.GRU``. Both get the same windows and weights, forwards and backwards, at
 import affectlib  # noqa: F401, I001  one thread, before torch is loaded
 
 import time
-from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import nn
 
-from affectlib.models.gla import GLA, SIZES, last_states
+from affectlib.models.gla import GLA, SIZES, cross_entropy
+from affectlib.stacked import fast
 
-LENGTH, BATCH, HIDDEN, FILM, TIMES = (
-    60,
-    512,
-    128,
-    1951,
-    3,
-)  # FILM: seconds in a film of MediaEval 2018
+TIMES = 3
 
 
-def best(function):
-    """Seconds of the fastest of a few calls, and what it gave."""
-    taken = []
+class Setting(NamedTuple):
+    """Sizes of a model and of its batches; ``batch`` stretches of ``run`` windows."""
+
+    sizes: tuple[int, ...]
+    hidden: int
+    length: int
+    batch: int
+    run: int
+
+
+SETTINGS = {
+    # The descriptors and sizes of the notebook's demonstration.
+    "demonstration": Setting((76, 162, 561), hidden=32, length=30, batch=10, run=10),
+    "image and audio": Setting((SIZES["image"], SIZES["audio"]), 128, 60, batch=2, run=64),
+    "image, audio, face": Setting(tuple(SIZES.values()), 128, 60, batch=2, run=64),
+    "image and audio, run 16": Setting((SIZES["image"], SIZES["audio"]), 128, 60, batch=8, run=16),
+}
+
+
+def step(model: nn.Module, x: list[torch.Tensor], truth: torch.Tensor) -> torch.Tensor:
+    """One training step without the optimiser; gives the predictions."""
+    model.zero_grad()
+    prediction = model(x)
+    cross_entropy(truth, prediction).backward()
+    return prediction.detach()
+
+
+def fastest(model: nn.Module, x: list[torch.Tensor], truth: torch.Tensor) -> float:
+    """Duration of the fastest of a few steps, in seconds."""
+    durations = []
     for _ in range(TIMES):
         begun = time.perf_counter()
-        result = function()
-        taken.append(time.perf_counter() - begun)
-    return min(taken), result
+        step(model, x, truth)
+        durations.append(time.perf_counter() - begun)
+    return min(durations)
 
 
-def main():
+def main() -> None:
     torch.set_num_threads(1)
-    print(
-        f"{BATCH} windows of {LENGTH} s, {HIDDEN} units, forwards and backwards, one thread: windows per second"
-    )
-    print(
-        f"{'features':<26} {'windows in a stretch':>20} {'nn.GRU':>8} {'shared':>8} {'ratio':>6} {'difference':>11}"
-    )
-    for names in (("image",), ("image", "audio"), ("image", "audio", "face")):
+    print("one thread, seconds per training step")
+    columns = ("setting", "windows", "plain", "fast", "ratio", "difference")
+    print("{:<24} {:>8} {:>8} {:>8} {:>6} {:>11}".format(*columns))
+    for name, setting in SETTINGS.items():
         torch.manual_seed(0)
-        rnns = GLA(sizes=[SIZES[name] for name in names], hidden=HIDDEN).recurrent
-        films = [torch.randn(FILM, SIZES[name]) for name in names]
-        rows = {
-            run: torch.randint(0, FILM - LENGTH - run, (BATCH // run, 1))
-            + torch.arange(LENGTH - 1 + run)
-            for run in (16, 64, 128)
-        }
-        for run, own in rows.items():
-            loop, a = best(partial(item_by_item, rnns, films, own, run))
-            shared, b = best(partial(together, rnns, films, own))
-            print(
-                f"{' + '.join(names):<26} {run:>20} {BATCH / loop:8.0f} {BATCH / shared:8.0f} {loop / shared:6.1f} "
-                f"{float((a - b).abs().max()):11.1e}",
-                flush=True,
-            )
-
-
-def item_by_item(rnns, films, rows, run):
-    """Each window sliced and stacked."""
-    begins = [int(first) + j for first in rows[:, 0] for j in range(run)]
-    states = [
-        rnn(torch.stack([film[begin : begin + LENGTH] for begin in begins]))[1][0]
-        for rnn, film in zip(rnns, films, strict=True)
-    ]
-    return stepped(rnns, torch.cat(states, -1))
-
-
-def together(rnns, films, rows):
-    """Each second projected once per stretch."""
-    present = torch.ones(*rows.shape, 1)
-    states = last_states(rnns, [film[rows] for film in films], present, LENGTH)
-    return stepped(rnns, torch.cat(tuple(states), -1).flatten(0, 1))
-
-
-def stepped(rnns: nn.ModuleList, states):
-    """Goes backwards."""
-    rnns.zero_grad()
-    states.square().mean().backward()
-    return states.detach()
+        plain = GLA(sizes=setting.sizes, hidden=setting.hidden, length=setting.length, dropout=0.0)
+        twin = fast(plain)
+        seconds = setting.length - 1 + setting.run
+        x = [torch.randn(setting.batch, seconds, size) for size in setting.sizes]
+        x.append(torch.ones(setting.batch, seconds, 1))
+        truth = torch.rand(setting.batch, setting.run, 2)
+        difference = (step(plain, x, truth) - step(twin, x, truth)).abs().max()
+        slow = fastest(plain, x, truth)
+        quick = fastest(twin, x, truth)
+        windows = setting.batch * setting.run
+        print(
+            f"{name:<24} {windows:>8} {slow:8.3f} {quick:8.3f} {slow / quick:6.1f} "
+            f"{float(difference):11.1e}",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

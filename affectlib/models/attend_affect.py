@@ -1,53 +1,77 @@
 """AttendAffectNet: self-attention over modalities, over time, or over both.
 
-Thao, Balamurali, Herremans and Roig: AttendAffectNet, self-attention based networks for predicting affective responses
-from movies. ICPR 2020. Sections III-C and IV-B; checkpoints of the authors (MIT) are read by :func:`from_released`.
+References:
+    Thao, Balamurali, Herremans, Roig, AttendAffectNet: self-attention based networks for predicting
+    affective responses from movies, ICPR, 2020. Sections III-C and IV-B.
+    The layers follow "The Annotated Transformer" (Harvard NLP), as the authors' code does.
+    Checkpoints of the authors (MIT license) are read by :func:`from_released`.
 
 Differs from the paper in:
-    - Norms of the feature encoder stand before each sub-layer and once at the end, not after each as in the text: so
-      do the released models. Those of the decoder, of which none was released, stand after each sub-layer, as in the
-      text.
-    - Layers (6) and the tanh of the single-modality models are not in the text: from the released models. The temporal
-      models have 6 layers as well, and every row of the notebook's tables takes the fused form.
-    - The temporal models' feed-forward part is 40 wide, as their residual stream; the text says eight, which cannot
-      be added to it. The decoder starts from the value 0, repeated, and ends after ``length`` outputs.
-    - FeatureTemporalAAN hands on the encoded tokens flattened, and drops half in its encoder too: the appendix that
-      describes it was not published.
-    - Weights start as PyTorch's linear layers do, those of all folds of a seed alike; the text does not say.
+    - In the encoder a norm stands before each sub-layer and one more at the end, as in the released
+      models; the text puts one after each. The decoder was not released: its norms stand after each
+      sub-layer, as in the text.
+    - The number of layers (6) and the tanh of the single-modality models are not in the text; they
+      come from the released models. The temporal models have 6 layers too, and every row of the
+      notebook's tables takes the fused form.
+    - The temporal models' feed-forward part is 40 wide, like the values that it is added to. The
+      text says eight, which cannot be added. The decoder starts from the value 0, repeated over all
+      cells, and ends after ``length`` outputs.
+    - FeatureTemporalAAN hands on the encoded tokens flattened, and drops half of the values in its
+      encoder too: the appendix that describes it was not published.
+    - Weights start as PyTorch's linear layers do, equal for all folds of a seed; the text does not
+      say how.
 
-Around the models, in ``affectlib.stacked`` and the notebook, where the text is silent unless said otherwise:
-    - Features are standardised by a fold's training samples. A film's first segment stands in for those before it.
-    - Batches are the common shuffle of all folds without what a fold holds out: of ``batch_size`` on average only.
-    - The epoch is chosen on films that do not train: one of the eleven, or a fifth of EIMT16's training films.
-    - On EIMT16 all parts of an excerpt share one value: what the decoder is given in training is what it is to predict.
-    - ``emobase`` takes functionals from one pass over a clip; the text's come from each frame of 320 ms on its own.
-    - Pretrained features see 25 frames a second, on EIMT16 too, where IV-B takes 64 of an excerpt and 16 of a part.
+The training differs in these points (``affectlib.stacked`` and the notebook); where the text does
+not say otherwise, it is silent:
+    - Features are standardised by a fold's training samples. Before the first segment of a film,
+      the first segment is repeated.
+    - Batches are the common shuffle of all folds without the samples that a fold holds out, so that
+      they have ``batch_size`` samples on average only.
+    - The epoch is chosen on films that do not train: one of the eleven, or a fifth of EIMT16's
+      training films.
+    - On EIMT16 all parts of an excerpt share one value. In training the decoder is therefore fed
+      with the value that it is to predict.
+    - ``emobase`` takes functionals from one pass over a clip; the paper's come from each frame of
+      320 ms separately.
+    - Pretrained features see 25 frames a second, on EIMT16 too, where Section IV-B takes 64 frames
+      of an excerpt and 16 of a part.
 
-Every layer here also takes parameters stacked along a leading dimension, one slice per model, with
-inputs stacked alike: ``affectlib.stacked`` trains all folds at once that way. Shapes below are for one model.
+Shape comments name the batch first. Dimensions are counted from the last one, so that further ones
+may stand before the batch: ``affectlib.stacked`` puts the folds there.
 """
 
 import math
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
 
-SIZES = (2048, 1024, 1024, 128, 1582)  # resnet50, flownet, i3d, vggish, emobase (III-A, III-B)
+# Length of resnet50, flownet, i3d, vggish and emobase (Sections III-A, III-B).
+SIZES = (2048, 1024, 1024, 128, 1582)
 
 
-def mse_pcc_loss(truth, prediction, *, weight=None):
-    """Mean squared error plus one minus Pearson's correlation (Eq. 3).
+def mse_pcc_loss(
+    truth: torch.Tensor, prediction: torch.Tensor, *, weight: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Mean squared error plus one minus Pearson's correlation.
+
+    A batch in which the truth or the prediction is constant has no correlation.
+    The correlation then counts as 0 and has no gradient, so that the error alone decides.
 
     Args:
         truth: annotated values
         prediction: predicted values
-        weight: 1 for what counts, 0 for what does not; None counts everything
+        weight: 1 for values that count, 0 for the others.
+            None: all values count
 
     Shape:
-        truth, prediction, weight ``(..., batch)``; result ``(...)``, one loss per leading row
+        truth, prediction and weight ``(..., batch)``; result ``(...)``, one loss per leading row
 
-    A batch in which either side is constant has no correlation: it counts as 0, the term is then 1
-    and gives no gradient, so that the error alone decides.
+    Raises:
+        ValueError: if truth and prediction differ in shape
+
+    References:
+        Eq. 3
 
     Examples:
         >>> mse_pcc_loss(torch.tensor([0.0, 1.0, 2.0]), torch.tensor([1.0, 2.0, 3.0]))
@@ -59,217 +83,266 @@ def mse_pcc_loss(truth, prediction, *, weight=None):
         raise ValueError(
             f"truth {tuple(truth.shape)} and prediction {tuple(prediction.shape)} differ in shape"
         )
-    weight = torch.ones_like(truth) if weight is None else weight
-    share = weight / weight.sum(-1, keepdim=True).clamp(min=1)  # (..., batch), sums to 1
-    t = (truth - (share * truth).sum(-1, keepdim=True)) * weight
-    p = (prediction - (share * prediction).sum(-1, keepdim=True)) * weight
-    spread = (share * t * t).sum(-1) * (share * p * p).sum(-1)  # (...), product of the variances
-    defined = spread > 1e-16
-    deviation = torch.where(defined, spread, 1.0).sqrt()
-    pcc = torch.where(defined, (share * t * p).sum(-1) / deviation, 0.0)
-    return (share * (truth - prediction) ** 2).sum(-1) + 1 - pcc
+    if weight is None:
+        weight = torch.ones_like(truth)  # (..., batch)
+    count = weight.sum(-1, keepdim=True).clamp(min=1)  # (..., 1)
+    share = weight / count  # (..., batch), sums to 1
+    truth_mean = (share * truth).sum(-1, keepdim=True)  # (..., 1)
+    prediction_mean = (share * prediction).sum(-1, keepdim=True)  # (..., 1)
+    t = (truth - truth_mean) * weight  # (..., batch)
+    p = (prediction - prediction_mean) * weight  # (..., batch)
+    truth_variance = (share * t * t).sum(-1)  # (...)
+    prediction_variance = (share * p * p).sum(-1)  # (...)
+    product = truth_variance * prediction_variance  # (...)
 
-
-class Linear(nn.Linear):
-    """A linear layer, of one model or of many stacked."""
-
-    def forward(self, x):
-        if self.weight.dim() == 2:
-            return super().forward(x)
-        y = torch.baddbmm(
-            self.bias.unsqueeze(1), x.flatten(1, -2), self.weight.mT
-        )  # (models, rows, out)
-        return y.unflatten(1, x.shape[1:-1])
-
-
-class Dropout(nn.Dropout):
-    """Dropout that draws 16 random bits per value: a third of the time of PyTorch's on a CPU.
-
-    The probability is rounded to a multiple of 2**-16, and the values kept are scaled accordingly.
-    """
-
-    def forward(self, x):
-        steps = round(self.p * 2**16)
-        if not self.training or not steps:
-            return x
-        bits = torch.empty((x.numel() + 3) // 4, dtype=torch.int64, device=x.device).random_(
-            -(2**63), None
-        )
-        kept = bits.view(torch.int16)[: x.numel()].view(x.shape) > steps - 2**15 - 1
-        return x * kept.to(x.dtype).mul_(2**16 / max(2**16 - steps, 1))
+    # Where a variance is 0 the root has no gradient. It is taken of 1 there, and not used.
+    defined = product > 1e-16
+    deviations = torch.where(defined, product, 1.0).sqrt()  # (...)
+    covariance = (share * t * p).sum(-1)  # (...)
+    correlation = torch.where(defined, covariance / deviations, 0.0)  # (...)
+    error = (share * (truth - prediction) ** 2).sum(-1)  # (...)
+    return error + 1 - correlation
 
 
 class LayerNorm(nn.Module):
-    """Divides by the unbiased standard deviation plus 1e-6, as the released models do.
+    """Subtracts the mean and divides by the unbiased standard deviation plus 1e-6.
 
-    ``torch.nn.LayerNorm`` divides by the root of the biased variance plus 1e-5, and is off by up
-    to 0.08 here. Written on PyTorch's kernel: a biased deviation ``s`` and the factor
-    ``s / (s sqrt(n / (n - 1)) + 1e-6)``; the gradient takes that factor as a constant.
+    The released models were trained with this norm, from "The Annotated Transformer".
+    ``torch.nn.LayerNorm`` divides by the root of the biased variance plus 1e-5.
+    At a width of 8 its result is off by up to 0.08, so that it cannot take its place.
     """
 
-    def __init__(self, width):
+    def __init__(self, width: int):
         super().__init__()
-        self.scale, self.shift = nn.Parameter(torch.ones(width)), nn.Parameter(torch.zeros(width))
+        self.scale = nn.Parameter(torch.ones(width))
+        self.shift = nn.Parameter(torch.zeros(width))
 
-    def forward(self, x):
-        n = x.shape[-1]
-        y, _, inverse = torch.native_layer_norm(x, (n,), None, None, 1e-20)
-        scale, shift = self.scale, self.shift
-        if scale.dim() == 2:
-            scale, shift = (p.view(p.shape[0], *[1] * (x.dim() - 2), n) for p in (scale, shift))
-        return torch.addcmul(shift, y / (math.sqrt(n / (n - 1)) + 1e-6 * inverse.detach()), scale)
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        mean = x.mean(-1, keepdim=True)  # (..., 1)
+        deviation = x.std(-1, keepdim=True)  # (..., 1), divides by width - 1
+        y = (x - mean) / (deviation + 1e-6)  # (..., width)
+        return self.scale * y + self.shift  # (..., width)
 
 
 class Attention(nn.Module):
     """Multi-head attention, scaled by the root of the head's width (Eq. 1).
 
-    Tokens are few and heads narrow, so products are taken value by value, with everything else (models,
-    batch, heads) as the last dimension, called rows: faster than thousands of matrix products of 5 x 4.
+    After each call, ``weights`` holds the attention of every token to every token of the memory,
+    ``(batch, heads, tokens, memory)``. Rows sum to 1: they are kept from before dropout.
+
+    Args:
+        width: cells of a token
+        heads: number of heads, which share the width
+        dropout: share of attention weights dropped
+
+    Shape:
+        x ``(batch, tokens, width)``; memory ``(batch, memory, width)``;
+        mask ``(tokens, memory)``, False where a token may not look; result as x
+
+    Raises:
+        ValueError: if the width is no multiple of the number of heads
     """
 
-    def __init__(self, width, heads, dropout):
+    def __init__(self, width: int, heads: int, dropout: float):
         super().__init__()
         if width % heads:
             raise ValueError(f"width {width} is no multiple of {heads} heads")
         self.heads = heads
-        self.query, self.key_value, self.output = (
-            Linear(width, width),
-            Linear(width, 2 * width),
-            Linear(width, width),
-        )
-        self.dropout = Dropout(dropout)
+        self.query = nn.Linear(width, width)
+        # One layer makes the keys and the values, side by side.
+        self.key_value = nn.Linear(width, 2 * width)
+        self.output = nn.Linear(width, width)
+        self.dropout = nn.Dropout(dropout)
+        self.weights: torch.Tensor | None = None
 
-    def forward(self, x, memory=None, mask=None, maps=None):
-        memory = x if memory is None else memory
-        q = self._rows(self.query(x))  # (tokens, d, rows)
-        k, v = (self._rows(y) for y in self.key_value(memory).chunk(2, -1))  # (memory, d, rows)
-        scores = (q.unsqueeze(1) * k).sum(2) / math.sqrt(q.shape[1])  # (tokens, memory, rows)
+    def forward(
+        self, x: torch.Tensor, memory: torch.Tensor, mask: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        q = self.query(x)  # (batch, tokens, width)
+        k, v = self.key_value(memory).chunk(2, dim=-1)  # each (batch, memory, width)
+        q = self._split(q)  # (batch, heads, tokens, width / heads)
+        k = self._split(k)  # (batch, heads, memory, width / heads)
+        v = self._split(v)  # (batch, heads, memory, width / heads)
+
+        # A sum over more cells is larger. Without the root the softmax would pick one token only.
+        scores = q @ k.mT / math.sqrt(q.shape[-1])  # (batch, heads, tokens, memory)
         if mask is not None:
-            scores = scores.masked_fill(~mask.unsqueeze(-1), -torch.inf)
-        weights = scores.softmax(1)  # (tokens, memory, rows)
-        leading = (*x.shape[:-2], self.heads)
-        if maps is not None:
-            maps.append(
-                weights.movedim(-1, 0).unflatten(0, leading)
-            )  # (batch, heads, tokens, memory)
-        y = (self.dropout(weights).unsqueeze(2) * v).sum(1)  # (tokens, d, rows)
-        y = y.unflatten(-1, leading).movedim((0, 1), (-3, -1))  # (batch, tokens, heads, d)
-        return self.output(y.flatten(-2))  # (batch, tokens, width)
+            # The softmax turns minus infinity into a weight of 0.
+            scores = scores.masked_fill(~mask, -torch.inf)  # (batch, heads, tokens, memory)
+        weights = scores.softmax(dim=-1)  # (batch, heads, tokens, memory)
+        # For drawings only: training does not come back to it.
+        self.weights = weights.detach()
 
-    def _rows(self, x):
-        x = x.unflatten(-1, (self.heads, -1)).movedim((-3, -1), (0, 1))  # (tokens, d, batch, heads)
-        return x.flatten(2).contiguous()
+        # Each token takes the values of the others, in proportion to its weights.
+        y = self.dropout(weights) @ v  # (batch, heads, tokens, width / heads)
+        y = y.transpose(-3, -2).flatten(-2)  # (batch, tokens, width)
+        return self.output(y)  # (batch, tokens, width)
+
+    def _split(self, x: torch.Tensor) -> torch.Tensor:
+        """Gives every head its part of the cells."""
+        x = x.unflatten(-1, (self.heads, -1))  # (batch, tokens, heads, width / heads)
+        return x.transpose(-3, -2)  # (batch, heads, tokens, width / heads)
 
 
 class FeedForward(nn.Module):
-    """One linear layer (IV-B): dropout(relu(W x)), or W(dropout(x + tanh(x))) in the single-modality models."""
-
-    def __init__(self, width, dropout, variant):
-        super().__init__()
-        self.linear, self.dropout, self.variant = Linear(width, width), Dropout(dropout), variant
-
-    def forward(self, x):
-        if self.variant == "single":
-            return self.linear(self.dropout(x + x.tanh()))
-        return self.dropout(self.linear(x).relu())
-
-
-class Residual(nn.Module):
-    """A sub-layer, dropout, and the way around; the norm stands before the sub-layer or after the sum.
+    """One linear layer (Section IV-B).
 
     Args:
-        width: of what goes through
+        width: cells of a token
         dropout: share of values dropped
-        norm_first: True as in the released encoders, False as in the text (III-C)
+        variant: ``"fused"``: ``dropout(relu(W x))``.
+            ``"single"``: ``W dropout(x + tanh(x))``, as in the released models of one modality
     """
 
-    def __init__(self, width: int, dropout: float, *, norm_first: bool = True):
+    def __init__(self, width: int, dropout: float, variant: str = "fused"):
+        super().__init__()
+        self.linear = nn.Linear(width, width)
+        self.dropout = nn.Dropout(dropout)
+        self.variant = variant
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.variant == "single":
+            y = self.dropout(x + x.tanh())  # (batch, tokens, width)
+            return self.linear(y)  # (batch, tokens, width)
+        y = self.linear(x).relu()  # (batch, tokens, width)
+        return self.dropout(y)  # (batch, tokens, width)
+
+
+class NormFirst(nn.Module):
+    """A norm, a sub-layer, dropout, and the way around all three: as in the released encoders."""
+
+    def __init__(self, width: int, dropout: float):
         super().__init__()
         self.norm = LayerNorm(width)
-        self.dropout = Dropout(dropout)
-        self.norm_first = norm_first
+        self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x, sublayer):
-        if self.norm_first:
-            return x + self.dropout(sublayer(self.norm(x)))
-        return self.norm(x + self.dropout(sublayer(x)))
+    def forward(self, x: torch.Tensor, sublayer: Callable) -> torch.Tensor:
+        y = sublayer(self.norm(x))  # (batch, tokens, width)
+        return x + self.dropout(y)  # (batch, tokens, width)
 
 
-class Layer(nn.Module):
-    """One layer of the encoder, or, with ``memory=True``, of the decoder (Fig. 2)."""
+class NormLast(nn.Module):
+    """A sub-layer, dropout, the way around both, and a norm: as in the text (Section III-C)."""
 
-    def __init__(self, width, heads, dropout, variant="fused", *, memory=False):
+    def __init__(self, width: int, dropout: float):
+        super().__init__()
+        self.norm = LayerNorm(width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: torch.Tensor, sublayer: Callable) -> torch.Tensor:
+        y = sublayer(x)  # (batch, tokens, width)
+        return self.norm(x + self.dropout(y))  # (batch, tokens, width)
+
+
+class EncoderLayer(nn.Module):
+    """Attention among the tokens, then the feed-forward part (Fig. 2, left)."""
+
+    def __init__(self, width: int, heads: int, dropout: float, variant: str):
         super().__init__()
         self.attention = Attention(width, heads, dropout)
-        self.memory_attention = Attention(width, heads, dropout) if memory else None
         self.feed_forward = FeedForward(width, dropout, variant)
-        residuals = [
-            Residual(width, dropout, norm_first=not memory) for _ in range(3 if memory else 2)
-        ]
-        self.residuals = nn.ModuleList(residuals)
+        self.residuals = nn.ModuleList(NormFirst(width, dropout) for _ in range(2))
 
-    def forward(self, x, memory=None, mask=None, maps=None, memory_maps=None):
-        x = self.residuals[0](x, lambda y: self.attention(y, mask=mask, maps=maps))
-        if self.memory_attention is not None:
-            x = self.residuals[1](x, lambda y: self.memory_attention(y, memory, maps=memory_maps))
-        return self.residuals[-1](x, self.feed_forward)
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        attend, transform = self.residuals
+        # The tokens attend to one another: they are their own memory.
+        x = attend(x, lambda y: self.attention(y, y))  # (batch, tokens, width)
+        return transform(x, self.feed_forward)  # (batch, tokens, width)
 
 
-class Stack(nn.Module):
-    """Layers; an encoder's end in a norm, since its layers begin with one, a decoder's each end in one.
+class Encoder(nn.Module):
+    """Layers, and a norm at the end, since each layer begins with one."""
 
-    The decoder must not begin with a norm: its input repeats the previous value over all cells, and a
-    norm over those cells subtracts exactly that.
-    """
-
-    def __init__(self, width, layers, heads, dropout, variant="fused", *, memory=False):
+    def __init__(self, width: int, layers: int, heads: int, dropout: float, variant: str = "fused"):
         super().__init__()
         self.layers = nn.ModuleList(
-            Layer(width, heads, dropout, variant, memory=memory) for _ in range(layers)
+            EncoderLayer(width, heads, dropout, variant) for _ in range(layers)
         )
-        self.norm = nn.Identity() if memory else LayerNorm(width)
+        self.norm = LayerNorm(width)
 
-    def forward(self, x, memory=None, mask=None, maps=None, memory_maps=None):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         for layer in self.layers:
-            x = layer(x, memory, mask, maps, memory_maps)
-        return self.norm(x)
+            x = layer(x)  # (batch, tokens, width)
+        return self.norm(x)  # (batch, tokens, width)
+
+
+class DecoderLayer(nn.Module):
+    """Attention among earlier outputs, then to the memory, then feed-forward (Fig. 2, right)."""
+
+    def __init__(self, width: int, heads: int, dropout: float):
+        super().__init__()
+        self.attention = Attention(width, heads, dropout)
+        self.memory_attention = Attention(width, heads, dropout)
+        self.feed_forward = FeedForward(width, dropout)
+        self.residuals = nn.ModuleList(NormLast(width, dropout) for _ in range(3))
+
+    def forward(self, x: torch.Tensor, memory: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        listen, look, transform = self.residuals
+        # First to earlier outputs (the mask hides later ones), then to features of all segments.
+        x = listen(x, lambda y: self.attention(y, y, mask))  # (batch, length, width)
+        x = look(x, lambda y: self.memory_attention(y, memory))  # (batch, length, width)
+        return transform(x, self.feed_forward)  # (batch, length, width)
+
+
+class Decoder(nn.Module):
+    """Layers, each of which ends in a norm.
+
+    The decoder must not begin with a norm. Its input repeats the previous value over all cells, and
+    a norm over these cells subtracts exactly this value.
+    """
+
+    def __init__(self, width: int, layers: int, heads: int, dropout: float):
+        super().__init__()
+        self.layers = nn.ModuleList(DecoderLayer(width, heads, dropout) for _ in range(layers))
+
+    def forward(self, x: torch.Tensor, memory: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        for layer in self.layers:
+            x = layer(x, memory, mask)  # (batch, length, width)
+        return x
 
 
 class Projection(nn.Module):
-    """Every feature vector to the same width, one linear layer each."""
+    """Reduces every feature vector to the same width, with a linear layer for each."""
 
-    def __init__(self, sizes, width):
+    def __init__(self, sizes: Sequence[int], width: int):
         super().__init__()
-        self.linears = nn.ModuleList(Linear(size, width) for size in sizes)
+        self.linears = nn.ModuleList(nn.Linear(size, width) for size in sizes)
 
-    def forward(self, tokens):
-        sizes = [layer.in_features for layer in self.linears]
-        if [token.shape[-1] for token in tokens] != sizes:
-            raise ValueError(
-                f"tokens have sizes {[t.shape[-1] for t in tokens]}, the model takes {sizes}"
-            )
-        return torch.stack([layer(x) for layer, x in zip(self.linears, tokens, strict=True)], -2)
+    def forward(self, tokens: Sequence[torch.Tensor]) -> torch.Tensor:
+        expected = [linear.in_features for linear in self.linears]
+        sizes = [token.shape[-1] for token in tokens]
+        if sizes != expected:
+            raise ValueError(f"tokens have sizes {sizes}, the model takes {expected}")
+        reduced = []
+        for linear, token in zip(self.linears, tokens, strict=True):
+            reduced.append(linear(token))  # (batch, width)
+        return torch.stack(reduced, dim=-2)  # (batch, tokens, width)
 
 
 class FeatureAAN(nn.Module):
-    """Feature AttendAffectNet: attention among the features of one excerpt (III-C b).
+    """Feature AttendAffectNet: attention among the features of one excerpt (Section III-C b).
+
+    Trained with Adam.
+    On COGNIMUSE: learning rate 0.0005, at most 500 epochs, batches of 30, patience 30.
+    On EIMT16: learning rate 0.01, batches of 40 for arousal and 20 for valence (Section IV-B).
 
     Args:
         sizes: length of each feature vector
-        width: cells that each is reduced to (III-C b)
+        width: cells that each is reduced to (Section III-C b)
         layers: layers of the encoder (released models)
-        heads: attention heads (IV-B)
-        dropout: share of values dropped (IV-B)
-        variant: ``"fused"``, or ``"single"`` for the form in which the released models of one modality
-            differ: another feed-forward part, and a tanh before the head
-        unused_embedding: keep the 72 parameters of an embedding that the released fused model holds and
-            never calls. They are frozen; without them the model has 48,865 parameters, with them 48,937
+        heads: attention heads (Section IV-B)
+        dropout: share of values dropped (Section IV-B)
+        variant: ``"fused"``, or ``"single"`` for the released models of one modality,
+            which have another feed-forward part and a tanh before the head
+        unused_embedding: keep the 72 parameters of an embedding that the released fused model holds
+            and never calls. They are frozen.
+            Without them the model has 48,865 parameters, with them 48,937
 
     Shape:
         tokens: list of ``(batch, size)``; result ``(batch,)``; ``embed`` gives ``(batch, width)``
 
-    Trained with Adam, learning rate 0.0005, at most 500 epochs, batches of 30, patience 30 on
-    COGNIMUSE; learning rate 0.01, batches of 40 (arousal) and 20 (valence) on EIMT16 (IV-B).
+    Raises:
+        ValueError: if ``variant`` is neither, or the width is no multiple of the number of heads
 
     Examples:
         >>> model = FeatureAAN(sizes=(4, 6)).eval()
@@ -277,80 +350,94 @@ class FeatureAAN(nn.Module):
         torch.Size([3])
     """
 
-    teacher_forced = False
-
     def __init__(
         self,
         *,
-        sizes=SIZES,
-        width=8,
-        layers=6,
-        heads=2,
-        dropout=0.1,
-        variant="fused",
-        unused_embedding=False,
+        sizes: Sequence[int] = SIZES,
+        width: int = 8,
+        layers: int = 6,
+        heads: int = 2,
+        dropout: float = 0.1,
+        variant: str = "fused",
+        unused_embedding: bool = False,
     ):
         super().__init__()
         if variant not in ("fused", "single"):
             raise ValueError(f"variant is {variant!r}, expected 'fused' or 'single'")
         self.project = Projection(sizes, width)
-        self.encoder = Stack(width, layers, heads, dropout, variant)
-        self.head = nn.Sequential(
-            *[nn.Tanh()] * (variant == "single"), Dropout(dropout), Linear(width, 1)
-        )
-        self.embedding = Linear(width, width).requires_grad_(False) if unused_embedding else None
+        self.encoder = Encoder(width, layers, heads, dropout, variant)
+        head = [nn.Dropout(dropout), nn.Linear(width, 1)]
+        if variant == "single":
+            head.insert(0, nn.Tanh())
+        self.head = nn.Sequential(*head)
+        # It comes last, so that the other weights are the same with it and without it.
+        self.embedding = None
+        if unused_embedding:
+            self.embedding = nn.Linear(width, width).requires_grad_(False)
 
-    def encode(self, tokens, maps=None):
+    def encode(self, tokens: Sequence[torch.Tensor]) -> torch.Tensor:
         """Tokens after the encoder, ``(batch, tokens, width)``."""
-        return self.encoder(self.project(tokens), maps=maps)
+        x = self.project(tokens)  # (batch, tokens, width)
+        return self.encoder(x)  # (batch, tokens, width)
 
-    def embed(self, tokens):
+    def embed(self, tokens: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Mean of the encoded tokens, ``(batch, width)``."""
         return self.encode(tokens).mean(-2)  # (batch, width)
 
-    def forward(self, tokens):
-        return self.head(self.embed(tokens)).squeeze(-1)  # (batch,)
+    def forward(self, tokens: Sequence[torch.Tensor]) -> torch.Tensor:
+        x = self.embed(tokens)  # (batch, width)
+        return self.head(x).squeeze(-1)  # (batch,)
 
-    def attention(self, tokens):
-        """What each token attends to; rows sum to 1 where dropout is off.
+    def attention(self, tokens: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Attention of each token to each; rows sum to 1.
 
         Shape:
             result ``(layers, batch, heads, tokens, tokens)``
         """
-        maps = []
-        self.encode(tokens, maps)
-        return torch.stack(maps)
+        # Every layer keeps the weights of its last call.
+        self.encode(tokens)
+        maps = [layer.attention.weights for layer in self.encoder.layers]
+        return torch.stack(maps)  # (layers, batch, heads, tokens, tokens)
 
 
-def positions(length, width):
-    """Sine and cosine of a position, in alternating cells (Eq. 2).
+def positions(length: int, width: int) -> torch.Tensor:
+    """Sine and cosine of a position, in alternating cells.
 
     Shape:
         result ``(length, width)``
+
+    References:
+        Eq. 2
     """
-    place, cell = torch.arange(length)[:, None], torch.arange(width)
-    angle = place / 10000 ** (2 * (cell // 2) / width)
-    return torch.where(cell % 2 == 0, angle.sin(), angle.cos())
+    place = torch.arange(length).unsqueeze(1)  # (length, 1)
+    cell = torch.arange(width)  # (width,)
+    pair = cell // 2  # (width,), a sine and a cosine share a frequency
+    angle = place / 10000 ** (2 * pair / width)  # (length, width)
+    return torch.where(cell % 2 == 0, angle.sin(), angle.cos())  # (length, width)
 
 
 class TemporalAAN(nn.Module):
-    """Temporal AttendAffectNet: a decoder over the segments of a film (III-C c).
+    """Temporal AttendAffectNet: a decoder over the segments of a film (Section III-C c).
+
+    The decoder is fed with the values of earlier segments: in training with the true ones
+    (``previous``), otherwise with its own outputs, one segment after the other.
+    Only the last output enters the loss.
+
+    Trained with Adam.
+    On COGNIMUSE: learning rate 0.001, at most 1000 epochs, batches of 30, patience 30.
+    On EIMT16: as :class:`FeatureAAN` (Section IV-B).
 
     Args:
         sizes: length of each feature vector
         width: cells that each is reduced to; the decoder works on all of them joined, 40 wide
-        length: segments in a sequence; 5 on COGNIMUSE, 4 on EIMT16 (IV-B)
+        length: segments in a sequence; 5 on COGNIMUSE, 4 on EIMT16 (Section IV-B)
         layers: layers of the decoder
-        heads: attention heads (IV-B)
-        dropout: share of values dropped (IV-B)
+        heads: attention heads (Section IV-B)
+        dropout: share of values dropped (Section IV-B)
 
     Shape:
-        tokens: list of ``(batch, length, size)``; previous ``(batch, length - 1)``; result
-        ``(batch, length)``; ``embed`` gives ``(batch, length, width * len(sizes))``
-
-    ``previous`` holds the true values of all segments but the last, in training. Without it the model
-    feeds itself, one segment after the other. Only the last output enters the loss.
-    Trained with Adam, learning rate 0.001, at most 1000 epochs, batches of 30, patience 30 on
-    COGNIMUSE; as FeatureAAN on EIMT16 (IV-B).
+        tokens: list of ``(batch, length, size)``; previous ``(batch, length - 1)``;
+        result ``(batch, length)``; ``embed`` gives ``(batch, length, width * len(sizes))``
 
     Examples:
         >>> model = TemporalAAN(sizes=(4, 6), length=5).eval()
@@ -358,65 +445,103 @@ class TemporalAAN(nn.Module):
         torch.Size([3, 5])
     """
 
-    teacher_forced = True
-
-    def __init__(self, *, sizes=SIZES, width=8, length=5, layers=6, heads=2, dropout=0.5):
+    def __init__(
+        self,
+        *,
+        sizes: Sequence[int] = SIZES,
+        width: int = 8,
+        length: int = 5,
+        layers: int = 6,
+        heads: int = 2,
+        dropout: float = 0.5,
+    ):
         super().__init__()
         joined = width * len(sizes)
         self.project = Projection(sizes, width)
-        self.decoder = Stack(joined, layers, heads, dropout, memory=True)
-        self.head = nn.Sequential(Dropout(dropout), Linear(joined, 1))
+        self.decoder = Decoder(joined, layers, heads, dropout)
+        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(joined, 1))
+        # Places and mask are no weights, and no part of a checkpoint.
         self.register_buffer("places", positions(length, joined), persistent=False)
-        self.register_buffer(
-            "mask", torch.ones(length, length, dtype=torch.bool).tril(), persistent=False
-        )
+        # True where a segment may look: at itself and at the segments before it.
+        mask = torch.ones(length, length, dtype=torch.bool).tril()  # (length, length)
+        self.register_buffer("mask", mask, persistent=False)
 
-    def segments(self, tokens):
+    def previous(self, target: torch.Tensor) -> torch.Tensor:
+        """The values that training feeds to the decoder: all but the one it is to predict.
+
+        Shape:
+            target ``(batch, length)``; result ``(batch, length - 1)``
+        """
+        return target[..., :-1]  # (batch, length - 1)
+
+    def segments(self, tokens: Sequence[torch.Tensor]) -> torch.Tensor:
         """Features of each segment, joined, ``(batch, length, joined)``."""
-        return self.project(tokens).flatten(-2)
+        x = self.project(tokens)  # (batch, length, tokens, width)
+        return x.flatten(-2)  # (batch, length, joined)
 
-    def embed(self, tokens, previous=None):
+    def embed(
+        self, tokens: Sequence[torch.Tensor], previous: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Output of the decoder, ``(batch, length, joined)``."""
+        memory = self._memory(tokens)  # (batch, length, joined)
+        if previous is None:
+            previous = self._own_outputs(memory)  # (batch, length - 1)
+        return self._decode(memory, previous)  # (batch, length, joined)
+
+    def forward(
+        self, tokens: Sequence[torch.Tensor], previous: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        x = self.embed(tokens, previous)  # (batch, length, joined)
+        return self.head(x).squeeze(-1)  # (batch, length)
+
+    def attention(self, tokens: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Attention of each segment: first to the previous outputs, second to the features.
+
+        Shape:
+            result ``(2, layers, batch, heads, length, length)``; rows sum to 1
+        """
+        with torch.no_grad():
+            # Once to predict the values, once more with all of them at the same time.
+            previous = self(tokens)[..., :-1]  # (batch, length - 1)
+            self.embed(tokens, previous)
+        # each map (batch, heads, length, length)
+        to_outputs = [layer.attention.weights for layer in self.decoder.layers]
+        to_features = [layer.memory_attention.weights for layer in self.decoder.layers]
+        return torch.stack([torch.stack(to_outputs), torch.stack(to_features)])
+
+    def _memory(self, tokens: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Segments with their places, to which the decoder attends."""
         x = self.segments(tokens)  # (batch, length, joined)
         length = len(self.mask)
         if x.shape[-2] != length:
             raise ValueError(f"sequences of {x.shape[-2]} segments, the model takes {length}")
-        memory = x + self.places  # (batch, length, joined)
-        if previous is None:
-            previous = x.new_zeros(*x.shape[:-2], 0)
-            for _ in range(length - 1):
-                y = self.head(self._decode(memory, previous)[..., -1, :])  # (batch, 1)
-                previous = torch.cat([previous, y], -1)  # (batch, so far)
-        return self._decode(memory, previous)  # (batch, length, joined)
+        # Attention does not see the order of the segments: the places tell it.
+        return x + self.places  # (batch, length, joined)
 
-    def attention(self, tokens):
-        """What each segment attends to: previous outputs, and the features of the segments.
+    def _own_outputs(self, memory: torch.Tensor) -> torch.Tensor:
+        """Values of all segments but the last, each predicted from those before it."""
+        # At first nothing is predicted, and the decoder has its start value only.
+        outputs = memory.new_zeros(*memory.shape[:-2], 0)  # (batch, 0)
+        for _ in range(len(self.mask) - 1):
+            x = self._decode(memory, outputs)  # (batch, so far + 1, joined)
+            y = self.head(x[..., -1, :])  # (batch, 1)
+            outputs = torch.cat([outputs, y], dim=-1)  # (batch, so far)
+        return outputs  # (batch, length - 1)
 
-        Shape:
-            result ``(2, layers, batch, heads, length, length)``; rows sum to 1 where dropout is off
-        """
-        own, other = [], []
-        with torch.no_grad():
-            memory = self.segments(tokens) + self.places  # (batch, length, joined)
-            self._decode(memory, self(tokens)[..., :-1], own, other)
-        return torch.stack([torch.stack(own), torch.stack(other)])
-
-    def _decode(self, memory, previous, *maps):
-        x = torch.nn.functional.pad(previous, (1, 0)).unsqueeze(
-            -1
-        )  # (batch, n, 1), the start value 0 first
-        n = x.shape[-2]
-        return self.decoder(
-            x + self.places[:n], memory, self.mask[:n, :n], *maps
-        )  # (batch, n, joined)
-
-    def forward(self, tokens, previous=None):
-        return self.head(self.embed(tokens, previous)).squeeze(-1)  # (batch, length)
+    def _decode(self, memory: torch.Tensor, previous: torch.Tensor) -> torch.Tensor:
+        """One output more than there are previous values: the decoder starts from the value 0."""
+        values = nn.functional.pad(previous, (1, 0)).unsqueeze(-1)  # (batch, n, 1)
+        n = values.shape[-2]
+        # Adding the places repeats each value over all cells.
+        x = values + self.places[:n]  # (batch, n, joined)
+        return self.decoder(x, memory, self.mask[:n, :n])  # (batch, n, joined)
 
 
 class FeatureTemporalAAN(TemporalAAN):
-    """Feature and Temporal AttendAffectNet: the encoder within each segment, then the decoder (III-C d).
+    """Feature and Temporal AttendAffectNet (Section III-C d).
 
-    Arguments and shapes as :class:`TemporalAAN`; the encoded tokens of :class:`FeatureAAN` take the place of features.
+    The encoder of :class:`FeatureAAN` works within each segment, then the decoder over segments.
+    Arguments and shapes are those of :class:`TemporalAAN`.
 
     Examples:
         >>> model = FeatureTemporalAAN(sizes=(4, 6), length=4).eval()
@@ -424,16 +549,27 @@ class FeatureTemporalAAN(TemporalAAN):
         torch.Size([3, 4])
     """
 
-    def __init__(self, *, sizes=SIZES, width=8, length=5, layers=6, heads=2, dropout=0.5):
+    def __init__(
+        self,
+        *,
+        sizes: Sequence[int] = SIZES,
+        width: int = 8,
+        length: int = 5,
+        layers: int = 6,
+        heads: int = 2,
+        dropout: float = 0.5,
+    ):
         super().__init__(
             sizes=sizes, width=width, length=length, layers=layers, heads=heads, dropout=dropout
         )
-        self.encoder = Stack(width, layers, heads, dropout)
+        self.encoder = Encoder(width, layers, heads, dropout)
 
-    def segments(self, tokens):
+    def segments(self, tokens: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Encoded features of each segment, joined, ``(batch, length, joined)``."""
         x = self.project(tokens)  # (batch, length, tokens, width)
-        y = self.encoder(x.flatten(-4, -3))  # (batch * length, tokens, width)
-        return y.unflatten(-3, x.shape[-4:-2]).flatten(-2)  # (batch, length, joined)
+        # Tokens of one segment attend to one another, not to those of other segments.
+        x = self.encoder(x)  # (batch, length, tokens, width)
+        return x.flatten(-2)  # (batch, length, joined)
 
 
 def from_released(path):

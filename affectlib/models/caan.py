@@ -143,7 +143,7 @@ class MapScores(nn.Module):
         ``(batch, frames, channels, height, width)`` to ``(batch, frames, 1)``
     """
 
-    def __init__(self, channels: int, layers: int):
+    def __init__(self, *, channels: int, layers: int):
         super().__init__()
         sizes = _halved_sizes(channels, layers)
         modules = []
@@ -306,7 +306,9 @@ class QualityAware(_Scored):
         self.feature = nn.Sequential(
             _branch(size, middle), nn.Dropout(dropout), nn.Linear(middle, features)
         )
-        self.score = MapScores(maps, scores) if self.has_maps else dense_scores(size, scores)
+        self.score = (
+            MapScores(channels=maps, layers=scores) if self.has_maps else dense_scores(size, scores)
+        )
         self.head = nn.Linear(features, n_classes)
 
     def frames(self, x: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:

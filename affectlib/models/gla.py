@@ -1,234 +1,246 @@
 """GRU, context gates, mixture of experts: valence and arousal of a film, every second.
 
-A recurrent network per modality reads the last minute; its last state is gated, a small mixture of experts gives both
-values at once, and a low-pass filter smooths the film's course.
+A recurrent network per modality reads the last minute of a film. The last states are joined and
+gated, a small mixture of experts gives both values at once, and a low-pass filter smooths the
+values over the film.
 
 References:
-    Jennifer J. Sun, Ting Liu, Gautam Prasad, GLA in MediaEval 2018 emotional impact of movies task, MediaEval, 2018.
-    Context gate: Miech, Laptev, Sivic, Learnable pooling with context gating, arXiv 1706.06905, 2017.
-    Mixture with a dummy expert: Abu-El-Haija et al., YouTube-8M, arXiv 1609.08675, 2016, Section 5.1.
-    Encoder-decoder TCN: Lea et al., Temporal convolutional networks for action segmentation and detection, CVPR, 2017.
+    Jennifer J. Sun, Ting Liu, Gautam Prasad, GLA in MediaEval 2018 emotional impact of movies task,
+    MediaEval, 2018.
+    Context gate: Miech, Laptev, Sivic, Learnable pooling with context gating, arXiv 1706.06905,
+    2017.
+    Mixture with a dummy expert: Abu-El-Haija et al., YouTube-8M, arXiv 1609.08675, 2016,
+    Section 5.1.
+    Encoder-decoder TCN: Lea et al., Temporal convolutional networks for action segmentation and
+    detection, CVPR, 2017.
 
 Differs from the paper in (04_gla says why):
-    - "Multi-label" cross-entropy: two labels, scaled to [0, 1], soft targets.
-    - Before its film begins a window is masked: the state stays 0.
-    - 128 units and one layer for every modality, where the paper tunes 32 to 256 and 1 or 2 for each; two experts;
-      dropout of 0.3 on the joined states and before the mixture.
-    - The epoch is chosen on the validation films; no model learns from them in the end. Run 2 learns from the first
-      70 % of the films. Table 1 is filtered, with the statistics of the batch.
-    - Batches are of stretches of neighbouring windows, which share what they have in common (:func:`stretches`).
-    - The moving average is weighted by a triangle, by what of it lies inside the film.
-    - TCN: modalities are joined at the input; kernels of 5 s, two levels of 64 and 96 channels.
+    - "Multi-label" cross-entropy is read as: two labels, scaled to [0, 1], as soft targets.
+    - A window that begins before its film is masked there: the state stays 0 until the film begins.
+    - Every modality has 128 units and one layer, where the paper tunes 32 to 256 units and 1 or 2
+      layers for each. There are two experts. Dropout of 0.3 stands on the joined states and before
+      the mixture.
+    - The epoch is chosen on the validation films, and no model learns from them in the end. Run 2
+      learns from the first 70 % of the films. Table 1 is filtered, with the batch's statistics.
+    - Batches are made of stretches of neighbouring windows, which share their seconds
+      (:func:`stretches`).
+    - The moving average has triangular weights, renormalised at the ends of the film.
+    - The TCN joins the modalities at its input, and has kernels of 5 s and two levels of 64 and 96
+      channels.
     - Faces go through Inception on ImageNet: the paper's network was not released.
 """
 
+from __future__ import annotations
+
 import copy
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import nn
 from torch.nn import functional
 
-SIZES = {"image": 2048, "audio": 128, "face": 4096}  # per second; the two largest faces, 2,048 each
+if TYPE_CHECKING:
+    from affectlib.training import Samples
+
+# Features per second. The two largest faces have 2,048 each.
+SIZES = {"image": 2048, "audio": 128, "face": 4096}
 
 
 class ContextGate(nn.Module):
-    """Lets each feature through as far as all of them together say: ``x * sigmoid(BN(W x))``.
+    """Lets each feature through as far as all features together decide.
+
+    ``x * sigmoid(BN(W x))``
 
     Args:
-        n_features: of the input, and of the output
+        n_features: length of the input, and of the output
         batch_norm: False puts a bias in its place (Table 1, run 1)
 
     Shape:
         forward and activity take and give ``(..., n_features)``
+
+    References:
+        Miech et al., Eq. 1
 
     Examples:
         >>> ContextGate(n_features=4, batch_norm=False)(torch.zeros(3, 2, 4)).shape
         torch.Size([3, 2, 4])
     """
 
-    def __init__(self, *, n_features, batch_norm=True):
+    def __init__(self, *, n_features: int, batch_norm: bool = True):
         super().__init__()
         self.gates = nn.Linear(n_features, n_features, bias=not batch_norm)
         self.norm = nn.BatchNorm1d(n_features) if batch_norm else nn.Identity()
 
-    def activity(self, x):
+    def activity(self, x: torch.Tensor) -> torch.Tensor:
         """How far each feature is let through, in (0, 1)."""
         z = self.gates(x)  # (..., n_features)
-        return self.norm(z.flatten(0, -2)).view_as(z).sigmoid()  # (..., n_features)
+        # BatchNorm1d takes one leading dimension.
+        normed = self.norm(z.flatten(0, -2))  # (rows, n_features)
+        return normed.view_as(z).sigmoid()  # (..., n_features)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x * self.activity(x)  # (..., n_features)
 
 
 class MixtureOfExperts(nn.Module):
-    """Logistic experts, weighted by a softmax for each label; one more, a dummy, always says 0.
+    """Logistic experts, weighted by a softmax; one more expert, a dummy, always predicts 0.
 
     Args:
-        n_features: of the input
-        n_labels: each with experts and weights of its own
-        n_experts: without the dummy
+        n_features: length of the input
+        n_labels: number of labels; each has experts and weights of its own
+        n_experts: experts of each label, without the dummy
 
     Shape:
         forward ``(..., n_features)`` to ``(..., n_labels)``, in (0, 1)
+
+    References:
+        Abu-El-Haija et al., Section 5.1
     """
 
-    def __init__(self, *, n_features, n_labels, n_experts=2):
+    def __init__(self, *, n_features: int, n_labels: int, n_experts: int = 2):
         super().__init__()
         self.n_experts = n_experts
         self.gates = nn.Linear(n_features, n_labels * (n_experts + 1), bias=False)
         self.experts = nn.Linear(n_features, n_labels * n_experts)
 
-    def shares(self, x):
-        """Weight of each expert, the dummy last: ``(..., n_labels, n_experts + 1)``."""
-        return self.gates(x).unflatten(-1, (-1, self.n_experts + 1)).softmax(-1)
+    def shares(self, x: torch.Tensor) -> torch.Tensor:
+        """Weight of each expert, the dummy last, ``(..., n_labels, n_experts + 1)``."""
+        logits = self.gates(x)  # (..., n_labels * (n_experts + 1))
+        logits = logits.unflatten(-1, (-1, self.n_experts + 1))  # (..., n_labels, n_experts + 1)
+        return logits.softmax(-1)  # (..., n_labels, n_experts + 1)
 
-    def forward(self, x):
-        said = (
-            self.experts(x).sigmoid().unflatten(-1, (-1, self.n_experts))
-        )  # (..., n_labels, n_experts)
-        return (self.shares(x)[..., :-1] * said).sum(-1)  # (..., n_labels)
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        predictions = self.experts(x).sigmoid()  # (..., n_labels * n_experts)
+        predictions = predictions.unflatten(-1, (-1, self.n_experts))  # (..., n_labels, n_experts)
+        # The dummy predicts 0, so that its term falls away.
+        shares = self.shares(x)[..., :-1]  # (..., n_labels, n_experts)
+        return (shares * predictions).sum(-1)  # (..., n_labels)
 
 
 class GLA(nn.Module):
-    """A recurrent network per modality, joined by a context gate; mixture of experts; second gate.
+    """A recurrent network per modality, a context gate, a mixture of experts, a second gate.
+
+    ``affectlib.stacked.fast`` gives a twin that trains several times as fast.
 
     Args:
         sizes: features per modality; Section 2.1, image and audio
-        hidden: units of each recurrent network, one number or one per modality; 32 to 256 in Section 3
-        layers: of each, one number or one per modality; 1 or 2 in Section 3
+        hidden: units of each recurrent network, one number or one per modality;
+            32 to 256 in Section 3
+        layers: layers of each, one number or one per modality; 1 or 2 in Section 3
         cell: ``"gru"`` or ``"lstm"``; Section 2.2
         length: seconds in a window; 60 was best in Section 3
         n_labels: valence and arousal
-        n_experts, dropout: ours; no dropout in run 1 of Table 1
+        n_experts: experts of each label; not in the paper
+        dropout: share of states dropped, before and after the gate; not in the paper.
+            Run 1 of Table 1 has none
         batch_norm: in the gates; False in run 1
 
     Shape:
-        forward takes one ``(batch, length - 1 + run, size)`` per modality and last whether the second is of the film,
-        ``(batch, length - 1 + run, 1)``; gives the value at the end of each of the ``run`` windows,
-        ``(batch, run, n_labels)``, in (0, 1). A single window has a run of 1.
+        forward takes one ``(batch, length - 1 + run, size)`` per modality, and last
+        ``(batch, length - 1 + run, 1)``: 1 where the second belongs to the film, 0 before it.
+        It gives the value at the end of each of the ``run`` windows, ``(batch, run, n_labels)``,
+        in (0, 1). A single window has a run of 1.
 
     Raises:
         ValueError: if ``cell`` is neither
 
     Examples:
-        >>> GLA(sizes=(5, 3), hidden=4, length=10)([torch.zeros(2, 12, 5), torch.zeros(2, 12, 3), torch.ones(2, 12, 1)]
-        ...                                        ).shape
+        >>> model = GLA(sizes=(5, 3), hidden=4, length=10)
+        >>> image, audio = torch.zeros(2, 12, 5), torch.zeros(2, 12, 3)
+        >>> model([image, audio, torch.ones(2, 12, 1)]).shape
         torch.Size([2, 3, 2])
     """
 
     def __init__(
         self,
         *,
-        sizes=(2048, 128),
-        hidden=128,
-        layers=1,
-        cell="gru",
-        length=60,
-        n_labels=2,
-        n_experts=2,
-        dropout=0.3,
-        batch_norm=True,
+        sizes: Sequence[int] = (2048, 128),
+        hidden: int | Sequence[int] = 128,
+        layers: int | Sequence[int] = 1,
+        cell: str = "gru",
+        length: int = 60,
+        n_labels: int = 2,
+        n_experts: int = 2,
+        dropout: float = 0.3,
+        batch_norm: bool = True,
     ):
         super().__init__()
         if cell not in ("gru", "lstm"):
             raise ValueError(f"cell is 'gru' or 'lstm', not {cell!r}")
-        hidden, layers = (
-            [each] * len(sizes) if isinstance(each, int) else list(each)
-            for each in (hidden, layers)
-        )
-        kind = nn.GRU if cell == "gru" else nn.LSTM
+        if isinstance(hidden, int):
+            hidden = [hidden] * len(sizes)
+        if isinstance(layers, int):
+            layers = [layers] * len(sizes)
+        network = nn.GRU if cell == "gru" else nn.LSTM
         self.length = length
-        shapes = zip(sizes, hidden, layers, strict=True)
-        self.recurrent = nn.ModuleList(kind(*shape, batch_first=True) for shape in shapes)
-        self.gate = ContextGate(n_features=sum(hidden), batch_norm=batch_norm)
+        # One network per modality, each with its own number of units.
+        self.recurrent = nn.ModuleList()
+        for size, units, depth in zip(sizes, hidden, layers, strict=True):
+            self.recurrent.append(network(size, units, depth, batch_first=True))
+        joined = sum(hidden)
+        self.gate = ContextGate(n_features=joined, batch_norm=batch_norm)
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Sequential(
-            MixtureOfExperts(n_features=sum(hidden), n_labels=n_labels, n_experts=n_experts),
+            MixtureOfExperts(n_features=joined, n_labels=n_labels, n_experts=n_experts),
             ContextGate(n_features=n_labels, batch_norm=batch_norm),
         )
 
-    def states(self, x):
-        """Last state of every modality in every window, side by side: ``(batch, run, sum of hidden)``."""
-        *x, present = x
-        alike = len({(rnn.hidden_size, rnn.num_layers) for rnn in self.recurrent}) == 1
-        pairs = list(zip(self.recurrent, x, strict=True))
-        groups = [
-            last_states(*zip(*own, strict=True), present, self.length)
-            for own in ([pairs] if alike else [[pair] for pair in pairs])
-        ]
-        return torch.cat([states for group in groups for states in group], -1)
+    def states(self, x: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Last state of every modality in every window, ``(batch, run, sum of hidden)``."""
+        *features, present = x
+        states = []
+        for rnn, modality in zip(self.recurrent, features, strict=True):
+            states.append(last_states(rnn, modality, present, self.length))  # (batch, run, hidden)
+        return torch.cat(states, dim=-1)  # (batch, run, sum of hidden)
 
-    def embed(self, x):
-        fused = self.dropout(self.states(x))  # (batch, run, sum of hidden)
-        return self.dropout(self.gate(fused))  # (batch, run, sum of hidden)
+    def embed(self, x: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Gated states, ``(batch, run, sum of hidden)``."""
+        joined = self.dropout(self.states(x))  # (batch, run, sum of hidden)
+        return self.dropout(self.gate(joined))  # (batch, run, sum of hidden)
 
-    def forward(self, x):
+    def forward(self, x: Sequence[torch.Tensor]) -> torch.Tensor:
         return self.head(self.embed(x))  # (batch, run, n_labels)
 
 
-def last_states(rnns, x, present, length):
-    """Last states of recurrent networks in each of the windows that slide over a stretch, one second at a time.
-
-    The same numbers as cutting the windows out and giving each, without what lies before its film, to its network.
-    But what a second contributes does not depend on the window it is seen in: its projection, nearly all of the
-    arithmetic, is computed once, and each step takes a slice of it. All networks take a step at once.
+def last_states(
+    rnn: nn.GRU | nn.LSTM, x: torch.Tensor, present: torch.Tensor, length: int
+) -> torch.Tensor:
+    """Cuts the windows out of a stretch, and gives each to the network.
 
     Args:
-        rnns: ``nn.GRU`` or ``nn.LSTM`` of the same number of units and layers that read forward, one per modality
-        x: features of a stretch, second by second, one tensor per modality
-        present: 1 where a second is of the film, 0 before it
+        rnn: reads forward
+        x: features of a stretch, second by second
+        present: 1 where a second belongs to the film, 0 before it; each window ends within the film
         length: seconds in a window
 
     Shape:
-        each x ``(batch, length - 1 + run, size)``; present ``(batch, length - 1 + run, 1)``;
-        result ``(modalities, batch, run, hidden)``
+        x ``(batch, length - 1 + run, size)``; present ``(batch, length - 1 + run, 1)``;
+        result ``(batch, run, hidden)``, the last layer's last state in each window
     """
-    run, whole = present.shape[1] - length + 1, bool(present.all())
-    seen = [present[:, t : t + run] > 0 for t in range(length)]  # each (batch, run, 1)
-    for layer in range(rnns[0].num_layers):
-        w, recurrent, b, bias = (
-            [getattr(rnn, f"{name}_l{layer}") for rnn in rnns]
-            for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-        )
-        recurrent, bias = (
-            torch.stack(recurrent).mT,
-            torch.stack(bias).unsqueeze(1),
-        )  # (modalities, hidden, gates), …
-        steps = torch.stack([functional.linear(*each) for each in zip(x, w, b, strict=True)])
-        # each (modalities, batch, run, gates); at the first layer a view
-        steps = steps.unbind(1) if layer else [steps[:, :, t : t + run] for t in range(length)]
-        state = h, c = (present.new_zeros(len(rnns), len(present), run, rnns[0].hidden_size),) * 2
-        more, outputs = layer + 1 < rnns[0].num_layers, []
-        for t, step in enumerate(steps):
-            back = torch.baddbmm(bias, h.flatten(1, 2), recurrent).view_as(
-                step
-            )  # (modalities, batch, run, gates)
-            new = _cell(rnns[0], step, back, h, c)
-            state = (
-                new
-                if whole
-                else [torch.where(seen[t], *pair) for pair in zip(new, state, strict=True)]
-            )
-            h, c = state
-            outputs += [h] if more else []
-        x = torch.stack(outputs, 1) if more else x  # (modalities, length, batch, run, hidden)
-    return h
+    windows = x.unfold(1, length, 1)  # (batch, run, size, length)
+    batch, run = windows.shape[:2]
+    windows = windows.flatten(0, 1).mT  # (batch * run, length, size)
+    inside = present.unfold(1, length, 1).flatten(0, 1)  # (batch * run, 1, length)
+    seconds = inside.sum(-1).long()  # (batch * run, 1), seconds of film in a window
 
-
-def _cell(rnn, step, back, h, c):
-    """One step of the equations in torch's documentation of GRU and LSTM: the new state, and the new cell."""
+    # A window may begin before its film. These seconds are put behind the others, and the network
+    # stops before it reaches them.
+    before = length - seconds  # (batch * run, 1)
+    order = torch.arange(length, device=x.device) + before  # (batch * run, length)
+    order = order % length  # (batch * run, length)
+    windows = windows.take_along_dim(order.unsqueeze(-1), dim=1)  # (batch * run, length, size)
+    packed = nn.utils.rnn.pack_padded_sequence(
+        windows, seconds.squeeze(-1).cpu(), batch_first=True, enforce_sorted=False
+    )
+    _, state = rnn(packed)
     if isinstance(rnn, nn.LSTM):
-        i, f, g, o = (step + back).chunk(4, -1)  # each (…, run, hidden)
-        c = f.sigmoid() * c + i.sigmoid() * g.tanh()
-        return o.sigmoid() * c.tanh(), c
-    sizes = 2 * rnn.hidden_size, rnn.hidden_size
-    (step, last), (back, candidate) = step.split(sizes, -1), back.split(sizes, -1)
-    r, z = (step + back).sigmoid().chunk(2, -1)  # each (…, run, hidden)
-    n = torch.addcmul(last, r, candidate).tanh()  # (…, run, hidden)
-    return torch.lerp(n, h, z), c
+        # An LSTM also gives its cells.
+        state, _ = state
+    return state[-1].unflatten(0, (batch, run))  # (batch, run, hidden)
 
 
 class TCN(nn.Module):
@@ -236,103 +248,131 @@ class TCN(nn.Module):
 
     Args:
         sizes: features per modality
-        channels: of each level, halving the rate each time; Lea et al., Section 4
-        kernel: in seconds at the first level, odd
+        channels: channels of each level, which has half the rate of the one before;
+            Lea et al., Section 4
+        kernel: width in seconds at the first level, odd
         n_labels: valence and arousal
-        dropout: of whole channels
+        dropout: share of whole channels dropped
 
     Shape:
-        forward takes what :class:`GLA` takes, gives a value for every second of it, ``(batch, seconds, n_labels)``
+        forward takes the input of :class:`GLA`, and gives a value for every second of it,
+        ``(batch, seconds, n_labels)``
 
     References:
         Section 2.2
     """
 
-    def __init__(self, *, sizes=(2048, 128), channels=(64, 96), kernel=5, n_labels=2, dropout=0.3):
+    def __init__(
+        self,
+        *,
+        sizes: Sequence[int] = (2048, 128),
+        channels: Sequence[int] = (64, 96),
+        kernel: int = 5,
+        n_labels: int = 2,
+        dropout: float = 0.3,
+    ):
         super().__init__()
-        widths = [sum(sizes), *channels]
-        conv = [
-            nn.Conv1d(*pair, kernel, padding=kernel // 2)
-            for pair in zip(widths, channels, strict=False)
-        ]
-        back = [
-            nn.Conv1d(*pair, kernel, padding=kernel // 2)
-            for pair in zip(channels[::-1], [*channels[-2::-1], channels[0]], strict=True)
-        ]
-        self.encoder, self.decoder = nn.ModuleList(conv), nn.ModuleList(back)
+        self.encoder = nn.ModuleList()
+        width = sum(sizes)
+        for level in channels:
+            self.encoder.append(nn.Conv1d(width, level, kernel, padding=kernel // 2))
+            width = level
+        # The decoder goes back through the levels. At the first one it keeps the channels.
+        self.decoder = nn.ModuleList()
+        for level in [*channels[-2::-1], channels[0]]:
+            self.decoder.append(nn.Conv1d(width, level, kernel, padding=kernel // 2))
+            width = level
         self.dropout = nn.Dropout1d(dropout)
-        self.head = nn.Sequential(nn.Linear(channels[0], n_labels), nn.Sigmoid())
+        self.head = nn.Sequential(nn.Linear(width, n_labels), nn.Sigmoid())
 
-    def embed(self, x):
-        *x, present = x
-        x = (torch.cat(x, -1) * present).transpose(1, 2)  # (batch, features, seconds)
-        rates = []
-        for layer in self.encoder:
-            rates.append(x.shape[-1])
-            x = functional.max_pool1d(
-                self.dropout(layer(x).relu()), 2, ceil_mode=True
-            )  # (batch, channels, halved)
-        for layer, seconds in zip(self.decoder, rates[::-1], strict=True):
-            x = self.dropout(
-                layer(functional.interpolate(x, seconds)).relu()
-            )  # (batch, channels, doubled)
-        return x.transpose(1, 2)  # (batch, seconds, channels)
+    def embed(self, x: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Output of the decoder, ``(batch, seconds, channels)``."""
+        *features, present = x
+        # Seconds before the film are 0, like the padding of the convolutions.
+        joined = torch.cat(features, dim=-1) * present  # (batch, seconds, features)
+        y = joined.transpose(1, 2)  # (batch, features, seconds)
+        lengths = []
+        for convolution in self.encoder:
+            lengths.append(y.shape[-1])
+            y = self.dropout(convolution(y).relu())  # (batch, channels, seconds)
+            y = functional.max_pool1d(y, 2, ceil_mode=True)  # (batch, channels, half the seconds)
+        for convolution, length in zip(self.decoder, reversed(lengths), strict=True):
+            y = functional.interpolate(y, length)  # (batch, channels, twice the seconds)
+            y = self.dropout(convolution(y).relu())  # (batch, channels, seconds)
+        return y.transpose(1, 2)  # (batch, seconds, channels)
 
-    def forward(self, x):
+    def forward(self, x: Sequence[torch.Tensor]) -> torch.Tensor:
         return self.head(self.embed(x))  # (batch, seconds, n_labels)
 
 
-def cross_entropy(truth, prediction):
-    """Sigmoid cross-entropy of soft targets, mean over everything; both in [0, 1] (Section 2)."""
+def cross_entropy(truth: torch.Tensor, prediction: torch.Tensor) -> torch.Tensor:
+    """Sigmoid cross-entropy of soft targets, mean over all values.
+
+    Truth and prediction lie in [0, 1].
+
+    References:
+        Section 2
+    """
     return functional.binary_cross_entropy(prediction, truth)
 
 
-def batch_statistics(model):
-    """A copy of a model whose batch norms predict with the statistics of the batch at hand, as the paper's do.
+def batch_statistics(model: nn.Module) -> nn.Module:
+    """A copy of a model whose batch norms predict with the statistics of the batch at hand.
+
+    The paper's models do so.
 
     References:
         Section 3, last paragraph
     """
     model = copy.deepcopy(model)
-    for norm in (module for module in model.modules() if isinstance(module, nn.BatchNorm1d)):
-        norm.running_mean = norm.running_var = None
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm1d):
+            # Without running statistics PyTorch takes those of the batch in evaluation, too.
+            module.running_mean = None
+            module.running_var = None
     return model
 
 
-def stretches(data, *, length=60, run=64):
-    """Cuts films into stretches of neighbouring windows, one window ending at each second; no window is copied.
+def stretches(data: Samples, *, length: int = 60, run: int = 64) -> Samples:
+    """Cuts films into stretches of neighbouring windows, with a window that ends at each second.
+
+    No window is copied: a stretch holds row numbers.
+    The last stretch of a film ends with the film, and overlaps the stretch before.
 
     Args:
-        data: samples, one per second, those of a film together and in order
+        data: samples, one per second; those of a film stand together and in order
         length: seconds in a window; 1 for a sequence-to-sequence model
-        run: windows in a stretch; the last stretch of a film ends with it and overlaps the one before
+        run: windows in a stretch
 
     Returns:
-        Samples with ``windows``, one per stretch. Their inputs are those of ``data``, a last row of zeros which
-        stands for every second before a film, and as one more input whether a row is of a film (1) or that one (0)
+        Samples with ``windows``, one per stretch.
+        The inputs are those of ``data`` with one more row of zeros, which stands for every second
+        before a film. One more input tells whether a row belongs to a film (1) or is this one (0)
 
     Shape:
-        data's target ``(seconds, labels)``; the result's ``(stretches, run, labels, 1)``, so that all of it counts in
+        target of ``data`` ``(seconds, labels)``;
+        target of the result ``(stretches, run, labels, 1)``, so that all of it counts in
         ``training.fit``; windows ``(stretches, length - 1 + run)``
 
     Raises:
-        ValueError: if a number is below 1, a film is shorter than ``run``, or its seconds do not stand together
+        ValueError: if a number is below 1, a film is shorter than ``run``, or its seconds do not
+            stand together
     """
     if min(length, run) < 1:
         raise ValueError(f"length and run are at least 1, not {length} and {run}")
-    films, ends, starts = np.asarray(data.groups), [], []
-    changes = [0, *(np.flatnonzero(films[1:] != films[:-1]) + 1), len(films)]
-    if len(changes) - 1 != len(set(data.groups)):
-        raise ValueError("the seconds of one film do not stand together")
-    for start, end in pairwise(changes):
-        if end - start < run:
-            raise ValueError(f"film {films[start]} has {end - start} s, a stretch {run}")
-        lasts = sorted({*range(start + run, end, run), end})
-        ends, starts = ends + lasts, starts + [start] * len(lasts)
-    rows = np.array(ends)[:, None] + np.arange(1 - length - run, 0)  # (stretches, length - 1 + run)
-    windows = torch.from_numpy(np.where(rows < np.array(starts)[:, None], len(films), rows))
-    inputs = [torch.cat([x, x.new_zeros(1, x.shape[1])]) for x in data.inputs]
-    present = (torch.arange(len(films) + 1) < len(films)).to(data.inputs[0].dtype)[:, None]
+    starts, ends = _stretch_bounds(data.groups, run)
+    n = len(data.groups)
+    # Rows count back from the end of a stretch. Rows before its film become the row of zeros, n.
+    rows = ends[:, None] + np.arange(1 - length - run, 0)  # (stretches, length - 1 + run)
+    rows = np.where(rows < starts[:, None], n, rows)  # (stretches, length - 1 + run)
+    windows = torch.from_numpy(rows)
+
+    inputs = []
+    for x in data.inputs:
+        nothing = x.new_zeros(1, x.shape[1])  # (1, size)
+        inputs.append(torch.cat([x, nothing]))  # (seconds + 1, size)
+    present = inputs[0].new_ones(n + 1, 1)  # (seconds + 1, 1)
+    present[n] = 0
     target = data.target[windows[:, -run:]].unsqueeze(-1)  # (stretches, run, labels, 1)
     return replace(
         data,
@@ -344,31 +384,58 @@ def stretches(data, *, length=60, run=64):
     )
 
 
-def per_second(data, values):
-    """What was said at the end of each window, put at its second.
+def _stretch_bounds(films: Sequence[str], run: int) -> tuple[np.ndarray, np.ndarray]:
+    """For each stretch: the first row of its film, and the row after the stretch."""
+    films = np.asarray(films)
+    changes = np.flatnonzero(films[1:] != films[:-1]) + 1
+    film_starts = [0, *changes.tolist()]
+    film_ends = [*changes.tolist(), len(films)]
+    if len(film_starts) != len(set(films.tolist())):
+        raise ValueError("the seconds of one film do not stand together")
+    starts = []
+    ends = []
+    for start, end in zip(film_starts, film_ends, strict=True):
+        if end - start < run:
+            raise ValueError(f"film {films[start]} has {end - start} s, a stretch {run}")
+        # The last stretch ends with the film, however much of it the one before has covered.
+        stretch_ends = [*range(start + run, end, run), end]
+        starts += [start] * len(stretch_ends)
+        ends += stretch_ends
+    return np.array(starts), np.array(ends)
+
+
+def per_second(data: Samples, values: ArrayLike) -> np.ndarray:
+    """Puts the value at the end of each window at its second.
 
     Args:
         data: the stretches, all of a corpus or some
         values: one per stretch and window
 
     Shape:
-        values ``(stretches, run, ...)``; result ``(seconds of the corpus, ...)``, nan where no stretch is
+        values ``(stretches, run, ...)``;
+        result ``(seconds of the corpus, ...)``, nan for seconds in no stretch
     """
     values = np.asarray(values)
-    result = np.full((len(data.inputs[0]) - 1, *values.shape[2:]), np.nan)
-    result[data.windows[:, -values.shape[1] :].numpy()] = values
+    run = values.shape[1]
+    seconds = len(data.inputs[0]) - 1
+    ends = data.windows[:, -run:].numpy()  # (stretches, run)
+    result = np.full((seconds, *values.shape[2:]), np.nan)
+    result[ends] = values
     return result
 
 
-def butterworth(series, *, order, cutoff, hertz, causal=False):
+def butterworth(
+    series: ArrayLike, *, order: int, cutoff: float, hertz: float, causal: bool = False
+) -> np.ndarray:
     """Low-pass filter without ripples.
 
     Args:
         series: values of one film over time
-        order: of the filter; forwards and backwards doubles it
-        cutoff: frequency at which half the power is left (a quarter, forwards and backwards), in Hz
+        order: order of the filter; forwards and backwards doubles it
+        cutoff: frequency in Hz at which half the power is left (forwards and backwards, a quarter)
         hertz: values per second
-        causal: True looks at the past only, as a live system must, and lags; False has no lag (zero phase)
+        causal: True filters forwards only, as a live system must, and lags.
+            False filters forwards and backwards, and has no lag (zero phase)
 
     Shape:
         series and result ``(..., time)``
@@ -389,23 +456,25 @@ def butterworth(series, *, order, cutoff, hertz, causal=False):
         raise ValueError(f"cutoff lies between 0 and {hertz / 2:g} Hz, not at {cutoff:g}")
     series = np.asarray(series, float)
     sections = signal.butter(order, cutoff, fs=hertz, output="sos")
-    if causal:
-        start = signal.sosfilt_zi(sections)  # (sections, 2), of a step of height 1
-        start = (
-            start.reshape(len(start), *[1] * (series.ndim - 1), 2) * series[..., :1]
-        )  # (sections, ..., 2)
-        return signal.sosfilt(sections, series, zi=start)[0]
-    return signal.sosfiltfilt(
-        sections, series, padlen=min(3 * (2 * len(sections) + 1), series.shape[-1] - 1)
-    )
+    if not causal:
+        # As much padding as scipy takes by default, or as much as a short film has.
+        padding = 3 * (2 * len(sections) + 1)
+        padding = min(padding, series.shape[-1] - 1)
+        return signal.sosfiltfilt(sections, series, padlen=padding)
+    # The filter starts as if the first value had always been there.
+    settled = signal.sosfilt_zi(sections)  # (sections, 2), for a constant of 1
+    leading = [1] * (series.ndim - 1)
+    settled = settled.reshape(len(sections), *leading, 2)  # (sections, ..., 2)
+    filtered, _ = signal.sosfilt(sections, series, zi=settled * series[..., :1])
+    return filtered
 
 
-def moving_average(series, *, seconds, hertz):
-    """Weighted moving average around each moment, the weights falling to both sides in a straight line.
+def moving_average(series: ArrayLike, *, seconds: float, hertz: float) -> np.ndarray:
+    """Weighted moving average; the weights fall in a straight line on both sides of each moment.
 
     Args:
         series: values of one film over time
-        seconds: from end to end of the weights that count
+        seconds: duration from the first weight to the last
         hertz: values per second
 
     Shape:
@@ -425,27 +494,33 @@ def moving_average(series, *, seconds, hertz):
 
     if not seconds > 0:
         raise ValueError(f"seconds must be positive, not {seconds}")
-    series, side = np.asarray(series, float), round(seconds * hertz) // 2
-    weights = 1 - np.abs(np.arange(-side, side + 1)) / (side + 1)  # (2 * side + 1,)
-    total, inside = (
-        convolve1d(x, weights, mode="constant") for x in (series, np.ones_like(series))
-    )
+    series = np.asarray(series, float)
+    side = round(seconds * hertz) // 2
+    distance = np.abs(np.arange(-side, side + 1))  # (2 * side + 1,)
+    weights = 1 - distance / (side + 1)  # (2 * side + 1,)
+    total = convolve1d(series, weights, mode="constant")  # (..., time)
+    # Weights that reach beyond the film do not count.
+    inside = convolve1d(np.ones_like(series), weights, mode="constant")  # (..., time)
     return total / inside  # (..., time)
 
 
-def film_by_film(smooth, values, films):
+def film_by_film(
+    smooth: Callable[[np.ndarray], np.ndarray], values: ArrayLike, films: Sequence[str]
+) -> np.ndarray:
     """Applies a filter within every film.
 
     Args:
         smooth: takes and gives ``(..., time)``
         values: of the seconds of several films, those of a film in order
-        films: film of each
+        films: film of each second
 
     Shape:
         values and result ``(..., seconds)``; films ``(seconds,)``
     """
-    values, films = np.asarray(values, float), np.asarray(films)
+    values = np.asarray(values, float)
+    films = np.asarray(films)
     result = np.empty_like(values)
     for film in set(films.tolist()):
-        result[..., films == film] = smooth(values[..., films == film])
+        inside = films == film
+        result[..., inside] = smooth(values[..., inside])
     return result

@@ -236,6 +236,7 @@ class Windows:
         first = self.start[rows].unsqueeze(-1)  # (..., 1)
         return self.frames[first + torch.arange(self.k)]
 
+    # Folds hold clips, not windows: windows of one clip overlap and must not be on two sides.
     def in_clips(self, clips: Sequence[int]) -> torch.Tensor:
         """Positions of the windows of some clips."""
         return torch.from_numpy(np.flatnonzero(np.isin(self.clip, clips)))
@@ -280,6 +281,7 @@ def subject_folds(
             _write_folds(path, {"corpus": key, "folds": actors})
     folds = []
     for i, test in enumerate(parts):
+        # Each part validates once, for the fold before its own.
         validation = parts[(i + 1) % k]
         train = ~(validation | test)
         masks = (train, validation, test)
@@ -499,6 +501,7 @@ class FusionMLP(nn.Module):
         classes: int = 3,
     ):
         super().__init__()
+        # Copies, so that the two networks can be trained on or compared afterwards.
         self.mood = copy.deepcopy(mood).requires_grad_(False)
         self.change = copy.deepcopy(change).requires_grad_(False)
         joined = mood.head[-1].in_features + change.head[-1].in_features
@@ -564,6 +567,7 @@ def distillation_loss(
         target ``(batch,)``; logits and teacher_logits ``(batch, classes)``; result a number
     """
     hard = F.cross_entropy(logits, target)
+    # A temperature above 1 makes the small probabilities count: they are what a teacher adds.
     student = (logits / temperature).log_softmax(-1)  # (batch, classes)
     teacher = (teacher_logits / temperature).log_softmax(-1)  # (batch, classes)
     soft = F.kl_div(student, teacher, reduction="batchmean", log_target=True)
@@ -672,6 +676,7 @@ def fit_mood_folds(
         ThreadPoolExecutor(jobs) as pool,
         tqdm(total=len(folds) * epochs, disable=not progress, unit="epoch") as bar,
     ):
+        # Models are built here, one after the other: threads share torch's random numbers.
         trainings = []
         for fold in folds:
             tasks = {}
@@ -808,6 +813,7 @@ class FoldTraining:
         n = len(self.train)
         size = min(batch_size, n)
         steps = n // size
+        # One order for all seeds, so that they can share their batches.
         order = torch.randperm(n, generator=torch.Generator().manual_seed(epoch))
         means = dict.fromkeys(self.tasks, 0.0)
         for batch in order[: steps * size].split(size):

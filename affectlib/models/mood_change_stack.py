@@ -1,4 +1,4 @@
-"""Moved to ``models.mood_change`` and ``stacked.mood_change``. This path works for one more release."""
+"""Moved to ``models.mood_change`` and ``stacked.mood_change``; this path works for one release."""
 
 from affectlib.moved import moved_names
 

@@ -267,6 +267,7 @@ def progressive_fit(
         raise ValueError(
             f"alone has {len(alone)} steps, the model has {len(model.lstms)} modalities"
         )
+    # The least validation loss first.
     order = sorted(range(len(alone)), key=lambda i: alone[i].score)
     first = order[0]
     model.lstms[first].load_state_dict(alone[first].model.lstms[0].state_dict())
@@ -274,6 +275,7 @@ def progressive_fit(
     frozen_train = _vectors(model, train, first)  # (seconds, 2 * hidden)
     frozen_validation = _vectors(model, validation, first)
     for count, i in enumerate(order[1:], 2):
+        # Its two dense layers are the auxiliary head of this step.
         stage = _part(model, order[:count])
         newcomer = _Newcomer(model.lstms[i], stage.dense, stage.head)
         history = fit(
@@ -367,8 +369,9 @@ def clips_of(data: Samples, length: int = 10) -> tuple[Samples, np.ndarray]:
 
 
 def _means(values: torch.Tensor, owner: torch.Tensor) -> torch.Tensor:
-    """Mean of the seconds of each clip, summed in double precision; values ``(seconds,)``."""
+    """Mean of the seconds of each clip; values ``(seconds,)``."""
     counts = torch.bincount(owner)  # (clips,)
+    # A sum in single precision would depend on the order of the seconds.
     sums = torch.zeros(len(counts), dtype=torch.float64)
     sums.index_add_(0, owner, values.double())
     return (sums / counts).to(values.dtype)  # (clips,)
@@ -429,6 +432,7 @@ def runs_of(data: Samples, vectors: torch.Tensor, length: int, *, stride: int = 
     for group in dict.fromkeys(data.groups):
         clips = np.flatnonzero(groups == group)
         last_start = max(0, len(clips) - length)
+        # A set, since the stride may reach the last start by itself.
         starts = {*range(0, last_start + 1, stride), last_start}
         for start in sorted(starts):
             positions = start + np.arange(length)

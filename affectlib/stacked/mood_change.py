@@ -1,4 +1,4 @@
-"""Training of mood_change with convolutions as matrix products, the first one for all models at once.
+"""Training of mood_change with convolutions as matrix products, the first for all models at once.
 
 Nearly all of the time goes into the convolutions, in double precision, where Conv3d is slow. The
 paper's kernels are 3 wide with stride 3: they multiply patches that do not overlap with a matrix.
@@ -40,17 +40,28 @@ class FastFoldTraining(FoldTraining):
 
     def embed(self, x: torch.Tensor) -> torch.Tensor:
         models = [task.model for task in self.tasks.values()]
-        if not isinstance(models[0], FusionMLP):
-            branches = [branch for model in models for branch in model.branches]
-            return torch.stack(embed_side_by_side(branches, x))  # (branches, batch, width)
-        with torch.no_grad():
-            branches = [branch for model in models for branch in (model.mood, model.change)]
-            embeddings = embed_side_by_side(branches, x)  # mood and change of each model
-        fused = []
-        for i, model in enumerate(models):
-            joined = torch.cat(embeddings[2 * i : 2 * i + 2], -1)  # (batch, 1024)
-            fused.append(model.mlp(joined))
-        return torch.stack(fused)  # (models, batch, width)
+        if isinstance(models[0], FusionMLP):
+            return _embed_fusions(models, x)
+        branches = []
+        for model in models:
+            branches += model.branches
+        embeddings = embed_side_by_side(branches, x)
+        return torch.stack(embeddings)  # (branches, batch, width)
+
+
+def _embed_fusions(models: Sequence[FusionMLP], x: torch.Tensor) -> torch.Tensor:
+    """Last hidden layers of several 2-CNN+MLPs, ``(models, batch, 256)``."""
+    frozen = []
+    for model in models:
+        frozen += [model.mood, model.change]
+    with torch.no_grad():
+        embeddings = embed_side_by_side(frozen, x)
+    pairs = zip(embeddings[::2], embeddings[1::2], strict=True)
+    hidden = []
+    for model, (mood, change) in zip(models, pairs, strict=True):
+        joined = torch.cat([mood, change], -1)  # (batch, 1024)
+        hidden.append(model.mlp(joined))  # (batch, 256)
+    return torch.stack(hidden)
 
 
 def embed_side_by_side(branches: Sequence[MoodCNN], x: torch.Tensor) -> list[torch.Tensor]:
@@ -60,49 +71,63 @@ def embed_side_by_side(branches: Sequence[MoodCNN], x: torch.Tensor) -> list[tor
         x ``(batch, k, 32, 32, 3)`` uint8; results ``(batch, 512)``
     """
     # Branches with shared convolutions see one result of them.
-    convolutions = {id(branch.convolutions): branch.convolutions for branch in branches}
-    first = _first_layers(list(convolutions.values()), x)
+    networks = {}
+    for branch in branches:
+        networks[id(branch.convolutions)] = branch.convolutions
+    maps = _first_layers(list(networks.values()), x)
     seen = {}
-    for key, maps in zip(convolutions, first, strict=True):
-        seen[key] = _other_layers(convolutions[key], maps)  # (batch, 32)
-    return [branch.dense(seen[id(branch.convolutions)]) for branch in branches]
+    for key, first in zip(networks, maps, strict=True):
+        seen[key] = _other_layers(networks[key], first)  # (batch, 32)
+    embeddings = []
+    for branch in branches:
+        convolved = seen[id(branch.convolutions)]
+        embeddings.append(branch.dense(convolved))  # (batch, 512)
+    return embeddings
 
 
-def _first_layers(convolutions: Sequence[Convolutions], x: torch.Tensor) -> list[torch.Tensor]:
+def _first_layers(networks: Sequence[Convolutions], x: torch.Tensor) -> list[torch.Tensor]:
     """First convolution, ReLU and pooling of several networks.
 
     Shape:
         x ``(batch, k, 32, 32, 3)`` uint8; results ``(batch, t, 6, 6, 16)``
     """
-    layers = [each[0] for each in convolutions]
+    layers = [network[0] for network in networks]
     weight = torch.cat([_kernel_rows(layer) for layer in layers])  # (models * 16, 81)
     bias = torch.cat([layer.bias for layer in layers])  # (models * 16,)
-    # Grey, 128, is 0 for the network. Bytes are cut into patches, which is less to copy.
-    patches = _patches(x, padding=128).to(weight.dtype).div_(128).sub_(1)
-    y = F.linear(patches, weight, bias).relu_()  # (batch, t, 11, 11, models * 16)
-    y = _pool(convolutions[0], y)  # (batch, t, 6, 6, models * 16)
+    # Bytes are cut into patches, which is less to copy. Grey, 128, is 0 for the network.
+    patches = _patches(x, padding=128)  # (batch, t, 11, 11, 81)
+    patches = patches.to(weight.dtype).div_(128).sub_(1)
+    y = F.linear(patches, weight, bias)  # (batch, t, 11, 11, models * 16)
+    y = _pool(networks[0], y.relu_())  # (batch, t, 6, 6, models * 16)
     return list(y.chunk(len(layers), -1))
 
 
-def _other_layers(convolutions: Convolutions, x: torch.Tensor) -> torch.Tensor:
-    """The layers behind the first one; x ``(batch, t, 6, 6, 16)``, result ``(batch, 32)``."""
-    for layer in list(convolutions)[3:]:
+def _other_layers(network: Convolutions, x: torch.Tensor) -> torch.Tensor:
+    """The layers behind the first one.
+
+    Shape:
+        x ``(batch, t, 6, 6, 16)``; result ``(batch, 32)``
+    """
+    *layers, flatten, normalise = network
+    for layer in layers[3:]:
         if isinstance(layer, SameConv3d):
-            x = F.linear(_patches(x), _kernel_rows(layer), layer.bias).relu()
-            x = _pool(convolutions, x)  # (batch, t, h, w, channels)
-    flatten, normalise = list(convolutions)[-2:]
-    return normalise(flatten(x.movedim(-1, 1)))  # (batch, 32)
+            patches = _patches(x)  # (batch, t, h, w, 27 * channels)
+            y = F.linear(patches, _kernel_rows(layer), layer.bias)
+            x = _pool(network, y.relu())
+    x = x.movedim(-1, 1)  # channels first, as the network flattens them
+    return normalise(flatten(x))
 
 
 def _kernel_rows(layer: SameConv3d) -> torch.Tensor:
-    """Kernels in the order of patches, ``(out, 27 * channels)``; the layer has channels first."""
+    """Kernels as rows, ``(out, 27 * channels)``, in the order of a patch: channels last."""
     return layer.weight.permute(0, 2, 3, 4, 1).flatten(1)
 
 
-def _pool(convolutions: Convolutions, x: torch.Tensor) -> torch.Tensor:
-    """The pooling layer of a network for maps with the channels last."""
-    pool = convolutions[2]
-    return pool(x.movedim(-1, 1)).movedim(1, -1)
+def _pool(network: Convolutions, x: torch.Tensor) -> torch.Tensor:
+    """The pooling of a network for maps with the channels last."""
+    pool = network[2]
+    pooled = pool(x.movedim(-1, 1))
+    return pooled.movedim(1, -1)
 
 
 def _patches(x: torch.Tensor, *, padding: int = 0) -> torch.Tensor:
@@ -111,11 +136,14 @@ def _patches(x: torch.Tensor, *, padding: int = 0) -> torch.Tensor:
     Shape:
         ``(batch, time, height, width, channels)`` to ``(batch, t, h, w, 27 * channels)``
     """
-    lacking = [0, 0]  # of the channels
-    for size in (x.shape[3], x.shape[2], x.shape[1]):
-        lacking += [-size % 3 // 2, -size % 3 - -size % 3 // 2]
-    x = F.pad(x, lacking, value=padding)
-    x = x.unflatten(1, (-1, 3)).unflatten(3, (-1, 3)).unflatten(5, (-1, 3))
+    margins = [0, 0]  # of the channels; F.pad starts at the last axis
+    for axis in (3, 2, 1):
+        lacking = -x.shape[axis] % 3
+        before = lacking // 2
+        margins += [before, lacking - before]
+    x = F.pad(x, margins, value=padding)
+    for axis in (1, 3, 5):
+        x = x.unflatten(axis, (-1, 3))
     # Now (batch, t, 3, h, 3, w, 3, channels).
     x = x.permute(0, 1, 3, 5, 2, 4, 6, 7)  # (batch, t, h, w, 3, 3, 3, channels)
-    return x.flatten(4)  # (batch, t, h, w, 27 * channels)
+    return x.flatten(4)

@@ -65,7 +65,10 @@ def ragged(lengths=(4, 1, 6), *, frames=6, seed=0):
 
 @pytest.fixture(scope="module")
 def frames():
-    """Thirty videos of 1 to 8 frames; class in the face of some frames and in the context of some; some faceless."""
+    """Thirty videos of 1 to 8 frames.
+
+    Some frames show the class in the face, some in the context; some have no face.
+    """
     rng = np.random.default_rng(0)
     of_face, of_context = (
         2 * rng.normal(size=(CLASSES, FACE)),
@@ -74,9 +77,9 @@ def frames():
     faces, contexts, classes, ids, seen = [], [], [], [], []
     for video in range(30):
         for frame in range(rng.integers(1, 9)):
-            shown, told = rng.random(2) < 0.7
-            faces.append(of_face[video % CLASSES] * shown + rng.normal(0, 0.5, FACE))
-            contexts.append(of_context[video % CLASSES] * told + rng.normal(0, 0.5, CONTEXT))
+            in_face, in_context = rng.random(2) < 0.7
+            faces.append(of_face[video % CLASSES] * in_face + rng.normal(0, 0.5, FACE))
+            contexts.append(of_context[video % CLASSES] * in_context + rng.normal(0, 0.5, CONTEXT))
             classes.append(video % CLASSES)
             ids.append(f"joy/a:b{video}:{frame:04d}")
             seen.append(video != 4 and rng.random() < 0.8)
@@ -142,7 +145,7 @@ def test_a_videos_logits_are_the_weighted_mean_of_its_frames():
     torch.testing.assert_close(model(x), aggregate(model.head(g), s), atol=1e-5, rtol=1e-5)
 
 
-def test_without_attention_the_frames_count_alike():
+def test_without_attention_every_frame_counts_the_same():
     model, x = seeded(MODELS["CAAN without attention"]), ragged()
     g, s = model.frames(x)
     assert s.tolist() == x[2][..., 0].tolist()
@@ -168,11 +171,11 @@ def test_attention_clusters_are_shifted_and_normalised():
         model.scale.uniform_(0.5, 2)
         model.shift.normal_()
     expected = []
-    for modality, own in enumerate(x[:2]):
+    for modality, features in enumerate(x[:2]):
         for cluster in range(3):
             w, b = model.weights[modality].weight[cluster], model.weights[modality].bias[cluster]
-            power = [math.exp((w @ own[0, i] + b).item()) for i in range(4)]
-            v = sum(p / sum(power) * own[0, i] for i, p in enumerate(power))
+            power = [math.exp((w @ features[0, i] + b).item()) for i in range(4)]
+            v = sum(p / sum(power) * features[0, i] for i, p in enumerate(power))
             v = model.scale[modality, cluster] * v + model.shift[modality, cluster]
             expected.append(v / v.norm() / math.sqrt(3))
     torch.testing.assert_close(model.embed(x)[0], torch.cat(expected), atol=1e-5, rtol=1e-5)
@@ -212,7 +215,7 @@ def test_maps_of_faces_come_before_those_of_contexts(frames):
     ]
     data = videos(Samples((*rows.inputs, *maps), rows.target, rows.ids, rows.groups), seen)
     x = data.take(range(len(data)))
-    for of, own, other in (("face", 3, 4), ("context", 4, 3)):
+    for of, place, other in (("face", 3, 4), ("context", 4, 3)):
         model = seeded(
             lambda of=of: QualityAware(
                 of=of, face=FACE, context=CONTEXT, maps=6, middle=8, features=6
@@ -222,7 +225,7 @@ def test_maps_of_faces_come_before_those_of_contexts(frames):
         moved = [*x]
         moved[other] = moved[other] + 1
         assert torch.equal(model.frames(moved)[1], s)
-        moved[own] = moved[own] + 1
+        moved[place] = moved[place] + 1
         assert not torch.allclose(model.frames(moved)[1], s)
 
 
@@ -282,7 +285,7 @@ def test_a_video_without_any_frame_is_refused(name):
 
 
 @pytest.mark.parametrize("name", ["CAAN", "face attention", "context attention"])
-def test_scores_that_underflow_count_alike(name):
+def test_scores_that_underflow_are_equal(name):
     model, x = seeded(MODELS[name]), ragged()
     last = [
         layer
@@ -311,13 +314,13 @@ def test_videos_keep_frames_with_a_face_or_all(frames, data):
     assert len(data) == 30 and data.ids[4] == "joy/a:b4" and data.target.dtype == torch.long
     faces, contexts, mask = data.inputs
     for video in range(30):
-        own = [i for i, group in enumerate(rows.groups) if group == data.ids[video]]
-        kept = [i for i in own if seen[i]] or own
+        of_video = [i for i, group in enumerate(rows.groups) if group == data.ids[video]]
+        kept = [i for i in of_video if seen[i]] or of_video
         assert int(mask[video, :, 0].sum()) == len(kept)
-        assert int(mask[video, :, 1].sum()) == seen[own].sum()
+        assert int(mask[video, :, 1].sum()) == seen[of_video].sum()
         torch.testing.assert_close(contexts[video, : len(kept)], rows.inputs[1][kept])
         torch.testing.assert_close(
-            faces[video, : len(kept)], rows.inputs[0][kept] * float(seen[own].any())
+            faces[video, : len(kept)], rows.inputs[0][kept] * float(seen[of_video].any())
         )
         assert not contexts[video, len(kept) :].any() and data.target[video] == video % CLASSES
     assert int(mask[4, :, 1].sum()) == 0 and int(mask[4, :, 0].sum()) > 0

@@ -35,7 +35,7 @@ def pictures(n, k=5, seed=0):
 
 @pytest.fixture(scope="module")
 def toy():
-    """Twelve clips of ten frames each, whose brightness is their mood; brightness rises, stays or falls."""
+    """Twelve clips of ten frames. Brightness is the mood; it rises, stays or falls."""
     rng = np.random.default_rng(0)
     moods, changes = np.arange(12) % 3, np.arange(12) // 3 % 3
     level = (
@@ -189,7 +189,7 @@ def test_training_equals_a_plain_loop(toy):
     for epoch in range(1, 6):
         order = parts["train"][torch.randperm(36, generator=torch.Generator().manual_seed(epoch))]
         model.train()
-        for start in (0, 10, 20):  # whole batches only
+        for start in (0, 10, 20):  # complete batches only
             rows = order[start : start + 10]
             optimiser.zero_grad()
             F.cross_entropy(model(toy.take(rows)), toy.targets["mood"][rows]).backward()

@@ -71,7 +71,16 @@ def three_clips():
     for clip, numbers in frames.items():
         for number in numbers:
             left = np.nan if (clip, number) == ("c", 0) else 10.0
-            rows.append({"clip": clip, "frame": number, "valence": number - 2, "left": left})
+            rows.append(
+                {
+                    "clip": clip,
+                    "time": number / 25,
+                    "frame": number,
+                    "valence": number - 2.0,
+                    "arousal": 0.0,
+                    "left": left,
+                }
+            )
     clips = {"clip": list(frames), "group": ["Ann", "Bob", "Ann"]}
     return with_mood(corpus_of(clips, rows))
 
@@ -105,10 +114,12 @@ def test_no_window_at_all_is_refused(three_clips):
 
 # folds
 
+NO_ROWS = {"clip": [], "time": [], "valence": [], "arousal": []}
+
 
 def clips_of(moods, actors):
     names = [f"{i:03d}" for i in range(len(moods))]
-    return corpus_of({"clip": names, "group": actors, "mood": moods}, {"clip": []})
+    return corpus_of({"clip": names, "group": actors, "mood": moods}, NO_ROWS)
 
 
 @pytest.fixture(scope="module")

@@ -31,7 +31,7 @@ NOISE = (1.5, 0.4, 4.0)  # of the three modalities: the second is the clearest
 
 @pytest.fixture(scope="module")
 def data():
-    """Eight films of 40 s; each modality shows the truth under its own noise."""
+    """Eight films of 40 s; each modality shows the truth under another noise."""
     rng = np.random.default_rng(0)
     truth = np.repeat(np.clip(rng.normal(0, 0.5, (8, 10)), -0.9, 0.9), SECONDS, axis=1).ravel()
     inputs = tuple(
@@ -85,7 +85,8 @@ def test_a_clip_is_the_sum_of_both_ends_of_two_layers_then_two_dense_layers(data
     model = small()
     chosen = data.take([3])
     with torch.no_grad():
-        said, total = model(chosen), 0
+        predictions = model(chosen)
+        total = 0
         for lstm, x in zip(model.lstms, chosen, strict=True):
             lower = torch.cat(
                 [lstm_by_hand(lstm, x[0], 0, False), lstm_by_hand(lstm, x[0], 0, True)], 1
@@ -94,7 +95,7 @@ def test_a_clip_is_the_sum_of_both_ends_of_two_layers_then_two_dense_layers(data
                 [lstm_by_hand(lstm, lower, 1, False)[-1], lstm_by_hand(lstm, lower, 1, True)[0]]
             )
         by_hand = torch.tanh(model.head[0](model.dense(total).relu()))
-    assert torch.allclose(said, by_hand, atol=1e-6)
+    assert torch.allclose(predictions, by_hand, atol=1e-6)
 
 
 def test_sizes_are_the_paper_s():
@@ -191,8 +192,10 @@ def test_stage_one_leaves_the_model_alone_and_ranks_by_validation_error(parts):
 def test_the_frozen_sum_is_what_running_the_earlier_modalities_gives(parts):
     steps = progressive_fit(small(), *parts, fit=quick)
     for step in steps:
-        said = predict(step.model, pick(parts[1], step.used)).prediction
-        assert np.isclose(((said - parts[1].target.numpy()) ** 2).mean(), step.score, rtol=1e-4)
+        predictions = predict(step.model, pick(parts[1], step.used)).prediction
+        assert np.isclose(
+            ((predictions - parts[1].target.numpy()) ** 2).mean(), step.score, rtol=1e-4
+        )
     assert [len(step.used) for step in steps] == [1, 2, 3, 3]
 
 
@@ -224,9 +227,10 @@ def test_classes_are_learned_by_the_same_training(parts):
     loss = functools.partial(quick, loss=lambda truth, logits: cross_entropy(logits, truth))
     model = small(outputs=3)
     progressive_fit(model, *named, fit=loss)
-    said = predict(model, named[1])
+    predictions = predict(model, named[1])
     assert (
-        said.prediction.shape == (20, 3) and (said.prediction.argmax(1) == said.truth).mean() > 0.6
+        predictions.prediction.shape == (20, 3)
+        and (predictions.prediction.argmax(1) == predictions.truth).mean() > 0.6
     )
 
 
@@ -253,7 +257,7 @@ def test_clips_stay_within_their_film_and_cover_every_second():
     clips, owner = clips_of(data, 3)
     assert clips.windows.tolist() == [[0, 1, 2], [3, 4, 5], [6, 6, 6], [7, 8, 9], [10, 11, 11]]
     assert owner.tolist() == [0, 0, 0, 1, 1, 1, 2, 3, 3, 3, 4, 4]
-    assert clips.target.tolist() == [1, 4, 6, 8, 10.5], "the mean of a clip's own seconds"
+    assert clips.target.tolist() == [1, 4, 6, 8, 10.5], "the mean of the seconds of a clip"
     assert clips.groups == ("film0", "film0", "film0", "film1", "film2")
     assert clips.inputs[0] is data.inputs[0], "gathered, not copied"
 
@@ -322,13 +326,13 @@ def test_every_clip_of_a_run_counts_in_the_loss():
         epochs=40,
         learning_rate=0.02,
         batch_size=4,
-        loss=lambda truth, said: (seen.append(truth.shape), mse_loss(said, truth))[1],
+        loss=lambda truth, predictions: (seen.append(truth.shape), mse_loss(predictions, truth))[1],
     )
     assert {shape[1] for shape in seen} == {3}
-    said = predict(model, runs)
-    assert said.prediction.shape == said.truth.shape == (8, 3)
+    predictions = predict(model, runs)
+    assert predictions.prediction.shape == predictions.truth.shape == (8, 3)
     assert np.isclose(
-        ((said.prediction - said.truth) ** 2).mean(),
+        ((predictions.prediction - predictions.truth) ** 2).mean(),
         history.epochs["validation_loss"].min(),
         rtol=1e-4,
     )
