@@ -18,8 +18,7 @@ from affectlib.errors import AffectError
 from affectlib.features import Extractor, FeatureTable, Store, descriptors, film
 from affectlib.features import extract as extract_features
 from affectlib.features import extractors as paper_extractors
-from affectlib.features.deep import NEEDS
-from affectlib.features.extract import SEGMENT
+from affectlib.features.papers import PAPERS
 from affectlib.runner.options import read_options
 
 if TYPE_CHECKING:
@@ -82,7 +81,9 @@ def extract_corpus(
         ValueError: for an unknown corpus or extractor, listing those there are
     """
     chosen = _chosen_extractors(extractors, features, precision)
-    usual_seconds = SEGMENT.get(extractors, 5.0)
+    usual_seconds = 5.0
+    if extractors in PAPERS and PAPERS[extractors].segment:
+        usual_seconds = PAPERS[extractors].segment
     if Path(name).is_file():
         corpus = film(name, seconds=seconds or usual_seconds)
     else:
@@ -131,10 +132,10 @@ def _chosen_extractors(text: str, features: str, precision: str) -> tuple[Extrac
             named = descriptors()
         elif word in single:
             named = (single[word],)
-        elif word in NEEDS:
+        elif word in PAPERS:
             named = paper_extractors(features, word, precision=precision)
         else:
-            available = ", ".join([*single, *NEEDS])
+            available = ", ".join([*single, *PAPERS])
             raise ValueError(f"no extractors {word!r}; there are descriptors, {available}")
         for extractor in named:
             chosen[extractor.name] = extractor

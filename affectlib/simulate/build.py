@@ -23,7 +23,7 @@ import av
 import cv2
 import numpy as np
 
-from affectlib import __version__
+from affectlib import __version__, paths
 from affectlib.corpora.base import SIMULATED_MARK
 from affectlib.errors import FileFormatError
 from affectlib.simulate.affect import view
@@ -186,9 +186,7 @@ def _end_with_parent():
 def write_file(path: Path, content: bytes) -> None:
     """Writes a whole file or none, and the folders above it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    part.write_bytes(content)
-    os.replace(part, path)
+    paths.write(path, content)
 
 
 def no_tables() -> dict[str, str]:
