@@ -6,8 +6,6 @@ python benchmarks/afew_va.py --full 10   600 clips, decoded once, 10 epochs of e
                                          Table 1 on 5 folds
 """
 
-import affectlib  # noqa: F401, I001  one thread, before torch is loaded
-
 import resource
 import sys
 import tempfile

@@ -15,8 +15,6 @@ With a network on the processor itself, both want the same cores.
     python benchmarks/extract.py
 """
 
-import affectlib  # noqa: F401, I001  one thread, before numpy is loaded
-
 import tempfile
 import time
 from collections.abc import Callable, Sequence

@@ -11,8 +11,6 @@ convolutions of 3 x 3 in fp32 need fewer products (Winograd). Network and produc
 that other work of the machine slows both.
 """
 
-import affectlib  # noqa: F401, I001  one thread, before torch is loaded
-
 import sys
 import time
 from collections.abc import Callable

@@ -36,8 +36,6 @@ Detectors that are not used:
   so it is used only on request: ``face(detector="mtcnn")``.
 """
 
-import affectlib  # noqa: F401, I001  one thread, before numpy is loaded
-
 import sys
 import tempfile
 import time

@@ -6,8 +6,6 @@ features, batches of 30. The last rows train one fold with Adam: the plain model
     python benchmarks/fit_folds.py
 """
 
-import affectlib  # noqa: F401, I001  one thread, before torch is loaded
-
 import copy
 import math
 import time

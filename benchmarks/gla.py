@@ -7,8 +7,6 @@ batches, forwards and backwards, at one thread.
     python benchmarks/gla.py
 """
 
-import affectlib  # noqa: F401, I001  one thread, before torch is loaded
-
 import time
 from typing import NamedTuple
 

@@ -5,8 +5,6 @@ python benchmarks/shot_long.py --full 5   66 films of the paper's length, 5 epoc
                                           (1 if no number is given)
 """
 
-import affectlib  # noqa: F401, I001  one thread, before torch is loaded
-
 import copy
 import resource
 import sys

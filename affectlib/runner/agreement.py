@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import torch
 
 SAME = 1e-5  # relative; numbers are stored with six digits
-ZERO = 1e-9  # absolute; differences of equal numbers leave such rests
+ZERO = 1e-7  # absolute: differences of equal numbers leave such rests
 NEARLY = 2e-3  # absolute: what double precision leaves of a difference in the inputs' seventh digit
 BAND = 4.0  # standard deviations that a number may lie away from the stored one
 OUTSIDE = 0.02  # share of the numbers that may lie outside by chance: twenty of a thousand
