@@ -271,7 +271,7 @@ def _check_size(path: Path) -> None:
 
 
 def find_streams(
-    path: Path | str, container
+    path: Path | str, container: av.container.InputContainer
 ) -> tuple[av.VideoStream | None, av.AudioStream | None]:
     """Chooses the film and the sound of a file, each None if there is none.
 
