@@ -1,4 +1,4 @@
-"""Faces: their number, place and size, what the largest ones show, and who is who.
+"""Faces: their number, place and size, and what the largest ones show.
 
 How faces are found is in :mod:`affectlib.features.detection`.
 """
@@ -15,7 +15,13 @@ from affectlib.features.extractor import Extractor, FeatureTable
 from affectlib.media import Picture
 from affectlib.moved import moved_names
 
-__getattr__ = moved_names(__name__, ("ENLARGED", "hog"), "affectlib.features.detection")
+_find_in_detection = moved_names(__name__, ("ENLARGED", "hog"), "affectlib.features.detection")
+_find_in_caan = moved_names(__name__, ("follow", "track"), "affectlib.models.caan")
+
+
+def __getattr__(name: str):
+    return _find_in_caan(name) if name in ("follow", "track") else _find_in_detection(name)
+
 
 CROP = 64  # side of a face that is cut out, in pixels
 CHIN = 1.1  # height of the cut, in heights of the box: detectors leave the chin out
@@ -62,7 +68,6 @@ FACE_NAMES = (
 BLOCK = ("left", "top", "width", "height", "score", *STATISTICS, *PIXELS, *GRADIENTS)
 # Extractors of deep.py that look at faces.
 NETWORKS_OF_FACES = ("inception_faces", "vggface", "vggface_pool5", "xception")
-OVERLAP = 0.3  # least intersection over union of one person in two frames
 
 
 def face(*, rate: float = 1.0, detector: str = DETECTOR) -> Extractor:
@@ -258,103 +263,6 @@ def blocks(table: np.ndarray) -> np.ndarray:
         expected = f"expected (rows, 1 + count * {size}) from the extractor people"
         raise ValueError(f"{expected}, found {table.shape}")
     return table[:, 1:].reshape(len(table), -1, size)
-
-
-def track(boxes: np.ndarray | Sequence) -> np.ndarray:
-    """Links the faces of consecutive frames to persons, the best match first.
-
-    Faces match by intersection over union, from ``OVERLAP`` on.
-    A person keeps the last place where it was seen, however long out of sight.
-
-    Args:
-        boxes: left, top, width, height (and more) of the faces of one clip,
-            width 0 where there is none
-
-    Returns:
-        number of the person, counted by first appearance, -1 where there is no face
-
-    Shape:
-        boxes ``(frames, count, 4 or more)``; result ``(frames, count)``
-
-    Examples:
-        >>> first = [[0, 0, 4, 4], [9, 0, 3, 3]]
-        >>> second = [[9, 1, 3, 3], [0, 0, 0, 0]]
-        >>> third = [[1, 0, 4, 4], [5, 5, 2, 2]]
-        >>> track([first, second, third]).tolist()
-        [[0, 1], [1, -1], [0, 2]]
-    """
-    boxes = np.asarray(boxes, float)[..., :4]
-    persons = np.full(boxes.shape[:2], -1)
-    last_places = []  # box of each person where it was last seen
-    for frame, faces in enumerate(boxes):
-        present = np.flatnonzero(faces[:, 2] > 0)
-        known = np.reshape(last_places, (-1, 4))
-        overlap = _overlaps(faces[present], known)  # (faces, persons)
-        while overlap.size and overlap.max() >= OVERLAP:
-            i, person = np.unravel_index(overlap.argmax(), overlap.shape)
-            persons[frame, present[i]] = person
-            last_places[person] = faces[present[i]]
-            # Neither this face nor this person takes part in a second match.
-            overlap[i] = -1
-            overlap[:, person] = -1
-        for i in present:
-            if persons[frame, i] < 0:
-                persons[frame, i] = len(last_places)
-                last_places.append(faces[i])
-    return persons
-
-
-def _overlaps(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Intersection over union of every box with every other, 0 where both are empty.
-
-    Shape:
-        a ``(m, 4)``; b ``(n, 4)``; result ``(m, n)``
-    """
-    sides = []
-    for axis in (0, 1):
-        a_start = a[:, axis]
-        b_start = b[:, axis]
-        a_end = a_start + a[:, axis + 2]
-        b_end = b_start + b[:, axis + 2]
-        end = np.minimum.outer(a_end, b_end)
-        start = np.maximum.outer(a_start, b_start)
-        # Negative where the boxes do not touch.
-        sides.append(np.maximum(end - start, 0))
-    both = sides[0] * sides[1]
-    a_area = a[:, 2] * a[:, 3]
-    b_area = b[:, 2] * b[:, 3]
-    union = np.add.outer(a_area, b_area) - both
-    return np.divide(both, union, out=np.zeros_like(union), where=union > 0)
-
-
-def follow(boxes: np.ndarray | Sequence) -> np.ndarray:
-    """Follows the main person of a clip: the one that covers the largest area over all frames.
-
-    Args:
-        boxes: see :func:`track`
-
-    Returns:
-        position of the person among the faces of each frame, -1 where it is not seen
-
-    Shape:
-        boxes ``(frames, count, 4 or more)``; result ``(frames,)``
-
-    Examples:
-        >>> first = [[0, 0, 4, 4], [9, 0, 3, 3]]
-        >>> second = [[9, 1, 3, 3], [1, 0, 2, 3]]
-        >>> third = [[9, 0, 3, 3], [0, 0, 0, 0]]
-        >>> follow([first, second, third]).tolist()
-        [1, 0, 0]
-    """
-    boxes = np.asarray(boxes, float)
-    persons = track(boxes)
-    seen = persons >= 0
-    if not seen.any():
-        return np.full(len(boxes), -1)
-    areas = boxes[..., 2] * boxes[..., 3]
-    main = np.bincount(persons[seen], areas[seen]).argmax()
-    is_main = persons == main
-    return np.where(is_main.any(1), is_main.argmax(1), -1)
 
 
 def crop(image: np.ndarray, box: Sequence[float]) -> np.ndarray:

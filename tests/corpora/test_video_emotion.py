@@ -17,7 +17,8 @@ from affectlib.corpora import (
 )
 from affectlib.errors import FileFormatError
 from affectlib.features import extract
-from affectlib.features.faces import blocks, follow, people
+from affectlib.features.faces import blocks, people
+from affectlib.models.caan import follow
 
 # Small corpora of tests are a part of the real one.
 pytestmark = pytest.mark.filterwarnings("ignore:.*a part of the corpus")

@@ -16,14 +16,13 @@ from affectlib.features.faces import (
     blocks,
     crop,
     face,
-    follow,
     frames_without_face,
     people,
-    track,
 )
 from affectlib.features.pretrained import weights
 from affectlib.features.pretrained.weights import WeightsNotFoundError
 from affectlib.media import Clip, Picture
+from affectlib.models.caan import follow, track
 from affectlib.simulate import face as drawing
 from affectlib.simulate import stage
 

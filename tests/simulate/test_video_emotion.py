@@ -12,7 +12,8 @@ import pytest
 from affectlib.corpora import load_heiv, official_split, segments
 from affectlib.errors import NotFoundError
 from affectlib.features import extract
-from affectlib.features.faces import blocks, follow, people
+from affectlib.features.faces import blocks, people
+from affectlib.models.caan import follow
 from affectlib.simulate import make_ekman6, make_heiv, make_videoemotion8
 from affectlib.simulate.video_emotion import (
     EMFACS,
