@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 
 from affectlib import AVX2_VARIABLES, AVX512_OFF, paths
 from affectlib.runner import notebooks
-from affectlib.runner.content_key import results_hash
+from affectlib.runner.content_key import figures_hash
 
 # Metadata that differ from run to run: nbstripout removes them.
 EXTRA_KEYS = (
@@ -43,13 +43,13 @@ class Job:
 
     @property
     def done(self) -> bool:
-        """Whether an executed copy has this key, and the results in figures/ are that copy's."""
+        """Whether an executed copy has this key, and every file in figures/ is that copy's."""
         record = run_record(self.output)
-        return record.get("key") == self.key and record.get("results") == results_hash(self.slug)
+        return record.get("key") == self.key and record.get("figures") == figures_hash(self.slug)
 
 
 def run_record(output: Path) -> dict[str, object]:
-    """Content key, hash of the results and seconds of an executed notebook; empty without one."""
+    """Content key, hash of the figures and seconds of an executed notebook; empty without one."""
     if not output.exists():
         return {}
     metadata = json.loads(output.read_text(encoding="utf-8"))["metadata"]
@@ -80,7 +80,7 @@ def execute(job: Job) -> None:
     content = json.loads(partial.read_text(encoding="utf-8"))
     content["metadata"]["affectlib"] = {
         "key": job.key,
-        "results": results_hash(job.slug),
+        "figures": figures_hash(job.slug),
         "seconds": round(time.perf_counter() - begun, 1),
     }
     paths.write(job.output, _notebook_bytes(content))

@@ -6,6 +6,7 @@ import nbformat
 import pytest
 
 from affectlib.runner import execution
+from affectlib.runner.content_key import figures_hash
 from affectlib.runner.execution import Job
 from affectlib.runner.reproduce import main
 
@@ -32,10 +33,35 @@ def test_an_executed_notebook_carries_its_key_and_its_results(
     assert outputs[0][0]["text"] == ["7\n"]
     assert "cell  2 of 3" in capfd.readouterr().out
 
-    results = notebook_folder / "figures" / "good"
-    results.mkdir(parents=True)
-    (results / "metrics.json").write_text("of another profile")
-    assert not job.done
+
+@pytest.fixture
+def done_job(notebook_folder):
+    """A job whose executed copy and figures belong together."""
+    job = Job("good", notebook_folder / "01_good.ipynb", notebook_folder / "out.ipynb", {}, "key")
+    figures = notebook_folder / "figures" / "good"
+    figures.mkdir(parents=True)
+    for name in ("metrics.json", "table1.csv", "curve.png"):
+        (figures / name).write_text("of this run")
+    record = {"key": "key", "figures": figures_hash("good"), "seconds": 1.0}
+    job.output.write_text(json.dumps({"metadata": {"affectlib": record}}))
+    assert job.done
+    return job
+
+
+@pytest.mark.parametrize("name", ["metrics.json", "table1.csv", "curve.png", "another.png"])
+def test_figures_of_another_run_are_made_again(notebook_folder, done_job, name):
+    (notebook_folder / "figures" / "good" / name).write_text("of another profile")
+    assert not done_job.done
+
+
+def test_a_deleted_figure_is_made_again(notebook_folder, done_job):
+    (notebook_folder / "figures" / "good" / "curve.png").unlink()
+    assert not done_job.done
+
+
+def test_the_spread_over_seeds_is_no_figure_of_a_run(notebook_folder, done_job):
+    (notebook_folder / "figures" / "good" / "spread.json").write_text("{}")
+    assert done_job.done
 
 
 def test_failing_cell_is_told_in_one_line(notebook_folder, write_notebook, capfd):
