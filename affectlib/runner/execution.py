@@ -49,11 +49,16 @@ class Job:
 
 
 def run_record(output: Path) -> dict[str, object]:
-    """Content key, hash of the figures and seconds of an executed notebook; empty without one."""
-    if not output.exists():
+    """Content key, hash of the figures and seconds of an executed notebook.
+
+    Empty where there is none, and where the file is cut or holds something else: it is then run
+    again.
+    """
+    try:
+        record = json.loads(output.read_bytes())["metadata"]["affectlib"]
+    except (FileNotFoundError, ValueError, LookupError, TypeError):
         return {}
-    metadata = json.loads(output.read_text(encoding="utf-8"))["metadata"]
-    return metadata.get("affectlib", {})
+    return record if isinstance(record, dict) else {}
 
 
 def execute(job: Job) -> None:

@@ -30,7 +30,7 @@ from affectlib.errors import AffectError
 from affectlib.moved import moved_names
 from affectlib.runner import notebooks
 from affectlib.runner.content_key import content_key
-from affectlib.runner.execution import Job, execute_and_report
+from affectlib.runner.execution import Job, execute_and_report, run_record
 from affectlib.runner.notebooks import (
     ParameterError,
     checked_parameters,
@@ -94,7 +94,7 @@ def sweep(
         job = _job(slug, point, profile, corpus)
         points[job.key] = point
         jobs_by_key[job.key] = job
-    waiting = [job for job in jobs_by_key.values() if not job.output.is_file()]
+    waiting = [job for job in jobs_by_key.values() if run_record(job.output).get("key") != job.key]
     failed = _run_all(waiting, client, jobs, slug=slug, n_points=len(points), progress=progress)
 
     rows = []

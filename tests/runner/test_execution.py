@@ -59,6 +59,15 @@ def test_a_deleted_figure_is_made_again(notebook_folder, done_job):
     assert not done_job.done
 
 
+@pytest.mark.parametrize(
+    "content", [b"", b'{"metadata": {"affe', b"[]", b"{}", b"7", b'{"metadata": []}', b"\xff"]
+)
+def test_an_executed_notebook_that_is_cut_is_run_again(done_job, content):
+    done_job.output.write_bytes(content)
+    assert execution.run_record(done_job.output) == {}
+    assert not done_job.done
+
+
 def test_the_spread_over_seeds_is_no_figure_of_a_run(notebook_folder, done_job):
     (notebook_folder / "figures" / "good" / "spread.json").write_text("{}")
     assert done_job.done

@@ -47,6 +47,12 @@ def test_a_sweep_runs_every_point_once(tiny, monkeypatch):
     again = module.sweep("tiny", {"a": [1], "b": [1]}, progress=False)
     assert again["sum"].tolist() == [2]
 
+    ran = []
+    monkeypatch.setattr(module, "run", ran.append)
+    (point / "01_tiny.ipynb").write_bytes(b'{"cells": [')
+    module.sweep("tiny", {"a": [1], "b": [1]}, progress=False)
+    assert [job.parameters for job in ran] == [{"b": 1}]
+
 
 def test_a_sweep_on_a_cluster(tiny):
     from dask.distributed import LocalCluster
