@@ -18,6 +18,8 @@ from affectlib.runner import agreement, execution
 from affectlib.runner.content_key import content_key, slugs_read
 from affectlib.runner.execution import Job
 from affectlib.runner.notebooks import (
+    CORPORA,
+    PROFILES,
     ParameterError,
     find_notebooks,
     notebook_file,
@@ -107,8 +109,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m affectlib.runner.reproduce", description=__doc__.splitlines()[0]
     )
     parser.add_argument("--paper", default="all", help="slug of one notebook, or all")
-    parser.add_argument("--profile", default="demo", choices=("demo", "full"))
-    parser.add_argument("--corpus", default="simulated", choices=("simulated", "real"))
+    parser.add_argument("--profile", default="demo", choices=PROFILES)
+    parser.add_argument("--corpus", default="simulated", choices=CORPORA)
     parser.add_argument("--jobs", type=int, default=2, help="notebooks run at once")
     parser.add_argument(
         "--first-seed", type=int, default=0, help="first of the seeds under which models train"

@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
-import yaml
 from tqdm import tqdm
 
 from affectlib import paths
@@ -33,9 +32,11 @@ from affectlib.runner.content_key import content_key
 from affectlib.runner.execution import Job, execute_and_report, run_record
 from affectlib.runner.notebooks import (
     ParameterError,
+    check_plain,
     checked_parameters,
     notebook_file,
     profile_parameters,
+    read_yaml,
 )
 from affectlib.runner.options import read_options
 
@@ -168,21 +169,28 @@ def _run_on(client: Client | str, jobs: Sequence[Job]) -> Iterator[tuple[Job, st
 
 def _points(slug: str, grid: Mapping[str, list] | Path | str | None) -> list[Point]:
     """All combinations of the values of a grid."""
+    source = "grid"
     if not isinstance(grid, Mapping):
         file = Path(grid) if grid is not None else notebooks.NOTEBOOKS / "sweeps" / f"{slug}.yaml"
         if not file.is_file():
             raise ParameterError(f"{slug}: no such grid {file}")
-        grid = yaml.safe_load(file.read_text(encoding="utf-8"))
-    if not _is_grid(grid):
-        raise ParameterError(f"a grid names parameters, each with a list of values: {grid!r}")
+        source = str(file)
+        grid = read_yaml(file.read_bytes(), source)
+    _check_grid(grid, source)
     return [dict(zip(grid, values, strict=True)) for values in product(*grid.values())]
 
 
-def _is_grid(content: object) -> bool:
-    """Whether some content is a grid: at least one parameter, each with a list of values."""
-    if not isinstance(content, Mapping) or not content:
-        return False
-    return all(isinstance(values, list) and values for values in content.values())
+def _check_grid(grid: object, source: str) -> None:
+    """Refuses anything but at least one parameter, each with a list of plain values."""
+    form = "a grid names parameters, each with a list of values"
+    if not isinstance(grid, Mapping) or not grid:
+        raise ParameterError(f"{source}: {form}: {grid!r}")
+    for name, values in grid.items():
+        if not isinstance(name, str):
+            raise ParameterError(f"{source}: {name!r} is {type(name).__name__}, expected a name")
+        if not isinstance(values, list) or not values:
+            raise ParameterError(f"{source}, {name}: {form}: {values!r}")
+        check_plain(values, f"{source}, {name}")
 
 
 def _job(slug: str, point: Point, profile: str, corpus: str) -> Job:
@@ -268,12 +276,7 @@ def _grid(text: str) -> Mapping[str, list] | str:
     """Reads the option ``grid``: a grid in braces, or the name of its file."""
     if not text.lstrip().startswith("{"):
         return text
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ParameterError(
-            f"a grid names parameters, each with a list of values: {text!r}"
-        ) from error
+    return read_yaml(text, "grid")
 
 
 OPTIONS = {
