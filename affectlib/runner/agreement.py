@@ -29,6 +29,7 @@ import numpy as np
 
 from affectlib import paths
 from affectlib.errors import AffectError
+from affectlib.runner.options import positive_count
 
 if TYPE_CHECKING:
     import torch
@@ -392,7 +393,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Command line of ``python -m affectlib.runner.agreement``; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m affectlib.runner.agreement")
     parser.add_argument("--paper", default="all", help="slug of one notebook, or all")
-    parser.add_argument("--jobs", type=int, default=2, help="notebooks run at once")
+    parser.add_argument("--jobs", type=positive_count, default=2, help="notebooks run at once")
     options = parser.parse_args(arguments)
     try:
         return measure([options.paper], jobs=options.jobs)

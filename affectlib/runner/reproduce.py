@@ -25,6 +25,7 @@ from affectlib.runner.notebooks import (
     notebook_file,
     profile_parameters,
 )
+from affectlib.runner.options import positive_count
 from affectlib.runner.readme import headline, update_readme
 
 
@@ -111,7 +112,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--paper", default="all", help="slug of one notebook, or all")
     parser.add_argument("--profile", default="demo", choices=PROFILES)
     parser.add_argument("--corpus", default="simulated", choices=CORPORA)
-    parser.add_argument("--jobs", type=int, default=2, help="notebooks run at once")
+    parser.add_argument("--jobs", type=positive_count, default=2, help="notebooks run at once")
     parser.add_argument(
         "--first-seed", type=int, default=0, help="first of the seeds under which models train"
     )

@@ -38,7 +38,7 @@ from affectlib.runner.notebooks import (
     profile_parameters,
     read_yaml,
 )
-from affectlib.runner.options import read_options
+from affectlib.runner.options import positive_count, read_options
 
 if TYPE_CHECKING:
     from dask.distributed import Client
@@ -86,8 +86,11 @@ def sweep(
     Raises:
         ParameterError: for a notebook, a parameter or a type of value that does not exist, before
             anything runs
+        OptionError: if ``jobs`` is not above 0
         SweepError: once the rest is done, if points failed; it names them
     """
+    notebook_file(slug)
+    positive_count(jobs)
     points = {}
     jobs_by_key = {}
     # Every point is checked before the first one runs.
@@ -285,7 +288,7 @@ OPTIONS = {
     "profile": str,
     "corpus": str,
     "client": str,
-    "jobs": int,
+    "jobs": positive_count,
 }
 
 
@@ -296,7 +299,7 @@ def main(arguments: Sequence[str]) -> int:
         exit status: 0; 1 where points failed; 2 for options that cannot be followed
     """
     try:
-        table = sweep(**read_options(arguments, OPTIONS))
+        table = sweep(**read_options(arguments, OPTIONS, required="slug"))
     except SweepError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -134,6 +134,9 @@ def test_the_papers_grids_fit_their_notebooks(file):
         (["sweep", "slug=tiny"], "expected name=value, not 'sweep'"),
         (["slug=tiny", "grid={a: [1]}", "corpus=rael"], "no corpus 'rael'; there are simulated, "),
         (["slug=tiny", "grid={a: [1]}", "profile=fulll"], "no profile 'fulll'; there are demo, "),
+        (["slug=all"], "no notebook 'all'; there are tiny"),
+        (["slug=", "jobs=2"], "option 'slug' is missing"),
+        (["slug=tiny", "grid={a: [1]}", "jobs=0"], "jobs: expected a whole number above 0"),
         (["slug=tiny", "jobs=two"], "invalid literal"),
     ],
 )
