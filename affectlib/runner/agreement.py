@@ -331,6 +331,7 @@ def measure(slugs: Sequence[str], *, jobs: int) -> int:
         for slug in slugs:
             command = [sys.executable, "-m", "affectlib.runner.reproduce", "--paper", slug]
             command += ["--first-seed", str(first_seed), "--jobs", str(jobs)]
+            command += ["--parent", str(os.getpid())]
             if subprocess.run(command, env=environment, check=False).returncode:
                 return 1
     collect(slugs)

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -162,15 +163,32 @@ def execute_and_report(job: Job) -> int:
     return 0
 
 
+def end_with_parent(parent: int) -> None:
+    """Ends this process, and with it its kernel, once its parent is gone.
+
+    A killed parent can tell its child nothing; the child then has another parent.
+
+    Args:
+        parent: process id of the parent, as the parent gives it: it may be gone already
+    """
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def run_in_child(job: Job, *, profile: str, corpus: str, first_seed: int) -> bool:
-    """Runs one notebook in a process of its own.
+    """Runs one notebook in a process of its own, which ends with this process.
 
     Returns:
         whether it succeeded
     """
     command = [sys.executable, "-m", "affectlib.runner.reproduce", "--execute"]
     command += ["--paper", job.slug, "--profile", profile, "--corpus", corpus]
-    command += ["--first-seed", str(first_seed)]
+    command += ["--first-seed", str(first_seed), "--parent", str(os.getpid())]
     environment = dict(os.environ)
     if profile != "demo":
         # Only the demo's digits are compared between processors; a run of hours is as fast as it

@@ -74,6 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Command line of ``python -m affectlib.runner.reproduce``; returns the exit status."""
     options = _parser().parse_args(arguments)
     begun = time.perf_counter()
+    if options.parent is not None:
+        execution.end_with_parent(options.parent)
     try:
         if options.store and options.first_seed:
             raise ParameterError(
@@ -121,6 +123,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     # For the child processes, which execute one notebook each.
     parser.add_argument("--execute", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--parent", type=int, help=argparse.SUPPRESS)
     return parser
 
 

@@ -11,8 +11,6 @@ import json
 import os
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import as_completed as completed
@@ -29,7 +27,7 @@ from affectlib.errors import AffectError
 from affectlib.moved import moved_names
 from affectlib.runner import notebooks
 from affectlib.runner.content_key import content_key
-from affectlib.runner.execution import Job, execute_and_report, run_record
+from affectlib.runner.execution import Job, end_with_parent, execute_and_report, run_record
 from affectlib.runner.notebooks import (
     ParameterError,
     check_plain,
@@ -218,6 +216,7 @@ def run(job: Job) -> str | None:
         "output": str(job.output),
         "parameters": job.parameters,
         "key": job.key,
+        "parent": os.getpid(),
     }
     code = "import sys; from affectlib.runner.sweep import _child; sys.exit(_child(sys.argv[1]))"
     done = subprocess.run(
@@ -236,16 +235,8 @@ def run(job: Job) -> str | None:
 
 def _child(text: str) -> int:
     """Runs the job that a parent process has written as JSON; returns the exit status."""
-    parent = os.getppid()
-
-    def end_with_parent():
-        # A killed parent can tell its child nothing; the child then has another parent.
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        os._exit(1)
-
-    threading.Thread(target=end_with_parent, daemon=True).start()
     fields = json.loads(text)
+    end_with_parent(fields["parent"])
     job = Job(
         slug=fields["slug"],
         notebook=Path(fields["notebook"]),

@@ -1,6 +1,11 @@
 """An executed notebook is complete or absent, and is stored without anything that varies."""
 
 import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -103,3 +108,74 @@ def test_stored_notebook_has_no_timing_and_no_widget(tmp_path, write_notebook):
     assert '"execution_count": 2' in text
     for word in ("papermill", "widget-view", "iopub", "7.25"):
         assert word not in text
+
+
+# A runner whose only notebook says who runs it, and then waits for longer than the test.
+RUNNER = """
+import sys
+from pathlib import Path
+from affectlib import paths
+from affectlib.runner import notebooks, reproduce
+notebooks.NOTEBOOKS = Path(sys.argv[1])
+paths.CACHE = notebooks.NOTEBOOKS / "cache"
+paths.FIGURES = notebooks.NOTEBOOKS / "figures"
+sys.exit(reproduce.main(sys.argv[2:]))
+"""
+WAIT = """
+import os, time
+pipe = open("{pipe}", "wb", buffering=0)
+pipe.write(b"at work")
+time.sleep(120)
+"""
+
+
+def wait_until(state, seconds=60):
+    """Waits for a state; whether it came."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if state():
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_the_kernel_ends_with_the_process_that_asked_for_it(tmp_path, write_notebook):
+    # A pipe tells by its end that the kernel, its only writer, is gone.
+    os.mkfifo(tmp_path / "pipe")
+    pipe = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    write_notebook(tmp_path / "00_slow.ipynb", WAIT.format(pipe=tmp_path / "pipe"))
+    child = [sys.executable, "-c", RUNNER, str(tmp_path), "--paper", "slow", "--execute"]
+    # Stands in for `make reproduce`: starts the child, and is killed.
+    parent_code = (
+        "import os, subprocess, sys; subprocess.run([*sys.argv[1:], '--parent', str(os.getpid())])"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", parent_code, *child])
+    try:
+        assert wait_until(lambda: _read(pipe) == b"at work")
+    finally:
+        parent.kill()
+        parent.wait()
+    assert wait_until(lambda: _read(pipe) == b"")
+    os.close(pipe)
+
+
+def _read(pipe):
+    """What stands in a pipe: None if nothing, empty if nobody has it open for writing."""
+    try:
+        return os.read(pipe, 100)
+    except BlockingIOError:
+        return None
+
+
+def test_a_child_is_told_its_parent(monkeypatch):
+    commands = []
+
+    def run(command, **options):
+        commands.append(command)
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(execution.subprocess, "run", run)
+    job = Job("good", Path("n.ipynb"), Path("out.ipynb"), {}, "key")
+    assert execution.run_in_child(job, profile="demo", corpus="simulated", first_seed=0)
+    place = commands[0].index("--parent")
+    assert commands[0][place + 1] == str(os.getpid())
