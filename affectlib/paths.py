@@ -9,9 +9,17 @@ An environment variable moves each place but ROOT:
 - GOLDEN (``AFFECTLIB_GOLDEN``): the released AttendAffectNet checkpoints and their sample features
 """
 
+import contextlib
+import errno
 import os
+import stat
 import uuid
 from pathlib import Path
+
+from affectlib.errors import AffectError
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -27,19 +35,83 @@ FIGURES = _place("AFFECTLIB_FIGURES", ROOT / "figures")
 GOLDEN = _place("AFFECTLIB_GOLDEN", ROOT.parent / "shared" / "golden")
 
 
+class WriteError(AffectError, OSError):
+    """A place cannot be written: the disk is full, or its rights forbid it.
+
+    Args:
+        message: one sentence with the place and what is needed
+        errno: the system's number of the reason
+    """
+
+    def __init__(self, message: str, errno: int | None = None):
+        super().__init__(message)
+        self.errno = errno
+
+
+def write_error(error: OSError, path: Path, *, size: int | None = None) -> OSError:
+    """The error to raise where a place could not be written.
+
+    Args:
+        error: of the system
+        path: file or folder that was to be written
+        size: of the file, in bytes, where it is known
+
+    Returns:
+        WriteError with one sentence for a full disk and for missing rights; any other error as it
+        is
+
+    Examples:
+        >>> full = OSError(errno.ENOSPC, "No space left on device")
+        >>> print(write_error(full, Path("/data/build/a.npy"), size=4096))
+        /data/build/a.npy: the disk is full, 4096 bytes are needed: make room there
+    """
+    if isinstance(error, WriteError):
+        return error
+    if error.errno in FULL:
+        needed = "more room is needed" if size is None else f"{size} bytes are needed"
+        advice = f"the disk is full, {needed}: make room there"
+    elif error.errno in FORBIDDEN:
+        advice = "may not be written: allow it"
+    else:
+        return error
+    return WriteError(f"{path}: {advice}{_other_place(path)}", error.errno)
+
+
+def _other_place(path: Path) -> str:
+    """Names the setting that moves the place of a file; empty where there is none."""
+    for variable, place in {"AFFECTLIB_CACHE": CACHE, "AFFECTLIB_FIGURES": FIGURES}.items():
+        if path.is_relative_to(place):
+            return f", or name another folder in {variable}"
+    return ""
+
+
+def make_folder(path: Path) -> None:
+    """Makes a folder and those above it, where they are not there.
+
+    Raises:
+        WriteError: if the disk is full, or the folder above may not be written
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise write_error(error, path) from error
+
+
 def write(path: Path | str, content: bytes) -> None:
     """Writes a file completely or not at all.
 
     A reader, or a second process that writes the same file, never meets a half-written one.
     The content goes to a hidden temporary file in the same folder, which then takes the name of the
     file. A failure removes the temporary file and leaves an older file of that name as it was.
+    A new file has the rights of any new file, one that is replaced keeps its own.
 
     Args:
         path: the file; its folder must exist
         content: every byte of the file
 
     Raises:
-        OSError: if the folder does not exist, or the disk refuses the file
+        WriteError: if the disk is full, or the folder may not be written
+        OSError: for any other reason, for example a folder that does not exist
 
     Examples:
         >>> import tempfile
@@ -53,7 +125,22 @@ def write(path: Path | str, content: bytes) -> None:
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
     try:
         temporary.write_bytes(content)
+        _keep_rights(path, temporary)
         os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:
+        _remove(temporary)
+        if isinstance(error, OSError):
+            raise write_error(error, path, size=len(content)) from error
         raise
+
+
+def _keep_rights(path: Path, temporary: Path) -> None:
+    """Gives a new file the rights of the file that it is to replace."""
+    with contextlib.suppress(FileNotFoundError):
+        temporary.chmod(stat.S_IMODE(path.stat().st_mode))
+
+
+def _remove(temporary: Path) -> None:
+    # Where it cannot even be removed, the first error says more.
+    with contextlib.suppress(OSError):
+        temporary.unlink(missing_ok=True)

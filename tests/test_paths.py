@@ -1,7 +1,9 @@
 """Places of the project, and the write that leaves no half file."""
 
+import errno
 import os
 import stat
+from pathlib import Path
 
 import pytest
 
@@ -26,6 +28,63 @@ def test_written_file_has_the_rights_of_any_new_file(tmp_path):
     paths.write(tmp_path / "written", b"")
     usual, written = ((tmp_path / name).stat().st_mode for name in ("usual", "written"))
     assert stat.S_IMODE(written) == stat.S_IMODE(usual)
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o664, 0o444])
+def test_a_file_that_is_replaced_keeps_its_rights(tmp_path, mode):
+    path = tmp_path / "table.csv"
+    path.write_bytes(b"old")
+    path.chmod(mode)
+    paths.write(path, b"new")
+    assert path.read_bytes() == b"new"
+    assert stat.S_IMODE(path.stat().st_mode) == mode
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o002, 0o077])
+def test_a_new_file_has_the_rights_that_the_umask_leaves(tmp_path, mask):
+    before = os.umask(mask)
+    try:
+        paths.write(tmp_path / "table.csv", b"")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "table.csv").stat().st_mode) == 0o666 & ~mask
+
+
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [
+        (errno.ENOSPC, "table.csv: the disk is full, 3 bytes are needed: make room there, or name"),
+        (errno.EDQUOT, "table.csv: the disk is full"),
+        (errno.EROFS, "table.csv: may not be written: allow it, or name another folder in AFFECT"),
+        (errno.EACCES, "table.csv: may not be written"),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_named_with_what_is_needed(
+    tmp_path, monkeypatch, number, message
+):
+    def refuse(path, content):
+        # Half of it is there when the disk is full.
+        with path.open("wb") as file:
+            file.write(content[:1])
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(paths, "CACHE", tmp_path)
+    monkeypatch.setattr(Path, "write_bytes", refuse)
+    with pytest.raises(paths.WriteError, match=message) as error:
+        paths.write(tmp_path / "table.csv", b"new")
+    assert error.value.errno == number
+    assert "AFFECTLIB_CACHE" in str(error.value)
+    assert "\n" not in str(error.value)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path, monkeypatch):
+    def refuse(path, **options):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(paths.WriteError, match="gla: may not be written"):
+        paths.make_folder(tmp_path / "gla")
 
 
 def test_failed_write_keeps_the_old_file_and_removes_the_temporary_one(tmp_path, monkeypatch):
