@@ -97,6 +97,18 @@ def make_folder(path: Path) -> None:
         raise write_error(error, path) from error
 
 
+def check_writable(folder: Path) -> None:
+    """Refuses a folder before hours of work, not after.
+
+    Raises:
+        WriteError: if it cannot be made, or may not be written
+    """
+    make_folder(folder)
+    if not os.access(folder, os.W_OK):
+        error = PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        raise write_error(error, folder)
+
+
 def write(path: Path | str, content: bytes) -> None:
     """Writes a file completely or not at all.
 

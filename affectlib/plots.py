@@ -484,7 +484,7 @@ def save_figure(
     # Without the version of matplotlib, so that the same figure gives the same bytes.
     fig.savefig(picture, format="png", metadata={"Software": None})
     folder = paths.FIGURES / slug
-    folder.mkdir(parents=True, exist_ok=True)
+    paths.make_folder(folder)
     paths.write(folder / f"{name}.png", picture.getvalue())
     paths.write(folder / f"{name}.txt", f"{alt.strip()}\n".encode())
     show(fig, alt)

@@ -201,6 +201,6 @@ def _plain(value: object) -> object:
 
 def _write(slug: str, name: str, text: str) -> Path:
     path = paths.FIGURES / slug / name
-    path.parent.mkdir(parents=True, exist_ok=True)
+    paths.make_folder(path.parent)
     paths.write(path, text.encode("utf-8"))
     return path

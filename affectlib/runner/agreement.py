@@ -29,6 +29,7 @@ import numpy as np
 
 from affectlib import paths
 from affectlib.errors import AffectError
+from affectlib.runner.failures import report
 from affectlib.runner.options import positive_count
 
 if TYPE_CHECKING:
@@ -398,9 +399,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         return measure([options.paper], jobs=options.jobs)
-    except SeedError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    except (SeedError, OSError) as error:
+        return report(error)
 
 
 if __name__ == "__main__":

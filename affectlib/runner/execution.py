@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 from affectlib import AVX2_VARIABLES, AVX512_OFF, paths
 from affectlib.runner import notebooks
 from affectlib.runner.content_key import figures_hash
+from affectlib.runner.failures import FAILED, report
 
 # Metadata that differ from run to run: nbstripout removes them.
 EXTRA_KEYS = (
@@ -66,14 +67,18 @@ def execute(job: Job) -> None:
     """Runs one notebook in this process and prints one line per cell.
 
     The executed copy appears only when it is complete.
+
+    Raises:
+        PapermillExecutionError: if a cell failed
+        WriteError: if the disk is full, or the folder of the executed copy may not be written
     """
     import papermill
     from papermill.engines import papermill_engines
 
     begun = time.perf_counter()
     papermill_engines.register("affectlib", _engine(job, begun))
-    job.output.parent.mkdir(parents=True, exist_ok=True)
-    partial = job.output.with_suffix(".partial.ipynb")
+    paths.make_folder(job.output.parent)
+    partial = partial_copy(job)
     papermill.execute_notebook(
         str(job.notebook),
         str(partial),
@@ -144,13 +149,28 @@ def _headings(notebook: Path) -> dict[str, str]:
     return titles
 
 
+def partial_copy(job: Job) -> Path:
+    """Where the cells stand that a notebook has run so far."""
+    return job.output.with_suffix(".partial.ipynb")
+
+
+def _remove_if_cut(file: Path) -> None:
+    """Deletes a notebook that is no whole file."""
+    try:
+        json.loads(file.read_bytes())
+    except ValueError:
+        file.unlink()
+    except OSError:
+        return
+
+
 def execute_and_report(job: Job) -> int:
-    """Executes a notebook; a failing cell is reported in one line.
+    """Executes a notebook; a failing cell, or a full disk, is reported in one line.
 
     The traceback stands in the partial copy beside the output.
 
     Returns:
-        exit status: 0, or 1 where a cell failed
+        exit status: 0, or 1 where it failed
     """
     from papermill.exceptions import PapermillExecutionError
 
@@ -159,7 +179,12 @@ def execute_and_report(job: Job) -> int:
     except PapermillExecutionError as error:
         place = f"{job.notebook.name}, cell {error.exec_count}"
         print(f"error: {place}: {error.ename}: {error.evalue}", file=sys.stderr)
-        return 1
+        return FAILED
+    except OSError as error:
+        partial = partial_copy(job)
+        _remove_if_cut(partial)
+        place = Path(error.filename) if error.filename else partial
+        return report(paths.write_error(error, place))
     return 0
 
 
@@ -214,10 +239,13 @@ def store(job: Job) -> None:
         else:
             outputs = cell.get("outputs", [])
             cell["outputs"] = [each for each in outputs if WIDGET not in each.get("data", {})]
-    paths.write(job.notebook, _notebook_bytes(content))
+    # By pipes: nbstripout would leave half a file on a full disk.
     command = [sys.executable, "-m", "nbstripout", "--keep-output", "--keep-count"]
-    command += ["--extra-keys", EXTRA_KEYS, str(job.notebook)]
-    subprocess.run(command, check=True)
+    command += ["--extra-keys", EXTRA_KEYS]
+    run = subprocess.run(
+        command, check=True, input=_notebook_bytes(content), stdout=subprocess.PIPE
+    )
+    paths.write(job.notebook, run.stdout)
 
 
 def _notebook_bytes(content: dict) -> bytes:

@@ -19,6 +19,7 @@ from affectlib.features import Extractor, FeatureTable, Store, descriptors, film
 from affectlib.features import extract as extract_features
 from affectlib.features import extractors as paper_extractors
 from affectlib.features.papers import PAPERS
+from affectlib.runner.failures import report
 from affectlib.runner.options import OptionError, positive_count, positive_number, read_options
 
 if TYPE_CHECKING:
@@ -165,13 +166,13 @@ def main(arguments: Sequence[str]) -> int:
     """Command line of ``python -m affectlib.runner.extract``: options as ``name=value``.
 
     Returns:
-        exit status: 0; 1 where clips were skipped; 2 for options that cannot be followed
+        exit status: 0; 1 where clips were skipped, or a disk is full;
+        2 for options that cannot be followed
     """
     try:
         table = extract_corpus(**read_options(arguments, OPTIONS, required="name"))
     except (AffectError, ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return report(error)
     print(table)
     for message in table.skipped:
         print(f"skipped: {message}", file=sys.stderr)

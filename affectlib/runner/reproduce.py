@@ -17,6 +17,7 @@ from affectlib import paths
 from affectlib.runner import agreement, execution
 from affectlib.runner.content_key import content_key, slugs_read
 from affectlib.runner.execution import Job
+from affectlib.runner.failures import FAILED, report
 from affectlib.runner.notebooks import (
     CORPORA,
     PROFILES,
@@ -73,29 +74,33 @@ def waves(jobs: Sequence[Job]) -> Iterator[list[str]]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line of ``python -m affectlib.runner.reproduce``; returns the exit status."""
     options = _parser().parse_args(arguments)
-    begun = time.perf_counter()
     if options.parent is not None:
         execution.end_with_parent(options.parent)
     try:
-        if options.store and options.first_seed:
-            raise ParameterError(
-                f"--store takes the run of first seed 0 only, not {options.first_seed}: "
-                "the committed results are those of seed 0"
-            )
-        slugs = list(find_notebooks()) if options.paper == "all" else [options.paper]
-        jobs = [_plan(slug, options) for slug in slugs]
-        order = list(waves(jobs))
-    except ParameterError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return _reproduce(options)
+    except (ParameterError, OSError) as error:
+        return report(error)
+
+
+def _reproduce(options: Namespace) -> int:
+    """Runs what the options ask for, prints the table and returns the exit status."""
+    begun = time.perf_counter()
+    if options.store and options.first_seed:
+        raise ParameterError(
+            f"--store takes the run of first seed 0 only, not {options.first_seed}: "
+            "the committed results are those of seed 0"
+        )
+    slugs = list(find_notebooks()) if options.paper == "all" else [options.paper]
+    jobs = [_plan(slug, options) for slug in slugs]
+    order = list(waves(jobs))
     if options.execute:
         return execution.execute_and_report(jobs[0])
+    paths.check_writable(paths.CACHE)
     ran, failed = _run_in_order(order, options)
     for job in failed:
-        partial = job.output.with_suffix(".partial.ipynb")
-        print(f"failed: {job.notebook.name}; its cells so far: {partial}", file=sys.stderr)
+        print(f"failed: {job.notebook.name}{_cells_so_far(job)}", file=sys.stderr)
     if failed:
-        return 1
+        return FAILED
     if options.store:
         _store_all(jobs)
     print(_table(jobs, ran))
@@ -105,6 +110,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     seconds = time.perf_counter() - begun
     print(f"{summary}, {seconds:.1f} s; executed notebooks: {jobs[0].output.parent}")
     return 0
+
+
+def _cells_so_far(job: Job) -> str:
+    partial = execution.partial_copy(job)
+    return f"; its cells so far: {partial}" if partial.exists() else ""
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -28,6 +28,7 @@ from affectlib.moved import moved_names
 from affectlib.runner import notebooks
 from affectlib.runner.content_key import content_key
 from affectlib.runner.execution import Job, end_with_parent, execute_and_report, run_record
+from affectlib.runner.failures import FAILED, report
 from affectlib.runner.notebooks import (
     ParameterError,
     check_plain,
@@ -105,7 +106,7 @@ def sweep(
             rows.append({**points[key], "key": job.output.parent.name, **_headline(job)})
     table = pd.DataFrame(rows)
     folder = paths.CACHE / "sweeps" / slug
-    folder.mkdir(parents=True, exist_ok=True)
+    paths.make_folder(folder)
     paths.write(folder / "sweep.csv", table.to_csv(index=False, float_format="%.6g").encode())
     if failed:
         lines = [f"{len(failed)} of {len(points)} points of {slug} failed:"]
@@ -287,16 +288,16 @@ def main(arguments: Sequence[str]) -> int:
     """Command line of ``python -m affectlib.runner.sweep``: options as ``name=value``.
 
     Returns:
-        exit status: 0; 1 where points failed; 2 for options that cannot be followed
+        exit status: 0; 1 where points failed, or a disk is full;
+        2 for options that cannot be followed
     """
     try:
         table = sweep(**read_options(arguments, OPTIONS, required="slug"))
     except SweepError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
+        return FAILED
     except (AffectError, ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return report(error)
     print(table.to_string(index=False))
     return 0
 

@@ -1,5 +1,7 @@
 """An executed notebook is complete or absent, and is stored without anything that varies."""
 
+import errno
+import importlib
 import json
 import os
 import subprocess
@@ -10,6 +12,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from affectlib import paths
 from affectlib.runner import execution
 from affectlib.runner.content_key import figures_hash
 from affectlib.runner.execution import Job
@@ -179,3 +182,58 @@ def test_a_child_is_told_its_parent(monkeypatch):
     assert execution.run_in_child(job, profile="demo", corpus="simulated", first_seed=0)
     place = commands[0].index("--parent")
     assert commands[0][place + 1] == str(os.getpid())
+
+
+def full_disk(*_, **__):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_full_disk_ends_a_notebook_in_one_line(notebook_folder, monkeypatch, capsys, done_job):
+    def cut_copy(source, target, *_, **__):
+        Path(target).write_text('{"cells": [')
+        full_disk()
+
+    monkeypatch.setattr("papermill.execute_notebook", cut_copy)
+    done_job.output.unlink()
+    assert execution.execute_and_report(done_job) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert "out.partial.ipynb: the disk is full, more room is needed" in lines[0]
+    assert not list(notebook_folder.glob("out*"))
+
+
+@pytest.mark.parametrize("command", ["reproduce", "sweep", "extract", "agreement"])
+def test_a_full_disk_ends_every_command_in_one_line(notebook_folder, monkeypatch, capsys, command):
+    module = importlib.import_module(f"affectlib.runner.{command}")
+    work = {"reproduce": "plan", "sweep": "sweep", "extract": "extract_corpus"}
+    monkeypatch.setattr(module, work.get(command, "measure"), full_disk)
+    words = {"sweep": ["slug=gla"], "extract": ["name=heiv"]}.get(command, ["--paper", "gla"])
+    assert module.main(words) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert "the disk is full, more room is needed: make room there" in lines[0]
+
+
+def test_a_cache_that_may_not_be_written_is_told_before_anything_runs(
+    notebook_folder, write_notebook, monkeypatch, capsys
+):
+    write_notebook(notebook_folder / "00_good.ipynb", "1")
+    monkeypatch.setattr(paths.os, "access", lambda folder, mode: False)
+    monkeypatch.setattr(execution, "run_in_child", lambda *_, **__: pytest.fail("ran a notebook"))
+    assert main([]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert (
+        "cache: may not be written: allow it, or name another folder in AFFECTLIB_CACHE" in lines[0]
+    )
+
+
+def test_a_full_disk_leaves_the_stored_notebook_as_it_was(tmp_path, write_notebook, monkeypatch):
+    stored = write_notebook(tmp_path / "a.ipynb", "1")
+    before = stored.read_bytes()
+    write_notebook(tmp_path / "b.ipynb", "2")
+    monkeypatch.setattr(paths.os, "replace", full_disk)
+    with pytest.raises(paths.WriteError, match=r"a\.ipynb: the disk is full, \d+ bytes"):
+        execution.store(Job("a", stored, tmp_path / "b.ipynb", {}, "key"))
+    assert stored.read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.ipynb", "b.ipynb"]
