@@ -5,14 +5,17 @@ An environment variable moves each place but ROOT:
 - ROOT: the checkout
 - DATA (``AFFECTLIB_DATA``): the licensed corpora, one folder each
 - CACHE (``AFFECTLIB_CACHE``): simulated corpora and extracted features; may be deleted
-- FIGURES (``AFFECTLIB_FIGURES``): tables and pictures that the notebooks save
+- FIGURES (``AFFECTLIB_FIGURES``): tables and pictures that the notebooks save; in the cache where
+  the checkout may not be written
 - GOLDEN (``AFFECTLIB_GOLDEN``): the released AttendAffectNet checkpoints and their sample features
 """
 
 import contextlib
 import errno
+import functools
 import os
 import stat
+import sys
 import uuid
 from pathlib import Path
 
@@ -29,10 +32,36 @@ def _place(variable: str, default: Path) -> Path:
     return Path(os.environ.get(variable) or default).expanduser().resolve()
 
 
+def _default_figures(usual: Path, instead: Path) -> Path:
+    """The usual folder for figures; another one where that one is read-only."""
+    above = usual if usual.exists() else usual.parent
+    return usual if os.access(above, os.W_OK) else instead
+
+
 DATA = _place("AFFECTLIB_DATA", ROOT / "data")
 CACHE = _place("AFFECTLIB_CACHE", ROOT / "build")
-FIGURES = _place("AFFECTLIB_FIGURES", ROOT / "figures")
+FIGURES = _place("AFFECTLIB_FIGURES", _default_figures(ROOT / "figures", CACHE / "figures"))
 GOLDEN = _place("AFFECTLIB_GOLDEN", ROOT.parent / "shared" / "golden")
+
+
+@functools.cache
+def tell_figures_moved() -> None:
+    """Says where figures go if the checkout may not be written; once in a process."""
+    if FIGURES == CACHE / "figures" and not os.environ.get("AFFECTLIB_FIGURES"):
+        usual = ROOT / "figures"
+        print(f"{usual} may not be written: figures go to {FIGURES}", file=sys.stderr)
+
+
+def figures_of(slug: str) -> Path:
+    """The folder of a paper's figures, which is made where it is not there.
+
+    Raises:
+        WriteError: if the disk is full, or the folder may not be written
+    """
+    tell_figures_moved()
+    folder = FIGURES / slug
+    make_folder(folder)
+    return folder
 
 
 class WriteError(AffectError, OSError):

@@ -3,6 +3,8 @@
 import errno
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -104,3 +106,41 @@ def test_failed_write_keeps_the_old_file_and_removes_the_temporary_one(tmp_path,
 def test_write_needs_the_folder(tmp_path):
     with pytest.raises(FileNotFoundError):
         paths.write(tmp_path / "missing" / "table.csv", b"new")
+
+
+PLACES = """
+import os, sys
+forbidden = sys.argv[1]
+usual = os.access
+os.access = lambda path, mode: str(path) not in forbidden.split(":") and usual(path, mode)
+from affectlib import paths
+print(paths.figures_of("gla"))
+paths.figures_of("caan")
+"""
+
+
+def places(cache, forbidden, **settings):
+    """Runs a process to which some folders are read-only."""
+    environment = {name: value for name, value in os.environ.items() if name != "AFFECTLIB_FIGURES"}
+    return subprocess.run(
+        [sys.executable, "-c", PLACES, forbidden],
+        env=environment | {"AFFECTLIB_CACHE": str(cache)} | settings,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+
+def test_figures_of_a_read_only_checkout_go_to_the_cache(tmp_path):
+    usual = paths.ROOT / "figures"
+    run = places(tmp_path, f"{paths.ROOT}:{usual}")
+    assert run.stdout == f"{tmp_path / 'figures' / 'gla'}\n"
+    assert run.stderr == f"{usual} may not be written: figures go to {tmp_path / 'figures'}\n"
+    assert (tmp_path / "figures" / "caan").is_dir()
+
+
+def test_figures_go_where_the_setting_says(tmp_path):
+    named = tmp_path / "named"
+    run = places(tmp_path, f"{paths.ROOT}", AFFECTLIB_FIGURES=str(named))
+    assert run.stdout == f"{named / 'gla'}\n"
+    assert run.stderr == ""

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from affectlib import paths
-from affectlib.runner import agreement, execution
+from affectlib.runner import agreement, execution, notebooks
 from affectlib.runner.content_key import content_key, slugs_read
 from affectlib.runner.execution import Job
 from affectlib.runner.failures import FAILED, report
@@ -95,7 +95,10 @@ def _reproduce(options: Namespace) -> int:
     order = list(waves(jobs))
     if options.execute:
         return execution.execute_and_report(jobs[0])
+    paths.tell_figures_moved()
     paths.check_writable(paths.CACHE)
+    if options.store:
+        paths.check_writable(notebooks.NOTEBOOKS)
     ran, failed = _run_in_order(order, options)
     for job in failed:
         print(f"failed: {job.notebook.name}{_cells_so_far(job)}", file=sys.stderr)
