@@ -108,13 +108,26 @@ def _engine(job: Job, begun: float) -> type:
         @classmethod
         def execute_managed_notebook(cls, manager, kernel_name, **options):
             manager.cell_start = _announced(job, manager, begun)
-            # A socket file: kernels that start at once may pick the same ports.
             with TemporaryDirectory() as folder:
-                kernel = {"transport": "ipc", "ip": str(Path(folder) / "kernel")}
-                options["config"] = Config({"KernelManager": kernel})
+                options["config"] = Config({"KernelManager": _transport(folder)})
                 return super().execute_managed_notebook(manager, kernel_name, **options)
 
     return Progress
+
+
+def _transport(folder: str) -> dict[str, str]:
+    """How a kernel and its client talk: by socket files in a folder, or by ports.
+
+    Kernels that start at once may pick the same ports, so files are better. A socket file with a
+    long path cannot be opened; batch systems give such folders for temporary files.
+    """
+    from zmq import IPC_PATH_MAX_LEN
+
+    stem = str(Path(folder) / "kernel")
+    # The kernel adds a number to the name: its five sockets are kernel-1 to kernel-5.
+    if len(os.fsencode(f"{stem}-1")) <= IPC_PATH_MAX_LEN:
+        return {"transport": "ipc", "ip": stem}
+    return {"transport": "tcp", "ip": "127.0.0.1"}
 
 
 def _announced(job: Job, manager: object, begun: float) -> Callable:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -237,3 +238,24 @@ def test_a_full_disk_leaves_the_stored_notebook_as_it_was(tmp_path, write_notebo
         execution.store(Job("a", stored, tmp_path / "b.ipynb", {}, "key"))
     assert stored.read_bytes() == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.ipynb", "b.ipynb"]
+
+
+def test_a_notebook_runs_where_the_path_of_a_socket_would_be_too_long(
+    notebook_folder, write_notebook, monkeypatch
+):
+    long = notebook_folder / ("ö" * 50) / "temporary files"
+    long.mkdir(parents=True)
+    # TMPDIR is read once in a process.
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    notebook = write_notebook(notebook_folder / "00_good.ipynb", "1")
+    job = Job("good", notebook, notebook_folder / "out" / notebook.name, {}, "key")
+    execution.execute(job)
+    assert job.done
+
+
+@pytest.mark.parametrize(
+    ("folder", "transport"),
+    [("t" * 98, "ipc"), ("t" * 99, "tcp"), ("ö" * 49, "ipc"), ("ö" * 50, "tcp")],
+)
+def test_a_kernel_talks_by_files_while_their_paths_are_short(folder, transport):
+    assert execution._transport(folder)["transport"] == transport
