@@ -9,12 +9,24 @@ BIN     := .venv/bin
 TEST_FIGURES := build/test-figures
 CHECKS  := $(patsubst notebooks/%.ipynb,check-%,$(wildcard notebooks/*.ipynb))
 
+# Options are text that make and the shell pass on as it stands. Names of films may hold anything, also `...` and $$(...):
+# make takes each option unexpanded, and the shell reads it from its environment, as "$$OPTION_<name>".
+OPTIONS := PAPER PROFILE CORPUS JOBS EXTRACTORS FEATURES PRECISION ROOT SECONDS PARTS ON_ERROR DASK_SCHEDULER GRID NAMES
+$(foreach name,$(OPTIONS),$(eval override $(name) := $$(value $(name))))
+$(foreach name,$(OPTIONS),$(eval export OPTION_$(name) := $$($(name))))
+unexport $(OPTIONS)
+GIVEN   := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
+UNKNOWN := $(filter-out $(OPTIONS) PYTHON BIN SHELL MAKEFLAGS,$(GIVEN))
+ifneq ($(UNKNOWN),)
+  $(error no option $(UNKNOWN); there are $(OPTIONS) PYTHON)
+endif
+
 .DEFAULT_GOAL := help
 .PHONY: help env reproduce test checks unit $(CHECKS) browser lab notebooks spread benchmarks weights lock extract sweep clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo "  options of reproduce: PAPER=$(PAPER) PROFILE=demo|full CORPUS=simulated|real JOBS=$(JOBS)"
+	@echo "  options of reproduce: PAPER=$$OPTION_PAPER PROFILE=demo|full CORPUS=simulated|real JOBS=$$OPTION_JOBS"
 
 # The copies in .venv are compared by content: dates say nothing after a checkout.
 env:  ## build .venv from requirements.lock (hashes checked)
@@ -31,13 +43,14 @@ env:  ## build .venv from requirements.lock (hashes checked)
 	fi
 
 reproduce: env  ## run every notebook headless, write figures/, print one table
-	@$(BIN)/python -m affectlib.runner.reproduce --paper $(PAPER) --profile $(PROFILE) --corpus $(CORPUS) --jobs $(JOBS)
+	@$(BIN)/python -m affectlib.runner.reproduce --paper "$$OPTION_PAPER" --profile "$$OPTION_PROFILE" \
+	  --corpus "$$OPTION_CORPUS" --jobs "$$OPTION_JOBS"
 
 test: env  ## lint, unit tests, doctests, and the committed notebooks against their outputs (nbval), JOBS at once
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --quiet .
 	rm -rf "$(TEST_FIGURES)"
-	@$(MAKE) --no-print-directory --jobs $(JOBS) checks
+	@$(MAKE) --no-print-directory --jobs "$$OPTION_JOBS" checks
 	AFFECTLIB_TEST_FIGURES="$$PWD/$(TEST_FIGURES)" $(BIN)/python -m pytest tests/notebooks/test_results.py
 
 checks: unit $(CHECKS)
@@ -57,25 +70,25 @@ lab: env  ## JupyterLab at the notebooks
 	$(BIN)/python -c "import affectlib, os; os.execv('$(BIN)/jupyter-lab', ['jupyter-lab', 'notebooks/00_start_here.ipynb'])"
 
 notebooks: env  ## re-run the demo, store the executed notebooks and the README's table (before a commit)
-	@$(BIN)/python -m affectlib.runner.reproduce --paper $(PAPER) --jobs $(JOBS) --store
+	@$(BIN)/python -m affectlib.runner.reproduce --paper "$$OPTION_PAPER" --jobs "$$OPTION_JOBS" --store
 
 spread: env  ## run the demo with other seeds, store how far each number moves (after `make notebooks`)
-	@$(BIN)/python -m affectlib.runner.agreement --paper $(PAPER) --jobs $(JOBS)
+	@$(BIN)/python -m affectlib.runner.agreement --paper "$$OPTION_PAPER" --jobs "$$OPTION_JOBS"
 
 extract: env  ## CORPUS=cognimuse|film.mp4 EXTRACTORS=descriptors|gla [FEATURES= PRECISION= ROOT= SECONDS= PARTS= ON_ERROR=raise|skip DASK_SCHEDULER=]; ON_ERROR=skip leaves out damaged clips
-	@$(BIN)/python -m affectlib.runner.extract name="$(CORPUS)" extractors="$(EXTRACTORS)" features="$(FEATURES)" \
-	  precision="$(PRECISION)" root="$(ROOT)" seconds="$(SECONDS)" parts="$(PARTS)" on_error="$(ON_ERROR)" \
-	  jobs=$(JOBS) client="$(DASK_SCHEDULER)"
+	@$(BIN)/python -m affectlib.runner.extract name="$$OPTION_CORPUS" extractors="$$OPTION_EXTRACTORS" \
+	  features="$$OPTION_FEATURES" precision="$$OPTION_PRECISION" root="$$OPTION_ROOT" seconds="$$OPTION_SECONDS" \
+	  parts="$$OPTION_PARTS" on_error="$$OPTION_ON_ERROR" jobs="$$OPTION_JOBS" client="$$OPTION_DASK_SCHEDULER"
 
 sweep: env  ## a notebook over a grid: PAPER=gla [GRID=grid.yaml PROFILE= CORPUS= DASK_SCHEDULER=tcp://host:8786]
-	@$(BIN)/python -m affectlib.runner.sweep slug="$(PAPER)" grid="$(GRID)" profile=$(PROFILE) corpus=$(CORPUS) \
-	  jobs=$(JOBS) client="$(DASK_SCHEDULER)"
+	@$(BIN)/python -m affectlib.runner.sweep slug="$$OPTION_PAPER" grid="$$OPTION_GRID" profile="$$OPTION_PROFILE" \
+	  corpus="$$OPTION_CORPUS" jobs="$$OPTION_JOBS" client="$$OPTION_DASK_SCHEDULER"
 
 benchmarks: env  ## the speed claims, as ratios in one run each
 	@for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
 
 weights: env  ## download the released weights that may be fetched: all, or NAMES="vggish i3d"
-	@$(BIN)/python -m affectlib.runner.weights $(NAMES)
+	@set -f; $(BIN)/python -m affectlib.runner.weights $$OPTION_NAMES
 
 lock:  ## resolve pyproject.toml anew into requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --group notebooks --group test --output-file requirements.lock --upgrade --generate-hashes --no-emit-index-url --universal --fork-strategy fewest --python-version 3.11 --quiet --custom-compile-command "make lock"

@@ -483,8 +483,7 @@ def save_figure(
     picture = io.BytesIO()
     # Without the version of matplotlib, so that the same figure gives the same bytes.
     fig.savefig(picture, format="png", metadata={"Software": None})
-    folder = paths.FIGURES / slug
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = paths.figures_of(slug)
     paths.write(folder / f"{name}.png", picture.getvalue())
     paths.write(folder / f"{name}.txt", f"{alt.strip()}\n".encode())
     show(fig, alt)

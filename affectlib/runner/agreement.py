@@ -29,6 +29,8 @@ import numpy as np
 
 from affectlib import paths
 from affectlib.errors import AffectError
+from affectlib.runner.failures import report
+from affectlib.runner.options import positive_count
 
 if TYPE_CHECKING:
     import torch
@@ -330,6 +332,7 @@ def measure(slugs: Sequence[str], *, jobs: int) -> int:
         for slug in slugs:
             command = [sys.executable, "-m", "affectlib.runner.reproduce", "--paper", slug]
             command += ["--first-seed", str(first_seed), "--jobs", str(jobs)]
+            command += ["--parent", str(os.getpid())]
             if subprocess.run(command, env=environment, check=False).returncode:
                 return 1
     collect(slugs)
@@ -392,13 +395,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Command line of ``python -m affectlib.runner.agreement``; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m affectlib.runner.agreement")
     parser.add_argument("--paper", default="all", help="slug of one notebook, or all")
-    parser.add_argument("--jobs", type=int, default=2, help="notebooks run at once")
+    parser.add_argument("--jobs", type=positive_count, default=2, help="notebooks run at once")
     options = parser.parse_args(arguments)
     try:
         return measure([options.paper], jobs=options.jobs)
-    except SeedError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    except (SeedError, OSError) as error:
+        return report(error)
 
 
 if __name__ == "__main__":

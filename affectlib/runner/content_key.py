@@ -57,6 +57,20 @@ def results_hash(slug: str) -> str | None:
     return _digest(file) if file.exists() else None
 
 
+def figures_hash(slug: str) -> str:
+    """Hash of every file that a run of a paper leaves in ``figures/<slug>``, by name and content.
+
+    The spread over seeds is no part of it: ``make spread`` writes that file, and no notebook.
+    """
+    folder = paths.FIGURES / slug
+    digests = []
+    for file in sorted(folder.rglob("*")):
+        name = file.relative_to(folder).as_posix()
+        if file.is_file() and name != "spread.json":
+            digests.append([name, _digest(file)])
+    return hashlib.sha256(json.dumps(digests).encode()).hexdigest()
+
+
 def _digest(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
 

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +14,8 @@ from tempfile import TemporaryDirectory
 
 from affectlib import AVX2_VARIABLES, AVX512_OFF, paths
 from affectlib.runner import notebooks
-from affectlib.runner.content_key import results_hash
+from affectlib.runner.content_key import figures_hash
+from affectlib.runner.failures import FAILED, report
 
 # Metadata that differ from run to run: nbstripout removes them.
 EXTRA_KEYS = (
@@ -43,31 +45,40 @@ class Job:
 
     @property
     def done(self) -> bool:
-        """Whether an executed copy has this key, and the results in figures/ are that copy's."""
+        """Whether an executed copy has this key, and every file in figures/ is that copy's."""
         record = run_record(self.output)
-        return record.get("key") == self.key and record.get("results") == results_hash(self.slug)
+        return record.get("key") == self.key and record.get("figures") == figures_hash(self.slug)
 
 
 def run_record(output: Path) -> dict[str, object]:
-    """Content key, hash of the results and seconds of an executed notebook; empty without one."""
-    if not output.exists():
+    """Content key, hash of the figures and seconds of an executed notebook.
+
+    Empty where there is none, and where the file is cut or holds something else: it is then run
+    again.
+    """
+    try:
+        record = json.loads(output.read_bytes())["metadata"]["affectlib"]
+    except (FileNotFoundError, ValueError, LookupError, TypeError):
         return {}
-    metadata = json.loads(output.read_text(encoding="utf-8"))["metadata"]
-    return metadata.get("affectlib", {})
+    return record if isinstance(record, dict) else {}
 
 
 def execute(job: Job) -> None:
     """Runs one notebook in this process and prints one line per cell.
 
     The executed copy appears only when it is complete.
+
+    Raises:
+        PapermillExecutionError: if a cell failed
+        WriteError: if the disk is full, or the folder of the executed copy may not be written
     """
     import papermill
     from papermill.engines import papermill_engines
 
     begun = time.perf_counter()
     papermill_engines.register("affectlib", _engine(job, begun))
-    job.output.parent.mkdir(parents=True, exist_ok=True)
-    partial = job.output.with_suffix(".partial.ipynb")
+    paths.make_folder(job.output.parent)
+    partial = partial_copy(job)
     papermill.execute_notebook(
         str(job.notebook),
         str(partial),
@@ -80,7 +91,7 @@ def execute(job: Job) -> None:
     content = json.loads(partial.read_text(encoding="utf-8"))
     content["metadata"]["affectlib"] = {
         "key": job.key,
-        "results": results_hash(job.slug),
+        "figures": figures_hash(job.slug),
         "seconds": round(time.perf_counter() - begun, 1),
     }
     paths.write(job.output, _notebook_bytes(content))
@@ -97,13 +108,26 @@ def _engine(job: Job, begun: float) -> type:
         @classmethod
         def execute_managed_notebook(cls, manager, kernel_name, **options):
             manager.cell_start = _announced(job, manager, begun)
-            # A socket file: kernels that start at once may pick the same ports.
             with TemporaryDirectory() as folder:
-                kernel = {"transport": "ipc", "ip": str(Path(folder) / "kernel")}
-                options["config"] = Config({"KernelManager": kernel})
+                options["config"] = Config({"KernelManager": _transport(folder)})
                 return super().execute_managed_notebook(manager, kernel_name, **options)
 
     return Progress
+
+
+def _transport(folder: str) -> dict[str, str]:
+    """How a kernel and its client talk: by socket files in a folder, or by ports.
+
+    Kernels that start at once may pick the same ports, so files are better. A socket file with a
+    long path cannot be opened; batch systems give such folders for temporary files.
+    """
+    from zmq import IPC_PATH_MAX_LEN
+
+    stem = str(Path(folder) / "kernel")
+    # The kernel adds a number to the name: its five sockets are kernel-1 to kernel-5.
+    if len(os.fsencode(f"{stem}-1")) <= IPC_PATH_MAX_LEN:
+        return {"transport": "ipc", "ip": stem}
+    return {"transport": "tcp", "ip": "127.0.0.1"}
 
 
 def _announced(job: Job, manager: object, begun: float) -> Callable:
@@ -138,13 +162,28 @@ def _headings(notebook: Path) -> dict[str, str]:
     return titles
 
 
+def partial_copy(job: Job) -> Path:
+    """Where the cells stand that a notebook has run so far."""
+    return job.output.with_suffix(".partial.ipynb")
+
+
+def _remove_if_cut(file: Path) -> None:
+    """Deletes a notebook that is no whole file."""
+    try:
+        json.loads(file.read_bytes())
+    except ValueError:
+        file.unlink()
+    except OSError:
+        return
+
+
 def execute_and_report(job: Job) -> int:
-    """Executes a notebook; a failing cell is reported in one line.
+    """Executes a notebook; a failing cell, or a full disk, is reported in one line.
 
     The traceback stands in the partial copy beside the output.
 
     Returns:
-        exit status: 0, or 1 where a cell failed
+        exit status: 0, or 1 where it failed
     """
     from papermill.exceptions import PapermillExecutionError
 
@@ -153,19 +192,41 @@ def execute_and_report(job: Job) -> int:
     except PapermillExecutionError as error:
         place = f"{job.notebook.name}, cell {error.exec_count}"
         print(f"error: {place}: {error.ename}: {error.evalue}", file=sys.stderr)
-        return 1
+        return FAILED
+    except OSError as error:
+        partial = partial_copy(job)
+        _remove_if_cut(partial)
+        place = Path(error.filename) if error.filename else partial
+        return report(paths.write_error(error, place))
     return 0
 
 
+def end_with_parent(parent: int) -> None:
+    """Ends this process, and with it its kernel, once its parent is gone.
+
+    A killed parent can tell its child nothing; the child then has another parent.
+
+    Args:
+        parent: process id of the parent, as the parent gives it: it may be gone already
+    """
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def run_in_child(job: Job, *, profile: str, corpus: str, first_seed: int) -> bool:
-    """Runs one notebook in a process of its own.
+    """Runs one notebook in a process of its own, which ends with this process.
 
     Returns:
         whether it succeeded
     """
     command = [sys.executable, "-m", "affectlib.runner.reproduce", "--execute"]
     command += ["--paper", job.slug, "--profile", profile, "--corpus", corpus]
-    command += ["--first-seed", str(first_seed)]
+    command += ["--first-seed", str(first_seed), "--parent", str(os.getpid())]
     environment = dict(os.environ)
     if profile != "demo":
         # Only the demo's digits are compared between processors; a run of hours is as fast as it
@@ -191,10 +252,13 @@ def store(job: Job) -> None:
         else:
             outputs = cell.get("outputs", [])
             cell["outputs"] = [each for each in outputs if WIDGET not in each.get("data", {})]
-    paths.write(job.notebook, _notebook_bytes(content))
+    # By pipes: nbstripout would leave half a file on a full disk.
     command = [sys.executable, "-m", "nbstripout", "--keep-output", "--keep-count"]
-    command += ["--extra-keys", EXTRA_KEYS, str(job.notebook)]
-    subprocess.run(command, check=True)
+    command += ["--extra-keys", EXTRA_KEYS]
+    run = subprocess.run(
+        command, check=True, input=_notebook_bytes(content), stdout=subprocess.PIPE
+    )
+    paths.write(job.notebook, run.stdout)
 
 
 def _notebook_bytes(content: dict) -> bytes:

@@ -19,7 +19,8 @@ from affectlib.features import Extractor, FeatureTable, Store, descriptors, film
 from affectlib.features import extract as extract_features
 from affectlib.features import extractors as paper_extractors
 from affectlib.features.papers import PAPERS
-from affectlib.runner.options import read_options
+from affectlib.runner.failures import report
+from affectlib.runner.options import OptionError, positive_count, positive_number, read_options
 
 if TYPE_CHECKING:
     from dask.distributed import Client
@@ -30,11 +31,17 @@ OPTIONS = {
     "features": str,
     "precision": str,
     "root": str,
-    "seconds": float,
-    "parts": int,
+    "seconds": positive_number,
+    "parts": positive_count,
     "on_error": str,
     "client": str,
-    "jobs": int,
+    "jobs": positive_count,
+}
+# What an option may be, also where the chosen extractors make no use of it.
+WORDS = {
+    "features": ("pretrained", "descriptors"),
+    "precision": ("fp32", "bf16", "auto"),
+    "on_error": ("raise", "skip"),
 }
 
 
@@ -78,8 +85,21 @@ def extract_corpus(
     Raises:
         CorpusNotFoundError, CorpusFormatError: if there is no such corpus, or it is not as expected
         WeightsNotFoundError: if weights of networks are missing; it lists all of them
+        OptionError: for a number that is not above 0, or an option with an unknown word
         ValueError: for an unknown corpus or extractor, listing those there are
     """
+    if seconds is not None:
+        positive_number(seconds)
+    if parts is not None:
+        positive_count(parts)
+    positive_count(jobs)
+    for option, word in {
+        "features": features,
+        "precision": precision,
+        "on_error": on_error,
+    }.items():
+        if word not in WORDS[option]:
+            raise OptionError(f"{option} is {' or '.join(WORDS[option])}, not {word!r}")
     chosen = _chosen_extractors(extractors, features, precision)
     usual_seconds = 5.0
     if extractors in PAPERS and PAPERS[extractors].segment:
@@ -146,13 +166,13 @@ def main(arguments: Sequence[str]) -> int:
     """Command line of ``python -m affectlib.runner.extract``: options as ``name=value``.
 
     Returns:
-        exit status: 0; 1 where clips were skipped; 2 for options that cannot be followed
+        exit status: 0; 1 where clips were skipped, or a disk is full;
+        2 for options that cannot be followed
     """
     try:
-        table = extract_corpus(**read_options(arguments, OPTIONS))
+        table = extract_corpus(**read_options(arguments, OPTIONS, required="name"))
     except (AffectError, ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return report(error)
     print(table)
     for message in table.skipped:
         print(f"skipped: {message}", file=sys.stderr)

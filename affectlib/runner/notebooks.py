@@ -6,7 +6,7 @@ is an error.
 
 import ast
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import yaml
@@ -15,6 +15,8 @@ from affectlib import paths
 from affectlib.errors import AffectError
 
 NOTEBOOKS = paths.ROOT / "notebooks"
+PROFILES = ("demo", "full")
+CORPORA = ("simulated", "real")
 
 
 class ParameterError(AffectError, ValueError):
@@ -105,9 +107,17 @@ def checked_parameters(notebook: Path | str, given: Mapping[str, object]) -> dic
                 f"{name_of_file}: {name}={value!r} is {type(value).__name__}, "
                 f"the default {default!r} is {type(default).__name__}"
             )
+        if name == "corpus":
+            # Without this check a notebook would take any other word for simulated films.
+            _check_word(name, value, CORPORA)
         if value != default:
             different[name] = value
     return different
+
+
+def _check_word(kind: str, word: object, known: Sequence[str]) -> None:
+    if word not in known:
+        raise ParameterError(f"no {kind} {word!r}; there are {', '.join(known)}")
 
 
 def _same_type(value: object, default: object) -> bool:
@@ -123,13 +133,102 @@ def _same_type(value: object, default: object) -> bool:
 def profile_parameters(
     notebook: Path | str, slug: str, profile: str, corpus: str, first_seed: int = 0
 ) -> dict[str, object]:
-    """Parameters of a profile's YAML file; corpus and first seed where the notebook has them."""
+    """Parameters of a profile's YAML file; corpus and first seed where the notebook has them.
+
+    A paper without a file for a profile has the same sizes under it.
+
+    Raises:
+        ParameterError: for another profile or corpus than there are, a file that is no YAML, or a
+            parameter that the notebook does not have
+    """
+    _check_word("profile", profile, PROFILES)
+    _check_word("corpus", corpus, CORPORA)
     source = NOTEBOOKS / "parameters" / f"{slug}.{profile}.yaml"
     given = {}
     if source.exists():
-        given = yaml.safe_load(source.read_text(encoding="utf-8")) or {}
+        given = read_yaml(source.read_bytes(), str(source)) or {}
+        if not isinstance(given, dict):
+            raise ParameterError(f"{source}: expected parameters, each with its value")
+        for name, value in given.items():
+            check_plain(value, f"{source}, {name}")
     defaults = default_parameters(notebook)
     for name, value in {"corpus": corpus, "first_seed": first_seed}.items():
         if name in defaults:
             given[name] = value
     return checked_parameters(notebook, given)
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """Reads plain YAML: no name stands twice in a mapping, and nothing refers to a place above."""
+
+    def compose_node(self, parent: yaml.Node | None, index: object) -> yaml.Node:
+        if self.check_event(yaml.AliasEvent):
+            problem = "an alias, expected the value itself"
+            mark = self.peek_event().start_mark
+            raise yaml.composer.ComposerError(None, None, problem, mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        seen = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            if key.value in seen:
+                problem = f"the name {key.value!r} stands twice"
+                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def read_yaml(content: bytes | str, source: str) -> object:
+    """Reads YAML without running anything that it names.
+
+    Args:
+        content: of a file, or text from the command line
+        source: name of the file, or a word for the text, for messages
+
+    Raises:
+        ParameterError: if it is no plain YAML; it names the line and what is wrong there
+    """
+    try:
+        return yaml.load(content, _StrictLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise ParameterError(f"{source}{place}: {error.problem or error.context}") from None
+    # A date that no calendar has, or bytes that are no text.
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        raise ParameterError(f"{source}: no plain YAML: {reason}") from None
+
+
+def check_plain(value: object, place: str) -> None:
+    """Refuses a value that would not reach a notebook as it is.
+
+    Parameters travel as JSON: text, whole and decimal numbers, true, false, null, and lists and
+    mappings of these whose names are text.
+
+    Args:
+        value: of a parameter
+        place: where it stands, for messages
+
+    Raises:
+        ParameterError: for anything else, such as a date, bytes, a tuple or a number as a name
+    """
+    if isinstance(value, list):
+        for number, item in enumerate(value, 1):
+            check_plain(item, f"{place}, value {number}")
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            if not isinstance(name, str):
+                raise ParameterError(f"{place}: {_described(name)} as a name, expected text")
+            check_plain(item, f"{place}, {name}")
+    elif type(value) not in (str, int, float, bool, type(None)):
+        raise ParameterError(
+            f"{place}: {_described(value)}, expected text, a number, true, false, null, "
+            "or lists and mappings of these"
+        )
+
+
+def _described(value: object) -> str:
+    return f"{value!r} is {type(value).__name__}"

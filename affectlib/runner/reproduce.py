@@ -14,15 +14,19 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from affectlib import paths
-from affectlib.runner import agreement, execution
+from affectlib.runner import agreement, execution, notebooks
 from affectlib.runner.content_key import content_key, slugs_read
 from affectlib.runner.execution import Job
+from affectlib.runner.failures import FAILED, report
 from affectlib.runner.notebooks import (
+    CORPORA,
+    PROFILES,
     ParameterError,
     find_notebooks,
     notebook_file,
     profile_parameters,
 )
+from affectlib.runner.options import positive_count
 from affectlib.runner.readme import headline, update_readme
 
 
@@ -70,27 +74,36 @@ def waves(jobs: Sequence[Job]) -> Iterator[list[str]]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line of ``python -m affectlib.runner.reproduce``; returns the exit status."""
     options = _parser().parse_args(arguments)
-    begun = time.perf_counter()
+    if options.parent is not None:
+        execution.end_with_parent(options.parent)
     try:
-        if options.store and options.first_seed:
-            raise ParameterError(
-                f"--store takes the run of first seed 0 only, not {options.first_seed}: "
-                "the committed results are those of seed 0"
-            )
-        slugs = list(find_notebooks()) if options.paper == "all" else [options.paper]
-        jobs = [_plan(slug, options) for slug in slugs]
-        order = list(waves(jobs))
-    except ParameterError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return _reproduce(options)
+    except (ParameterError, OSError) as error:
+        return report(error)
+
+
+def _reproduce(options: Namespace) -> int:
+    """Runs what the options ask for, prints the table and returns the exit status."""
+    begun = time.perf_counter()
+    if options.store and options.first_seed:
+        raise ParameterError(
+            f"--store takes the run of first seed 0 only, not {options.first_seed}: "
+            "the committed results are those of seed 0"
+        )
+    slugs = list(find_notebooks()) if options.paper == "all" else [options.paper]
+    jobs = [_plan(slug, options) for slug in slugs]
+    order = list(waves(jobs))
     if options.execute:
         return execution.execute_and_report(jobs[0])
+    paths.tell_figures_moved()
+    paths.check_writable(paths.CACHE)
+    if options.store:
+        paths.check_writable(notebooks.NOTEBOOKS)
     ran, failed = _run_in_order(order, options)
     for job in failed:
-        partial = job.output.with_suffix(".partial.ipynb")
-        print(f"failed: {job.notebook.name}; its cells so far: {partial}", file=sys.stderr)
+        print(f"failed: {job.notebook.name}{_cells_so_far(job)}", file=sys.stderr)
     if failed:
-        return 1
+        return FAILED
     if options.store:
         _store_all(jobs)
     print(_table(jobs, ran))
@@ -102,14 +115,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _cells_so_far(job: Job) -> str:
+    partial = execution.partial_copy(job)
+    return f"; its cells so far: {partial}" if partial.exists() else ""
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m affectlib.runner.reproduce", description=__doc__.splitlines()[0]
     )
     parser.add_argument("--paper", default="all", help="slug of one notebook, or all")
-    parser.add_argument("--profile", default="demo", choices=("demo", "full"))
-    parser.add_argument("--corpus", default="simulated", choices=("simulated", "real"))
-    parser.add_argument("--jobs", type=int, default=2, help="notebooks run at once")
+    parser.add_argument("--profile", default="demo", choices=PROFILES)
+    parser.add_argument("--corpus", default="simulated", choices=CORPORA)
+    parser.add_argument("--jobs", type=positive_count, default=2, help="notebooks run at once")
     parser.add_argument(
         "--first-seed", type=int, default=0, help="first of the seeds under which models train"
     )
@@ -118,6 +136,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     # For the child processes, which execute one notebook each.
     parser.add_argument("--execute", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--parent", type=int, help=argparse.SUPPRESS)
     return parser
 
 

@@ -11,8 +11,6 @@ import json
 import os
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import as_completed as completed
@@ -22,7 +20,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
-import yaml
 from tqdm import tqdm
 
 from affectlib import paths
@@ -30,14 +27,17 @@ from affectlib.errors import AffectError
 from affectlib.moved import moved_names
 from affectlib.runner import notebooks
 from affectlib.runner.content_key import content_key
-from affectlib.runner.execution import Job, execute_and_report
+from affectlib.runner.execution import Job, end_with_parent, execute_and_report, run_record
+from affectlib.runner.failures import FAILED, report
 from affectlib.runner.notebooks import (
     ParameterError,
+    check_plain,
     checked_parameters,
     notebook_file,
     profile_parameters,
+    read_yaml,
 )
-from affectlib.runner.options import read_options
+from affectlib.runner.options import positive_count, read_options
 
 if TYPE_CHECKING:
     from dask.distributed import Client
@@ -85,8 +85,11 @@ def sweep(
     Raises:
         ParameterError: for a notebook, a parameter or a type of value that does not exist, before
             anything runs
+        OptionError: if ``jobs`` is not above 0
         SweepError: once the rest is done, if points failed; it names them
     """
+    notebook_file(slug)
+    positive_count(jobs)
     points = {}
     jobs_by_key = {}
     # Every point is checked before the first one runs.
@@ -94,7 +97,7 @@ def sweep(
         job = _job(slug, point, profile, corpus)
         points[job.key] = point
         jobs_by_key[job.key] = job
-    waiting = [job for job in jobs_by_key.values() if not job.output.is_file()]
+    waiting = [job for job in jobs_by_key.values() if run_record(job.output).get("key") != job.key]
     failed = _run_all(waiting, client, jobs, slug=slug, n_points=len(points), progress=progress)
 
     rows = []
@@ -103,7 +106,7 @@ def sweep(
             rows.append({**points[key], "key": job.output.parent.name, **_headline(job)})
     table = pd.DataFrame(rows)
     folder = paths.CACHE / "sweeps" / slug
-    folder.mkdir(parents=True, exist_ok=True)
+    paths.make_folder(folder)
     paths.write(folder / "sweep.csv", table.to_csv(index=False, float_format="%.6g").encode())
     if failed:
         lines = [f"{len(failed)} of {len(points)} points of {slug} failed:"]
@@ -168,21 +171,28 @@ def _run_on(client: Client | str, jobs: Sequence[Job]) -> Iterator[tuple[Job, st
 
 def _points(slug: str, grid: Mapping[str, list] | Path | str | None) -> list[Point]:
     """All combinations of the values of a grid."""
+    source = "grid"
     if not isinstance(grid, Mapping):
         file = Path(grid) if grid is not None else notebooks.NOTEBOOKS / "sweeps" / f"{slug}.yaml"
         if not file.is_file():
             raise ParameterError(f"{slug}: no such grid {file}")
-        grid = yaml.safe_load(file.read_text(encoding="utf-8"))
-    if not _is_grid(grid):
-        raise ParameterError(f"a grid names parameters, each with a list of values: {grid!r}")
+        source = str(file)
+        grid = read_yaml(file.read_bytes(), source)
+    _check_grid(grid, source)
     return [dict(zip(grid, values, strict=True)) for values in product(*grid.values())]
 
 
-def _is_grid(content: object) -> bool:
-    """Whether some content is a grid: at least one parameter, each with a list of values."""
-    if not isinstance(content, Mapping) or not content:
-        return False
-    return all(isinstance(values, list) and values for values in content.values())
+def _check_grid(grid: object, source: str) -> None:
+    """Refuses anything but at least one parameter, each with a list of plain values."""
+    form = "a grid names parameters, each with a list of values"
+    if not isinstance(grid, Mapping) or not grid:
+        raise ParameterError(f"{source}: {form}: {grid!r}")
+    for name, values in grid.items():
+        if not isinstance(name, str):
+            raise ParameterError(f"{source}: {name!r} is {type(name).__name__}, expected a name")
+        if not isinstance(values, list) or not values:
+            raise ParameterError(f"{source}, {name}: {form}: {values!r}")
+        check_plain(values, f"{source}, {name}")
 
 
 def _job(slug: str, point: Point, profile: str, corpus: str) -> Job:
@@ -207,6 +217,7 @@ def run(job: Job) -> str | None:
         "output": str(job.output),
         "parameters": job.parameters,
         "key": job.key,
+        "parent": os.getpid(),
     }
     code = "import sys; from affectlib.runner.sweep import _child; sys.exit(_child(sys.argv[1]))"
     done = subprocess.run(
@@ -225,16 +236,8 @@ def run(job: Job) -> str | None:
 
 def _child(text: str) -> int:
     """Runs the job that a parent process has written as JSON; returns the exit status."""
-    parent = os.getppid()
-
-    def end_with_parent():
-        # A killed parent can tell its child nothing; the child then has another parent.
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        os._exit(1)
-
-    threading.Thread(target=end_with_parent, daemon=True).start()
     fields = json.loads(text)
+    end_with_parent(fields["parent"])
     job = Job(
         slug=fields["slug"],
         notebook=Path(fields["notebook"]),
@@ -268,12 +271,7 @@ def _grid(text: str) -> Mapping[str, list] | str:
     """Reads the option ``grid``: a grid in braces, or the name of its file."""
     if not text.lstrip().startswith("{"):
         return text
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ParameterError(
-            f"a grid names parameters, each with a list of values: {text!r}"
-        ) from error
+    return read_yaml(text, "grid")
 
 
 OPTIONS = {
@@ -282,7 +280,7 @@ OPTIONS = {
     "profile": str,
     "corpus": str,
     "client": str,
-    "jobs": int,
+    "jobs": positive_count,
 }
 
 
@@ -290,16 +288,16 @@ def main(arguments: Sequence[str]) -> int:
     """Command line of ``python -m affectlib.runner.sweep``: options as ``name=value``.
 
     Returns:
-        exit status: 0; 1 where points failed; 2 for options that cannot be followed
+        exit status: 0; 1 where points failed, or a disk is full;
+        2 for options that cannot be followed
     """
     try:
-        table = sweep(**read_options(arguments, OPTIONS))
+        table = sweep(**read_options(arguments, OPTIONS, required="slug"))
     except SweepError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
+        return FAILED
     except (AffectError, ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return report(error)
     print(table.to_string(index=False))
     return 0
 

@@ -1,11 +1,21 @@
 """An executed notebook is complete or absent, and is stored without anything that varies."""
 
+import errno
+import importlib
 import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
 
 import nbformat
 import pytest
 
+from affectlib import paths
 from affectlib.runner import execution
+from affectlib.runner.content_key import figures_hash
 from affectlib.runner.execution import Job
 from affectlib.runner.reproduce import main
 
@@ -32,10 +42,44 @@ def test_an_executed_notebook_carries_its_key_and_its_results(
     assert outputs[0][0]["text"] == ["7\n"]
     assert "cell  2 of 3" in capfd.readouterr().out
 
-    results = notebook_folder / "figures" / "good"
-    results.mkdir(parents=True)
-    (results / "metrics.json").write_text("of another profile")
-    assert not job.done
+
+@pytest.fixture
+def done_job(notebook_folder):
+    """A job whose executed copy and figures belong together."""
+    job = Job("good", notebook_folder / "01_good.ipynb", notebook_folder / "out.ipynb", {}, "key")
+    figures = notebook_folder / "figures" / "good"
+    figures.mkdir(parents=True)
+    for name in ("metrics.json", "table1.csv", "curve.png"):
+        (figures / name).write_text("of this run")
+    record = {"key": "key", "figures": figures_hash("good"), "seconds": 1.0}
+    job.output.write_text(json.dumps({"metadata": {"affectlib": record}}))
+    assert job.done
+    return job
+
+
+@pytest.mark.parametrize("name", ["metrics.json", "table1.csv", "curve.png", "another.png"])
+def test_figures_of_another_run_are_made_again(notebook_folder, done_job, name):
+    (notebook_folder / "figures" / "good" / name).write_text("of another profile")
+    assert not done_job.done
+
+
+def test_a_deleted_figure_is_made_again(notebook_folder, done_job):
+    (notebook_folder / "figures" / "good" / "curve.png").unlink()
+    assert not done_job.done
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b'{"metadata": {"affe', b"[]", b"{}", b"7", b'{"metadata": []}', b"\xff"]
+)
+def test_an_executed_notebook_that_is_cut_is_run_again(done_job, content):
+    done_job.output.write_bytes(content)
+    assert execution.run_record(done_job.output) == {}
+    assert not done_job.done
+
+
+def test_the_spread_over_seeds_is_no_figure_of_a_run(notebook_folder, done_job):
+    (notebook_folder / "figures" / "good" / "spread.json").write_text("{}")
+    assert done_job.done
 
 
 def test_failing_cell_is_told_in_one_line(notebook_folder, write_notebook, capfd):
@@ -68,3 +112,150 @@ def test_stored_notebook_has_no_timing_and_no_widget(tmp_path, write_notebook):
     assert '"execution_count": 2' in text
     for word in ("papermill", "widget-view", "iopub", "7.25"):
         assert word not in text
+
+
+# A runner whose only notebook says who runs it, and then waits for longer than the test.
+RUNNER = """
+import sys
+from pathlib import Path
+from affectlib import paths
+from affectlib.runner import notebooks, reproduce
+notebooks.NOTEBOOKS = Path(sys.argv[1])
+paths.CACHE = notebooks.NOTEBOOKS / "cache"
+paths.FIGURES = notebooks.NOTEBOOKS / "figures"
+sys.exit(reproduce.main(sys.argv[2:]))
+"""
+WAIT = """
+import os, time
+pipe = open("{pipe}", "wb", buffering=0)
+pipe.write(b"at work")
+time.sleep(120)
+"""
+
+
+def wait_until(state, seconds=60):
+    """Waits for a state; whether it came."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if state():
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_the_kernel_ends_with_the_process_that_asked_for_it(tmp_path, write_notebook):
+    # A pipe tells by its end that the kernel, its only writer, is gone.
+    os.mkfifo(tmp_path / "pipe")
+    pipe = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    write_notebook(tmp_path / "00_slow.ipynb", WAIT.format(pipe=tmp_path / "pipe"))
+    child = [sys.executable, "-c", RUNNER, str(tmp_path), "--paper", "slow", "--execute"]
+    # Stands in for `make reproduce`: starts the child, and is killed.
+    parent_code = (
+        "import os, subprocess, sys; subprocess.run([*sys.argv[1:], '--parent', str(os.getpid())])"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", parent_code, *child])
+    try:
+        assert wait_until(lambda: _read(pipe) == b"at work")
+    finally:
+        parent.kill()
+        parent.wait()
+    assert wait_until(lambda: _read(pipe) == b"")
+    os.close(pipe)
+
+
+def _read(pipe):
+    """What stands in a pipe: None if nothing, empty if nobody has it open for writing."""
+    try:
+        return os.read(pipe, 100)
+    except BlockingIOError:
+        return None
+
+
+def test_a_child_is_told_its_parent(monkeypatch):
+    commands = []
+
+    def run(command, **options):
+        commands.append(command)
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(execution.subprocess, "run", run)
+    job = Job("good", Path("n.ipynb"), Path("out.ipynb"), {}, "key")
+    assert execution.run_in_child(job, profile="demo", corpus="simulated", first_seed=0)
+    place = commands[0].index("--parent")
+    assert commands[0][place + 1] == str(os.getpid())
+
+
+def full_disk(*_, **__):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_full_disk_ends_a_notebook_in_one_line(notebook_folder, monkeypatch, capsys, done_job):
+    def cut_copy(source, target, *_, **__):
+        Path(target).write_text('{"cells": [')
+        full_disk()
+
+    monkeypatch.setattr("papermill.execute_notebook", cut_copy)
+    done_job.output.unlink()
+    assert execution.execute_and_report(done_job) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert "out.partial.ipynb: the disk is full, more room is needed" in lines[0]
+    assert not list(notebook_folder.glob("out*"))
+
+
+@pytest.mark.parametrize("command", ["reproduce", "sweep", "extract", "agreement"])
+def test_a_full_disk_ends_every_command_in_one_line(notebook_folder, monkeypatch, capsys, command):
+    module = importlib.import_module(f"affectlib.runner.{command}")
+    work = {"reproduce": "plan", "sweep": "sweep", "extract": "extract_corpus"}
+    monkeypatch.setattr(module, work.get(command, "measure"), full_disk)
+    words = {"sweep": ["slug=gla"], "extract": ["name=heiv"]}.get(command, ["--paper", "gla"])
+    assert module.main(words) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert "the disk is full, more room is needed: make room there" in lines[0]
+
+
+def test_a_cache_that_may_not_be_written_is_told_before_anything_runs(
+    notebook_folder, write_notebook, monkeypatch, capsys
+):
+    write_notebook(notebook_folder / "00_good.ipynb", "1")
+    monkeypatch.setattr(paths.os, "access", lambda folder, mode: False)
+    monkeypatch.setattr(execution, "run_in_child", lambda *_, **__: pytest.fail("ran a notebook"))
+    assert main([]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert (
+        "cache: may not be written: allow it, or name another folder in AFFECTLIB_CACHE" in lines[0]
+    )
+
+
+def test_a_full_disk_leaves_the_stored_notebook_as_it_was(tmp_path, write_notebook, monkeypatch):
+    stored = write_notebook(tmp_path / "a.ipynb", "1")
+    before = stored.read_bytes()
+    write_notebook(tmp_path / "b.ipynb", "2")
+    monkeypatch.setattr(paths.os, "replace", full_disk)
+    with pytest.raises(paths.WriteError, match=r"a\.ipynb: the disk is full, \d+ bytes"):
+        execution.store(Job("a", stored, tmp_path / "b.ipynb", {}, "key"))
+    assert stored.read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.ipynb", "b.ipynb"]
+
+
+def test_a_notebook_runs_where_the_path_of_a_socket_would_be_too_long(
+    notebook_folder, write_notebook, monkeypatch
+):
+    long = notebook_folder / ("ö" * 50) / "temporary files"
+    long.mkdir(parents=True)
+    # TMPDIR is read once in a process.
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    notebook = write_notebook(notebook_folder / "00_good.ipynb", "1")
+    job = Job("good", notebook, notebook_folder / "out" / notebook.name, {}, "key")
+    execution.execute(job)
+    assert job.done
+
+
+@pytest.mark.parametrize(
+    ("folder", "transport"),
+    [("t" * 98, "ipc"), ("t" * 99, "tcp"), ("ö" * 49, "ipc"), ("ö" * 50, "tcp")],
+)
+def test_a_kernel_talks_by_files_while_their_paths_are_short(folder, transport):
+    assert execution._transport(folder)["transport"] == transport

@@ -9,6 +9,7 @@ import pytest
 from affectlib import corpora, paths
 from affectlib.features import FeatureTable, Store, extract, extractors
 from affectlib.runner import extract as module
+from affectlib.runner.options import OptionError
 from affectlib.simulate import make_mediaeval18
 
 
@@ -50,6 +51,17 @@ def test_a_film_goes_into_the_store(cache, silent_film, capsys):
         (["name=nothing", "root="], "no corpus and no film 'nothing'"),
         (["name=heiv", "extractors=scenes"], "no extractors 'scenes'"),
         (["name=heiv", "parts=two"], "invalid literal"),
+        (["name=heiv", "seconds=-1"], "seconds: expected a number above 0, not -1"),
+        (["name=heiv", "seconds=0"], "seconds: expected a number above 0, not 0"),
+        (["name=heiv", "seconds=nan"], "seconds: expected a number above 0, not nan"),
+        (["name=heiv", "seconds=inf"], "seconds: expected a number above 0, not inf"),
+        (["name=heiv", "parts=0"], "parts: expected a whole number above 0, not 0"),
+        (["name=heiv", "jobs=-2"], "jobs: expected a whole number above 0, not -2"),
+        (["name=heiv", "features=none"], "features is pretrained or descriptors, not 'none'"),
+        (["name=heiv", "precision=fp8"], "precision is fp32 or bf16 or auto, not 'fp8'"),
+        (["name=heiv", "on_error=stop"], "on_error is raise or skip, not 'stop'"),
+        (["name=heiv", "name=caan"], "option 'name' stands twice"),
+        (["name=", "jobs=2"], "option 'name' is missing"),
         (["name=heiv", "speed=2"], "no option 'speed'"),
         (["extract", "name=heiv"], "expected name=value, not 'extract'"),
     ],
@@ -142,3 +154,12 @@ def test_damaged_clips_are_left_out_and_listed_on_request(cache, monkeypatch, tw
     assert "c.mp4: expected a film" in capsys.readouterr().err
     assert module.main(["name=heiv", "extractors=scene", "on_error=skip"]) == 1
     assert "skipped: c: expected a film" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "options", [{"seconds": 0.0}, {"seconds": float("nan")}, {"parts": 0}, {"jobs": 0}]
+)
+def test_numbers_are_checked_from_python_too(cache, monkeypatch, options):
+    monkeypatch.setattr(corpora, "load_heiv", lambda *_, **__: pytest.fail("read the corpus"))
+    with pytest.raises(OptionError, match="above 0"):
+        module.extract_corpus("heiv", **options)

@@ -85,7 +85,7 @@ def test_make_passes_options_on(checkout, words, module, kinds, options):
     assert run.returncode == 0, run.stdout + run.stderr
     called, given = last_call(checkout)
     assert called == module
-    assert read_options(given, kinds) == options
+    assert read_options(given, kinds, required=next(iter(kinds))) == options
 
 
 def test_make_test_deletes_its_old_figures_and_nothing_beside_the_checkout(checkout):
@@ -127,3 +127,60 @@ def test_no_recipe_deletes_by_an_absolute_or_unquoted_variable_path():
         line.strip() for line in (ROOT / "Makefile").read_text().splitlines() if "rm -" in line
     ]
     assert recipes == ['rm -rf "$(TEST_FIGURES)"', "rm -rf build"]
+
+
+HOSTILE = [
+    "a`touch pwned`.mp4",
+    "a$(touch pwned).mp4",
+    "$(shell touch pwned).mp4",
+    "a; touch pwned #.mp4",
+    "a'; touch pwned; '.mp4",
+    'a"; touch pwned; ".mp4',
+    "$OPTION_ROOT ${HOME} $$ Größe *.mp4",
+]
+OPTIONS = {
+    "extract": "CORPUS EXTRACTORS FEATURES PRECISION ROOT SECONDS PARTS ON_ERROR DASK_SCHEDULER",
+    "sweep": "PAPER GRID PROFILE CORPUS DASK_SCHEDULER JOBS",
+    "reproduce": "PAPER PROFILE CORPUS JOBS",
+    "notebooks": "PAPER JOBS",
+    "spread": "PAPER JOBS",
+}
+CASES = [("extract", text) for text in HOSTILE]
+CASES += [(target, HOSTILE[0] + HOSTILE[2]) for target in OPTIONS]
+
+
+@pytest.mark.parametrize(("target", "text"), CASES)
+def test_no_option_is_run_by_make_or_the_shell(checkout, target, text):
+    names = OPTIONS[target].split()
+    run = make(checkout, target, *(f"{name}={text}" for name in names))
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert not (checkout / "pwned").exists()
+    assert (checkout / "calls").read_text().count(text) == len(names)
+
+
+@pytest.mark.parametrize("target", ["help", "weights", "test"])
+def test_no_option_of_another_target_is_run(checkout, target):
+    run = make(
+        checkout,
+        target,
+        *(f"{name}=$(shell touch pwned)`touch pwned`" for name in ("PAPER", "NAMES")),
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert not (checkout / "pwned").exists()
+
+
+def test_an_option_that_does_not_exist_is_an_error(checkout):
+    run = make(checkout, "reproduce", "PAPER=gla", "features=pretrained")
+    assert run.returncode == 2
+    assert "no option features; there are PAPER PROFILE" in run.stderr
+    assert not (checkout / "calls").exists()
+
+
+def test_options_come_from_the_environment_too(checkout, monkeypatch):
+    monkeypatch.setenv("PAPER", "a`touch pwned`$(shell touch pwned)")
+    assert make(checkout, "reproduce").returncode == 0
+    assert (
+        "--paper a`touch pwned`$(shell touch pwned) --profile demo"
+        in (checkout / "calls").read_text()
+    )
+    assert not (checkout / "pwned").exists()

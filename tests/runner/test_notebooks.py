@@ -44,3 +44,10 @@ def test_every_profile_fits_its_notebook(file):
     given = yaml.safe_load(file.read_text()) or {}
     assert set(checked_parameters(notebook, given)) <= set(given)
     assert profile in ("demo", "full")
+
+
+def test_a_corpus_that_does_not_exist_is_refused(tmp_path, write_notebook):
+    notebook = write_notebook(tmp_path / "n.ipynb", parameters="corpus: str = 'simulated'")
+    assert checked_parameters(notebook, {"corpus": "real"}) == {"corpus": "real"}
+    with pytest.raises(ParameterError, match="no corpus 'rael'; there are simulated, real"):
+        checked_parameters(notebook, {"corpus": "rael"})

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from affectlib.runner import reproduce
-from affectlib.runner.content_key import results_hash
+from affectlib.runner.content_key import figures_hash
 
 
 def test_unknown_paper_is_named(capsys):
@@ -40,7 +40,7 @@ def runs(reader_and_writer, monkeypatch):
         metrics = reader_and_writer / "figures" / job.slug / "metrics.json"
         metrics.parent.mkdir(parents=True, exist_ok=True)
         metrics.write_text(json.dumps([len(ran)]))
-        record = {"key": job.key, "results": results_hash(job.slug), "seconds": 1.0}
+        record = {"key": job.key, "figures": figures_hash(job.slug), "seconds": 1.0}
         job.output.parent.mkdir(parents=True, exist_ok=True)
         job.output.write_text(json.dumps({"metadata": {"affectlib": record}}))
         return True

@@ -1,5 +1,7 @@
 """Sweeps: a grid of parameters over a small notebook, here and on a cluster."""
 
+from datetime import date
+
 import pandas as pd
 import pytest
 
@@ -47,6 +49,12 @@ def test_a_sweep_runs_every_point_once(tiny, monkeypatch):
     again = module.sweep("tiny", {"a": [1], "b": [1]}, progress=False)
     assert again["sum"].tolist() == [2]
 
+    ran = []
+    monkeypatch.setattr(module, "run", ran.append)
+    (point / "01_tiny.ipynb").write_bytes(b'{"cells": [')
+    module.sweep("tiny", {"a": [1], "b": [1]}, progress=False)
+    assert [job.parameters for job in ran] == [{"b": 1}]
+
 
 def test_a_sweep_on_a_cluster(tiny):
     from dask.distributed import LocalCluster
@@ -64,6 +72,11 @@ def test_a_sweep_on_a_cluster(tiny):
         ({"a": ["1"]}, "a='1' is str"),
         ({"a": 1}, "list of values"),
         ({"a": []}, "list of values"),
+        ({1: [2]}, "grid: 1 is int, expected a name"),
+        ({"a": [1, date(2020, 1, 2)]}, r"grid, a, value 2: datetime.date\(2020, 1, 2\) is date"),
+        ({"a": [b"1"]}, "grid, a, value 1: b'1' is bytes"),
+        ({"a": [[1], (1, 2)]}, r"grid, a, value 2: \(1, 2\) is tuple"),
+        ({"a": [{1: 2}]}, "grid, a, value 1: 1 is int as a name, expected text"),
         ({}, "list of values"),
         (None, "no such grid"),
         ("nowhere.yaml", "no such grid"),
@@ -73,6 +86,28 @@ def test_a_grid_is_checked_before_anything_runs(tiny, grid, message):
     with pytest.raises(ParameterError, match=message):
         module.sweep("tiny", grid, progress=False)
     assert not tiny.exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: [!!python/name:os.system ]", "line 1, column 5: could not determine a constructor"),
+        ("a: [1\nb: [2]", "line 2, column 2: "),
+        ("a: [1]\na: [2]", "line 2, column 1: the name 'a' stands twice"),
+        ("a: [2020-01-02]", r"a, value 1: datetime.date\(2020, 1, 2\) is date"),
+        ("a: [2020-13-45]", "no plain YAML: month must be in 1..12"),
+        ("a: [!!binary aGk=]", "a, value 1: b'hi' is bytes"),
+        ("1: [2]", "1 is int, expected a name"),
+        ("? [a]\n: [1]", "line 1, column 3: found unhashable key"),
+        ("a: &x [*x]", "line 1, column 8: an alias, expected the value itself"),
+        ("\x00", "no plain YAML: unacceptable character"),
+    ],
+)
+def test_a_grid_file_that_is_not_plain_is_refused_by_its_place(tiny, tmp_path, text, message):
+    file = tmp_path / "grid.yaml"
+    file.write_text(text)
+    with pytest.raises(ParameterError, match=rf"grid\.yaml.*{message}"):
+        module.sweep("tiny", file, progress=False)
 
 
 def test_a_sweep_of_an_unknown_notebook_is_refused(tiny):
@@ -94,9 +129,14 @@ def test_the_papers_grids_fit_their_notebooks(file):
     ("words", "message"),
     [
         (["slug=nothing", "grid={a: [1]}"], "no notebook 'nothing'"),
-        (["slug=tiny", "grid={a: [10"], "list of values"),
+        (["slug=tiny", "grid={a: [10"], "grid, line 1, column 8: "),
         (["slug=tiny", "grid=1917"], "no such grid 1917"),
         (["sweep", "slug=tiny"], "expected name=value, not 'sweep'"),
+        (["slug=tiny", "grid={a: [1]}", "corpus=rael"], "no corpus 'rael'; there are simulated, "),
+        (["slug=tiny", "grid={a: [1]}", "profile=fulll"], "no profile 'fulll'; there are demo, "),
+        (["slug=all"], "no notebook 'all'; there are tiny"),
+        (["slug=", "jobs=2"], "option 'slug' is missing"),
+        (["slug=tiny", "grid={a: [1]}", "jobs=0"], "jobs: expected a whole number above 0"),
         (["slug=tiny", "jobs=two"], "invalid literal"),
     ],
 )
