@@ -125,6 +125,7 @@ def extract(
         NotFoundError, FileFormatError: if a film is not there, is damaged,
             lacks sound or picture, or changed while it was read
         ExtractionError: if an extractor fails on a clip, or its process was killed
+        StoreError: if a file of the store may not be read or written
         RuntimeError: if no process can be started
         ValueError: for an option that is not listed here, or extractors of the same name
     """
@@ -211,8 +212,9 @@ def _part(
             for extractor in extractors:
                 place = store.place(path, extractor, film.starts, film.seconds)
                 places[extractor.name] = place
-        except FileNotFoundError:
-            # The film is not there: opening it will say so, with all that belongs to the error.
+        except OSError:
+            # The film is not there, or may not be read.
+            # Opening it will say so, with all that belongs to the error.
             places = {}
     rows = tuple(range(len(film.rows)))
     return Part(path, extractors, film.starts, film.seconds, rows, places)
