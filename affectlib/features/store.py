@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -53,22 +54,25 @@ class Store:
     def content(self, path: Path | str) -> str:
         """SHA-256 of a film.
 
-        The digest is kept under path, size and modification time,
-        so that a film is read for it only once.
+        The digest is kept, so that a film is read for it only once.
+        It is kept under path, size, time of modification, time of change and inode:
+        copying tools can set the time of modification, but not the time of change.
+        A digest that is damaged, or may not be read, is computed again.
         """
         path = Path(path).resolve()
-        size, modified = stamp(path)
-        name = hashlib.sha256(f"{path}\n{size}\n{modified}".encode()).hexdigest()[:32]
-        kept = self.root / "films" / name
-        if kept.is_file():
-            digest = kept.read_text()
-            # A digest that was cut short is computed again.
-            if len(digest) == 64:
-                return digest
+        kept = self.root / "films" / _identity(path)
+        try:
+            digest = unsealed(kept.read_bytes())
+        except OSError:
+            digest = None
+        if digest is not None:
+            return digest.decode()
         with open(path, "rb") as film:
-            digest = hashlib.file_digest(film, "sha256").hexdigest()
-        write(kept, digest.encode())
-        return digest
+            computed = hashlib.file_digest(film, "sha256").hexdigest()
+        # A digest that cannot be kept costs time and nothing else.
+        with contextlib.suppress(StoreError):
+            write(kept, sealed(computed.encode()))
+        return computed
 
     def path(
         self,
@@ -197,6 +201,15 @@ def stamp(film: Path | str) -> tuple[int, int]:
     """Size in bytes and modification time in nanoseconds of a file."""
     status = Path(film).stat()
     return status.st_size, status.st_mtime_ns
+
+
+def _identity(path: Path) -> str:
+    """A name for a file that changes whenever somebody writes to the file or replaces it."""
+    status = path.stat()
+    parts = (path, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+    text = "\n".join(str(part) for part in parts)
+    # Names of files need not be UTF-8.
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def sealed(content: bytes) -> bytes:

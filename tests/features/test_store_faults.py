@@ -1,6 +1,7 @@
 """Faults of the store: damaged files, films that were replaced, files that may not be read."""
 
 import os
+import shutil
 import tempfile
 import warnings
 import wave
@@ -110,6 +111,42 @@ def test_any_damaged_content_is_computed_again(run, content):
 def test_features_of_earlier_versions_have_no_digest_and_are_served(run):
     right = run()
     np.save(run.stored, right)
+    np.testing.assert_array_equal(run(), right)
+    assert run.computed == 0
+
+
+def test_a_film_replaced_under_the_same_size_and_date_is_read_again(run, tmp_path):
+    other = speech(tmp_path / "other.wav", seed=1)
+    assert other.stat().st_size == run.path.stat().st_size
+    dates = (10**9, 10**9)
+    os.utime(run.path, dates)
+    first = run()
+    for replace in (shutil.copyfile, os.replace):
+        replacement = shutil.copyfile(other, tmp_path / "copy.wav")
+        os.utime(replacement, dates)
+        speech(run.path)
+        os.utime(run.path, dates)
+        np.testing.assert_array_equal(run(), first)
+        replace(replacement, run.path)
+        os.utime(run.path, dates)
+        assert not np.array_equal(run(), first)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"\xff" * 64, b"", b"0" * 64, None],
+    ids=["no text", "empty", "another digest", "folder"],
+)
+def test_a_damaged_digest_of_a_film_is_computed_again(run, content):
+    right = run()
+    (kept,) = (run.store.root / "films").iterdir()
+    digest = run.store.content(run.path)
+    kept.unlink()
+    if content is None:
+        kept.mkdir()
+    else:
+        kept.write_bytes(content)
+    assert run.store.content(run.path) == digest
     np.testing.assert_array_equal(run(), right)
     assert run.computed == 0
 
