@@ -48,13 +48,19 @@ def film(path: Path | str, *, seconds: float | None = 5.0) -> Corpus:
             and a shorter film is one segment. None for one segment of the whole film
 
     Raises:
-        NotFoundError, FileFormatError: see :func:`affectlib.media.probe`
+        NotFoundError, FileFormatError: see :func:`affectlib.media.probe`;
+            also if its name is not UTF-8, since tables cannot hold such a name
 
     Examples:
         ``extract(film("holiday.mp4"), descriptors())``
     """
     path = Path(path)
     duration = media.probe(path).seconds
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        expected = "expected a name in UTF-8, found other letters: rename the file or its folder"
+        raise FileFormatError(path, expected) from error
     if seconds is None or duration < seconds:
         length = duration
         n = 1

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 import tempfile
 import warnings
 import wave
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from affectlib.errors import FileFormatError
 from affectlib.features import Extractor, Store, extract, film
 from affectlib.features.store import Place, StoreError
 
@@ -149,6 +151,15 @@ def test_a_damaged_digest_of_a_film_is_computed_again(run, content):
     assert run.store.content(run.path) == digest
     np.testing.assert_array_equal(run(), right)
     assert run.computed == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems know no such names")
+def test_a_film_whose_name_is_not_utf_8_is_refused_by_name(run):
+    digest = run.store.content(run.path)
+    run.path = run.path.rename(run.path.with_name(os.fsdecode(b"caf\xe9.wav")))
+    assert run.store.content(run.path) == digest
+    with pytest.raises(FileFormatError, match=r"caf\\udce9\.wav: expected a name in UTF-8"):
+        run()
 
 
 @contextmanager
