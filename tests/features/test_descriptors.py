@@ -1,5 +1,6 @@
 """Descriptors: one contract for all of them, and for each a property planted in the film."""
 
+import tracemalloc
 from collections.abc import Sequence
 
 import cv2
@@ -77,6 +78,19 @@ def test_every_extractor_gives_finite_float32_and_repeats(extractor, clip):
 @pytest.mark.parametrize("extractor", EVERY, ids=lambda extractor: extractor.name)
 def test_a_clip_without_picture_and_sound_gives_nan(extractor):
     assert np.isnan(extractor(Clip(0.0, 2.0))).all()
+
+
+@pytest.mark.parametrize("size", [(1, 320), (320, 1), (24, 320)], ids=str)
+def test_frames_of_any_shape_are_described_in_little_memory(size):
+    image = cv2.resize(texture(), size[::-1])
+    clip = film_of([(image, image)] * 2)
+    tracemalloc.start()
+    for extractor in EVERY:
+        if not extractor.sound:
+            assert np.isfinite(extractor(clip)).all()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 100 * 2**20
 
 
 def test_motion_needs_a_pair_and_emobase_half_a_second():
