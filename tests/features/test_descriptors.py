@@ -1,15 +1,18 @@
 """Descriptors: one contract for all of them, and for each a property planted in the film."""
 
+import shutil
 import tracemalloc
 from collections.abc import Sequence
+from pathlib import Path
 
 import cv2
 import numpy as np
 import opensmile
 import pytest
 
+from affectlib import paths
 from affectlib.features import Extractor, descriptors
-from affectlib.features.audio import emobase, key, sound, tempo
+from affectlib.features.audio import emobase, emobase_vector, key, sound, tempo
 from affectlib.features.faces import people
 from affectlib.features.motion import motion
 from affectlib.features.visual import frame_statistics, scene
@@ -217,3 +220,15 @@ def test_emobase_in_one_pass_agrees_with_a_call_per_frame():
     assert np.corrcoef(fast[level], slow.mean(0)[level])[0, 1] > 0.999
     scale = np.abs(slow.mean(0)) + slow.std(0) + 1e-6
     assert np.median(np.abs(fast - slow.mean(0)) / scale) < 0.1
+
+
+def test_emobase_works_below_a_path_of_any_letters(tmp_path, monkeypatch):
+    signal = voice()
+    right = emobase_vector(signal, hop=0.04)
+    # openSMILE itself may stand below such a path, and so may the cache.
+    package = tmp_path / "Jürgen 李" / "opensmile"
+    shutil.copytree(Path(opensmile.__file__).parent / "core" / "config", package)
+    folder = property(lambda self: str(package))
+    monkeypatch.setattr(opensmile.Smile, "default_config_root", folder)
+    monkeypatch.setattr(paths, "CACHE", tmp_path / "Jürgen 李")
+    assert emobase_vector(signal, hop=0.04).tolist() == right.tolist()
