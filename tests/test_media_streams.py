@@ -4,6 +4,7 @@ Each is built here, or is a real clip.
 """
 
 import os
+import re
 import struct
 from fractions import Fraction
 from pathlib import Path
@@ -519,6 +520,44 @@ def test_damaged_files_are_read_or_named_never_a_raw_error(tmp_path, name):
                 assert name in str(error)
                 refused += 1
     assert refused > 10
+
+
+def rolling(count):
+    """Soft stripes with a little noise, which roll upwards."""
+    rng = np.random.default_rng(0)
+    images = []
+    for number in range(count):
+        rows = 120 + 60 * np.sin(np.arange(48) / 5 + number / 3)
+        noise = rng.normal(0, 5, (48, 64, 3))
+        images.append((rows[:, None, None] + noise).astype(np.uint8))
+    return images
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"), [("a.mkv", "libx264"), ("a.mp4", "libx264"), ("a.avi", "mpeg4")]
+)
+def test_most_damaged_pictures_are_named_with_their_time(tmp_path, name, codec):
+    path = write(tmp_path / name, rolling(30), video=codec)
+    assert len(media.read(path, rate=5).pictures) == 6
+    whole = path.read_bytes()
+    with av.open(str(path)) as opened:
+        packets = [packet for packet in opened.demux(video=0) if packet.size]
+    message = rf"{name}: expected a whole file, found a damaged picture at ([0-9.]+) s"
+    named = 0
+    for packet in packets[5:25]:
+        middle = packet.pos + packet.size // 2
+        damage = np.random.default_rng(packet.pos).bytes(24)
+        path.write_bytes(whole[:middle] + damage + whole[middle + 24 :])
+        try:
+            media.read(path, rate=5)
+        except FileFormatError as error:
+            found = re.search(message, str(error))
+            if found:
+                time = float(packet.pts * packet.time_base)
+                assert float(found[1]) == pytest.approx(time, abs=0.05)
+                named += 1
+    # The codes of some damage are valid: no decoder can notice it.
+    assert named > 10
 
 
 # ---------------------------------------------------------------- real clips

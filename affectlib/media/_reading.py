@@ -230,6 +230,9 @@ def _frames(path, container, streams, wanted, origin: float, ends: dict[str, flo
     """Gives pairs of a wanted stream and its next decoded frame.
 
     The other streams are not decoded. Their ends are recorded, so that a cut file is noticed.
+
+    Raises:
+        FileFormatError: if the decoder stops, or says of a frame that it is damaged
     """
     for packet in packets(path, container, streams):
         if packet.stream in wanted:
@@ -239,11 +242,20 @@ def _frames(path, container, streams, wanted, origin: float, ends: dict[str, flo
             except DECODER_ERRORS as error:
                 raise stopped(path, error) from error
             for frame in frames:
+                if frame.is_corrupt:
+                    raise _damaged(path, packet.stream, frame, origin)
                 yield packet.stream, frame
         elif packet.pts is not None:
             end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
             kind = packet.stream.type
             ends[kind] = max(ends.get(kind, 0.0), end - origin)
+
+
+def _damaged(path, stream: av.stream.Stream, frame: av.frame.Frame, origin: float):
+    """Returns the error of a frame whose damage the decoder noticed and covered up."""
+    kind = "picture" if stream.type == "video" else "sound"
+    where = "" if frame.time is None else f" at {frame.time - origin:.2f} s"
+    return FileFormatError(path, f"expected a whole file, found a damaged {kind}{where}")
 
 
 class _Pictures:
