@@ -560,6 +560,21 @@ def test_most_damaged_pictures_are_named_with_their_time(tmp_path, name, codec):
     assert named > 10
 
 
+def test_a_film_that_may_not_be_read_is_named(tmp_path, monkeypatch):
+    path = write(tmp_path / "a.mp4", [grey(9)] * 5)
+
+    def refuse(*_):
+        raise PermissionError(13, "Permission denied")
+
+    # Root may read everything, so the refusal is played.
+    monkeypatch.setattr("builtins.open", refuse)
+    for look in (media.probe, media.film_seconds, media.read):
+        with pytest.raises(
+            FileFormatError, match=r"a\.mp4: .*cannot be read \(Permission denied\)"
+        ):
+            look(path)
+
+
 # ---------------------------------------------------------------- real clips
 
 
