@@ -575,6 +575,18 @@ def test_a_film_that_may_not_be_read_is_named(tmp_path, monkeypatch):
             look(path)
 
 
+@pytest.mark.parametrize("name", ["a.mkv", "a.avi", "a.mp4", "a.ts"])
+def test_every_frame_of_a_film_is_read_though_its_sound_is_longer(tmp_path, name):
+    images = [grey(8 * number) for number in range(25)]
+    # An encoder fills up its last block of sound, and mkv declares this longer time.
+    path = write(tmp_path / name, images, sounds=[(tone(1.0, 16000), DEFAULT)])
+    pictures = media.read(path, rate=25).pictures
+    assert len(pictures) >= 25
+    assert pictures[-1].image.mean() == pytest.approx(192, abs=3)
+    with pytest.raises(FileFormatError, match=r"expected a frame at 1\.9 s"):
+        list(media.stream(path, [1.9]))
+
+
 # ---------------------------------------------------------------- real clips
 
 
