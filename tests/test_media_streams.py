@@ -389,6 +389,23 @@ def test_a_film_that_leans_is_refused(tmp_path):
             look(path)
 
 
+def test_pixels_that_are_not_square_come_as_they_are_stored(tmp_path):
+    path = tmp_path / "a.mkv"
+    with av.open(str(path), "w") as out:
+        video = out.add_stream("libx264", rate=25)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        video.sample_aspect_ratio = Fraction(2, 1)
+        for _ in range(5):
+            out.mux(video.encode(av.VideoFrame.from_ndarray(corners(), format="rgb24")))
+        out.mux(video.encode(None))
+    with av.open(str(path)) as opened:
+        assert opened.streams.video[0].sample_aspect_ratio == 2, "the file is not as planned"
+    assert (media.probe(path).width, media.probe(path).height) == (64, 48)
+    image = media.read(path, rate=25).pictures[0].image
+    assert image.shape == (48, 64, 3)
+    assert names(image) == "RGBW"
+
+
 # ---------------------------------------------------------------- hostile and broken
 
 

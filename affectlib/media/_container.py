@@ -79,8 +79,8 @@ class Media:
     Args:
         seconds: duration
         frame_rate: mean frames per second, None without picture
-        width: in pixels, after rotation, None without picture
-        height: in pixels, after rotation, None without picture
+        width: in pixels as they are stored, after rotation, None without picture
+        height: in pixels as they are stored, after rotation, None without picture
         sampling_rate: of its sound in Hz, None without sound
     """
 
