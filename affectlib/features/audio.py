@@ -10,8 +10,10 @@ References:
 from __future__ import annotations
 
 import functools
+import os
 import re
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -357,16 +359,32 @@ def _framewise_configuration(hop: float) -> bytes:
     return text.encode()
 
 
+def _opensmile() -> ModuleType:
+    """openSMILE, which takes files below any path.
+
+    It writes paths in ASCII and so refuses users like Jürgen (opensmile-python, issue 63).
+    """
+    import opensmile
+    from opensmile.core import lib
+
+    # A name of a module comes before the one that Python has.
+    lib.bytes = _file_name
+    return opensmile
+
+
+def _file_name(text: str, _: str) -> bytes:
+    """A path, or another text that openSMILE is given, as the file system writes it."""
+    return os.fsencode(text)
+
+
 @functools.cache
 def _smile(path: Path) -> opensmile.Smile:
-    import opensmile
-
+    opensmile = _opensmile()
     return opensmile.Smile(str(path), "func", sampling_rate=SAMPLING_RATE)
 
 
 @functools.cache
 def _smile_names() -> tuple[str, ...]:
-    import opensmile
-
+    opensmile = _opensmile()
     level = opensmile.FeatureLevel.Functionals
     return tuple(opensmile.Smile(opensmile.FeatureSet.IS10, level).feature_names)

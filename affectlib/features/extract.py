@@ -48,13 +48,19 @@ def film(path: Path | str, *, seconds: float | None = 5.0) -> Corpus:
             and a shorter film is one segment. None for one segment of the whole film
 
     Raises:
-        NotFoundError, FileFormatError: see :func:`affectlib.media.probe`
+        NotFoundError, FileFormatError: see :func:`affectlib.media.probe`;
+            also if its name is not UTF-8, since tables cannot hold such a name
 
     Examples:
         ``extract(film("holiday.mp4"), descriptors())``
     """
     path = Path(path)
     duration = media.probe(path).seconds
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        expected = "expected a name in UTF-8, found other letters: rename the file or its folder"
+        raise FileFormatError(path, expected) from error
     if seconds is None or duration < seconds:
         length = duration
         n = 1
@@ -125,6 +131,7 @@ def extract(
         NotFoundError, FileFormatError: if a film is not there, is damaged,
             lacks sound or picture, or changed while it was read
         ExtractionError: if an extractor fails on a clip, or its process was killed
+        StoreError: if a file of the store may not be read or written
         RuntimeError: if no process can be started
         ValueError: for an option that is not listed here, or extractors of the same name
     """
@@ -211,8 +218,9 @@ def _part(
             for extractor in extractors:
                 place = store.place(path, extractor, film.starts, film.seconds)
                 places[extractor.name] = place
-        except FileNotFoundError:
-            # The film is not there: opening it will say so, with all that belongs to the error.
+        except OSError:
+            # The film is not there, or may not be read.
+            # Opening it will say so, with all that belongs to the error.
             places = {}
     rows = tuple(range(len(film.rows)))
     return Part(path, extractors, film.starts, film.seconds, rows, places)

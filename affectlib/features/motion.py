@@ -16,6 +16,10 @@ from affectlib.features.extractor import Extractor
 from affectlib.media import Picture
 
 WIDTH = 160  # of the frames that flow is computed on, in pixels
+# Of these frames, in pixels: OpenCV's flow crashes the process below 32 rows.
+LOWEST = 32
+# A column of single pixels would become one of 50,000 rows.
+HIGHEST = 16 * WIDTH
 DIRECTIONS = 8
 CUT = 0.35  # distance of the colour histograms of two frames that counts as a cut between them
 COLOURS = 6  # bins of the histogram for each of red, green and blue
@@ -97,7 +101,7 @@ def _reduced(image: np.ndarray) -> np.ndarray:
     """A frame at a width of ``WIDTH`` pixels."""
     import cv2
 
-    height = max(16, round(WIDTH * image.shape[0] / image.shape[1]))
+    height = min(max(LOWEST, round(WIDTH * image.shape[0] / image.shape[1])), HIGHEST)
     return cv2.resize(image, (WIDTH, height), interpolation=cv2.INTER_AREA)
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
+import math
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -12,11 +15,20 @@ from typing import NamedTuple
 import numpy as np
 
 from affectlib import paths
-from affectlib.errors import FileFormatError, NotFoundError
+from affectlib.errors import AffectError, FileFormatError, NotFoundError
 from affectlib.features.extractor import Extractor
 from affectlib.moved import moved_names
 
 __getattr__ = moved_names(__name__, ("FeatureTable",), "affectlib.features.extractor")
+
+DIGEST_BYTES = 32  # of a SHA-256
+
+
+class StoreError(AffectError, OSError):
+    """A file of the store cannot be read or written: no permission, no space.
+
+    Names the file and the reason. The features in it are not damaged.
+    """
 
 
 class Store:
@@ -28,6 +40,9 @@ class Store:
     so a killed run leaves nothing half-written,
     and two runs at once write the same bytes to the same place.
     A long film is stored as it goes: the rows of clips that are not done yet are inf.
+    A SHA-256 of all bytes stands at the end of each file.
+    Features that do not fit it are damaged: a warning names the file, and they are computed again.
+    A file of earlier versions ends without one, and is served as it is.
 
     Args:
         root: folder, by default ``features`` in the cache folder; may be deleted at any time
@@ -39,22 +54,25 @@ class Store:
     def content(self, path: Path | str) -> str:
         """SHA-256 of a film.
 
-        The digest is kept under path, size and modification time,
-        so that a film is read for it only once.
+        The digest is kept, so that a film is read for it only once.
+        It is kept under path, size, time of modification, time of change and inode:
+        copying tools can set the time of modification, but not the time of change.
+        A digest that is damaged, or may not be read, is computed again.
         """
         path = Path(path).resolve()
-        size, modified = stamp(path)
-        name = hashlib.sha256(f"{path}\n{size}\n{modified}".encode()).hexdigest()[:32]
-        kept = self.root / "films" / name
-        if kept.is_file():
-            digest = kept.read_text()
-            # A digest that was cut short is computed again.
-            if len(digest) == 64:
-                return digest
+        kept = self.root / "films" / _identity(path)
+        try:
+            digest = unsealed(kept.read_bytes())
+        except OSError:
+            digest = None
+        if digest is not None:
+            return digest.decode()
         with open(path, "rb") as film:
-            digest = hashlib.file_digest(film, "sha256").hexdigest()
-        write(kept, digest.encode())
-        return digest
+            computed = hashlib.file_digest(film, "sha256").hexdigest()
+        # A digest that cannot be kept costs time and nothing else.
+        with contextlib.suppress(StoreError):
+            write(kept, sealed(computed.encode()))
+        return computed
 
     def path(
         self,
@@ -130,21 +148,28 @@ class Place(NamedTuple):
         Shape:
             result ``(clips, size)``
 
+        Damaged features count as not done: a warning names the file, and they are computed again.
+
         Raises:
-            FileFormatError: if the stored file is damaged; it names the file to delete
+            StoreError: if the file may not be read; it names the file
         """
         try:
-            array = np.load(self.path, allow_pickle=False)
+            content = self.path.read_bytes()
         except FileNotFoundError:
-            return np.full(self.shape, np.inf, np.float32)
-        except (ValueError, EOFError, OSError) as error:
-            damage = f"stored features are damaged ({error}): delete this file"
-            raise FileFormatError(self.path, damage) from error
-        if array.shape != self.shape or array.dtype != np.float32:
-            expected = f"expected stored features float32 {self.shape}"
-            found = f"found {array.dtype} {array.shape}: delete this file"
-            raise FileFormatError(self.path, f"{expected}, {found}")
-        return array
+            return self._nothing_done()
+        except OSError as error:
+            raise _unreadable(self.path, error) from error
+        try:
+            return _unpacked(content, self.shape)
+        except ValueError as error:
+            warnings.warn(
+                f"{self.path}: stored features are damaged ({error}): they are computed again",
+                stacklevel=2,
+            )
+            return self._nothing_done()
+
+    def _nothing_done(self) -> np.ndarray:
+        return np.full(self.shape, np.inf, np.float32)
 
     def save(self, array: np.ndarray) -> None:
         """Stores the features. Rows of inf leave what is already stored of these clips.
@@ -155,6 +180,7 @@ class Place(NamedTuple):
         Raises:
             NotFoundError: if the film was deleted after the place was taken
             FileFormatError: if it changed
+            StoreError: if the features cannot be written
         """
         try:
             now = stamp(self.film)
@@ -168,9 +194,7 @@ class Place(NamedTuple):
         undone = np.isinf(array)
         if undone.any():
             array = np.where(undone, self.load(), array)
-        buffer = io.BytesIO()
-        np.save(buffer, array, allow_pickle=False)
-        write(self.path, buffer.getvalue())
+        write(self.path, _packed(array))
 
 
 def stamp(film: Path | str) -> tuple[int, int]:
@@ -179,7 +203,88 @@ def stamp(film: Path | str) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
+def _identity(path: Path) -> str:
+    """A name for a file that changes whenever somebody writes to the file or replaces it."""
+    status = path.stat()
+    parts = (path, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+    text = "\n".join(str(part) for part in parts)
+    # Names of files need not be UTF-8.
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def sealed(content: bytes) -> bytes:
+    """Some bytes, and their SHA-256 after them."""
+    return content + hashlib.sha256(content).digest()
+
+
+def unsealed(content: bytes) -> bytes | None:
+    """The bytes that were given to :func:`sealed`, None if any of them changed since.
+
+    Examples:
+        >>> unsealed(sealed(b"joy"))
+        b'joy'
+        >>> unsealed(sealed(b"joy").replace(b"j", b"b")) is None
+        True
+    """
+    body = content[:-DIGEST_BYTES]
+    if hashlib.sha256(body).digest() != content[-DIGEST_BYTES:]:
+        return None
+    return body
+
+
+def _packed(array: np.ndarray) -> bytes:
+    """The bytes of a stored file: an npy file, and a digest."""
+    buffer = io.BytesIO()
+    np.save(buffer, np.ascontiguousarray(array, np.float32), allow_pickle=False)
+    return sealed(buffer.getvalue())
+
+
+def _unpacked(content: bytes, shape: tuple[int, int]) -> np.ndarray:
+    """The features in the bytes of a stored file.
+
+    Raises:
+        ValueError: if the bytes are damaged
+    """
+    body = unsealed(content)
+    reason = f"they are not float32 {shape}"
+    if body is None:
+        # A file of earlier versions holds an array and no digest.
+        body = content
+        reason = "they do not fit their digest"
+    # Compared and not parsed: a damaged header can make numpy raise nearly any error.
+    header = _header(shape)
+    values = body[len(header) :]
+    if not body.startswith(header) or len(values) != 4 * math.prod(shape):
+        raise ValueError(reason)
+    # Copied: what comes from bytes cannot be changed.
+    return np.frombuffer(values, "<f4").reshape(shape).copy()
+
+
+def _header(shape: tuple[int, int]) -> bytes:
+    """The first bytes of an npy file of such features."""
+    stream = io.BytesIO()
+    about = {"descr": "<f4", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(stream, about)
+    return stream.getvalue()
+
+
+def _unreadable(path: Path, error: OSError) -> StoreError:
+    """The error of a stored file that may not be read."""
+    if isinstance(error, PermissionError):
+        expected = "no permission to read these stored features, which another user may own"
+        advice = "ask for it, or name another folder by AFFECTLIB_CACHE"
+        return StoreError(f"{path}: {expected}: {advice}")
+    return StoreError(f"{path}: these stored features cannot be read ({error.strerror})")
+
+
 def write(path: Path, content: bytes) -> None:
-    """Like :func:`affectlib.paths.write`; makes the folder where it is missing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    paths.write(path, content)
+    """Like :func:`affectlib.paths.write`; makes the folder where it is missing.
+
+    Raises:
+        StoreError: if the file cannot be written
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        paths.write(path, content)
+    except OSError as error:
+        raise StoreError(f"{path}: this file cannot be written ({error.strerror})") from error

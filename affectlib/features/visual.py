@@ -17,6 +17,8 @@ from affectlib.features.extractor import Extractor
 from affectlib.media import Picture
 
 WIDTH = 160  # of the frames that are described, in pixels
+# Of these frames, in pixels: a column of single pixels would become one of 50,000 rows.
+HIGHEST = 16 * WIDTH
 HUES = 12  # bins of the histogram of hues
 LEVELS = 8  # bins of the histograms of light and saturation
 EDGES = 8  # bins of the histogram of edge directions
@@ -93,7 +95,7 @@ def frame_statistics(image: np.ndarray) -> np.ndarray:
 
     # Films run in parallel; threads inside one frame would only compete with them.
     cv2.setNumThreads(1)
-    height = max(8, round(WIDTH * image.shape[0] / image.shape[1]))
+    height = min(max(8, round(WIDTH * image.shape[0] / image.shape[1])), HIGHEST)
     image = cv2.resize(image, (WIDTH, height), interpolation=cv2.INTER_AREA)
     image = image.astype(np.float32) / 255
     hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV)

@@ -66,7 +66,7 @@ class Part:
             by name of the extractor, ``(clips, size)``; rows of inf where nothing is stored
 
         Raises:
-            FileFormatError: if a stored file is damaged
+            StoreError: if a stored file may not be read
         """
         arrays = {}
         for extractor in self.extractors:
@@ -86,6 +86,7 @@ class Part:
         Raises:
             NotFoundError: if the film was deleted while it was read
             FileFormatError: if it changed
+            StoreError: if the features cannot be written
         """
         for name, place in self.places.items():
             if name in arrays and done(arrays[name]).any():
@@ -127,7 +128,8 @@ class Result(NamedTuple):
         """Stores the features, unless the film failed.
 
         Returns:
-            the same result; with an error of the film if it was deleted or changed meanwhile
+            the same result; with an error of the film if it was deleted or changed meanwhile,
+            or if there is no room for its features
         """
         if None in self.errors:
             return self

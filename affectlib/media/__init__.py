@@ -13,12 +13,17 @@ Unusual files that are read correctly:
 - cover pictures, which are left out
 - files that do not say how long they are: their packets are read once to measure it
 
+Not corrected: pixels that are not square, as on a DVD. Pictures come as the file stores them, for
+example 720 x 576 of a film that a player shows at 1024 x 576, and :func:`probe` tells this size.
+
 Files that are refused by name:
 
 - a file cut short, and one whose time stamps begin anew (several files joined into one)
 - pictures that change their size, or are turned by less than a right angle
 - sound with values that are not numbers
 - lists of other files
+- a picture that is damaged, as far as its decoder notices: H.264 and MPEG-4 notice nearly all
+  damage, VP8 and MP3 nearly none
 """
 
 from affectlib.media._container import FILM_ENDINGS, Media, film_seconds, is_film, probe

@@ -79,8 +79,8 @@ class Media:
     Args:
         seconds: duration
         frame_rate: mean frames per second, None without picture
-        width: in pixels, after rotation, None without picture
-        height: in pixels, after rotation, None without picture
+        width: in pixels as they are stored, after rotation, None without picture
+        height: in pixels as they are stored, after rotation, None without picture
         sampling_rate: of its sound in Hz, None without sound
     """
 
@@ -236,13 +236,17 @@ def open_media(path: Path | str) -> av.container.InputContainer:
 
     Raises:
         NotFoundError: if there is no such file
-        FileFormatError: if it is empty, shorter than its header says, no media file, or a list of
-            other files
+        FileFormatError: if it may not be read, is empty, shorter than its header says, no media
+            file, or a list of other files
     """
     path = Path(path)
     if not path.is_file():
         raise NotFoundError(f"{path}: no such media file")
-    _check_size(path)
+    try:
+        _check_size(path)
+    except OSError as error:
+        expected = f"expected a media file, it cannot be read ({error.strerror})"
+        raise FileFormatError(path, expected) from error
     try:
         # "file:", because FFmpeg would take a name such as "concat:x.mp4" for a command.
         container = av.open(f"file:{path}")

@@ -32,7 +32,7 @@ TOLERANCE = 1e-3
 DRIFT = 0.05
 # In seconds: a longer hole is refused, since its silence would fill the memory.
 LONGEST_HOLE = 3600.0
-# In seconds: a clip may end this much later than its file.
+# In seconds: a clip may end this much later than its file; its last frame stays so long.
 END_TOLERANCE = 0.5
 
 # The sizes wanted of one picture: its longer side in pixels (None for the size it has) to whether
@@ -174,8 +174,8 @@ def stream(
 
     Raises:
         NotFoundError: if there is no such file
-        FileFormatError: if it cannot be decoded, ends before its header says or before the last
-            time, lacks frames where frames are wanted, or is one of the files that
+        FileFormatError: if it cannot be decoded, ends before its header says or half a second
+            before the last time, lacks frames where frames are wanted, or is one of the files that
             :mod:`affectlib.media` refuses
         ValueError: if ``times`` decrease
     """
@@ -230,6 +230,9 @@ def _frames(path, container, streams, wanted, origin: float, ends: dict[str, flo
     """Gives pairs of a wanted stream and its next decoded frame.
 
     The other streams are not decoded. Their ends are recorded, so that a cut file is noticed.
+
+    Raises:
+        FileFormatError: if the decoder stops, or says of a frame that it is damaged
     """
     for packet in packets(path, container, streams):
         if packet.stream in wanted:
@@ -239,11 +242,20 @@ def _frames(path, container, streams, wanted, origin: float, ends: dict[str, flo
             except DECODER_ERRORS as error:
                 raise stopped(path, error) from error
             for frame in frames:
+                if frame.is_corrupt:
+                    raise _damaged(path, packet.stream, frame, origin)
                 yield packet.stream, frame
         elif packet.pts is not None:
             end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
             kind = packet.stream.type
             ends[kind] = max(ends.get(kind, 0.0), end - origin)
+
+
+def _damaged(path, stream: av.stream.Stream, frame: av.frame.Frame, origin: float):
+    """Returns the error of a frame whose damage the decoder noticed and covered up."""
+    kind = "picture" if stream.type == "video" else "sound"
+    where = "" if frame.time is None else f" at {frame.time - origin:.2f} s"
+    return FileFormatError(path, f"expected a whole file, found a damaged {kind}{where}")
 
 
 class _Pictures:
@@ -275,13 +287,13 @@ class _Pictures:
         self.images = following_images
 
     def rest(self, ends: dict[str, float]) -> Iterator[Picture]:
-        """Gives the pictures after the last frame, which stays until the file ends."""
+        """Gives the pictures after the last frame, which stays until a clip may end."""
         if not self.requests:
             return
         if self.frame is None:
             raise FileFormatError(self.path, "expected frames, none could be decoded")
         end = max([*ends.values(), self.time + TOLERANCE])
-        while self.requests and self.requests[0][0] < end:
+        while self.requests and self.requests[0][0] < end + END_TOLERANCE:
             yield from self._next(None, {}, float("nan"))
         if self.requests:
             first = self.requests[0][0]

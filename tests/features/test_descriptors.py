@@ -1,14 +1,18 @@
 """Descriptors: one contract for all of them, and for each a property planted in the film."""
 
+import shutil
+import tracemalloc
 from collections.abc import Sequence
+from pathlib import Path
 
 import cv2
 import numpy as np
 import opensmile
 import pytest
 
+from affectlib import paths
 from affectlib.features import Extractor, descriptors
-from affectlib.features.audio import emobase, key, sound, tempo
+from affectlib.features.audio import emobase, emobase_vector, key, sound, tempo
 from affectlib.features.faces import people
 from affectlib.features.motion import motion
 from affectlib.features.visual import frame_statistics, scene
@@ -77,6 +81,19 @@ def test_every_extractor_gives_finite_float32_and_repeats(extractor, clip):
 @pytest.mark.parametrize("extractor", EVERY, ids=lambda extractor: extractor.name)
 def test_a_clip_without_picture_and_sound_gives_nan(extractor):
     assert np.isnan(extractor(Clip(0.0, 2.0))).all()
+
+
+@pytest.mark.parametrize("size", [(1, 320), (320, 1), (24, 320)], ids=str)
+def test_frames_of_any_shape_are_described_in_little_memory(size):
+    image = cv2.resize(texture(), size[::-1])
+    clip = film_of([(image, image)] * 2)
+    tracemalloc.start()
+    for extractor in EVERY:
+        if not extractor.sound:
+            assert np.isfinite(extractor(clip)).all()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 100 * 2**20
 
 
 def test_motion_needs_a_pair_and_emobase_half_a_second():
@@ -203,3 +220,15 @@ def test_emobase_in_one_pass_agrees_with_a_call_per_frame():
     assert np.corrcoef(fast[level], slow.mean(0)[level])[0, 1] > 0.999
     scale = np.abs(slow.mean(0)) + slow.std(0) + 1e-6
     assert np.median(np.abs(fast - slow.mean(0)) / scale) < 0.1
+
+
+def test_emobase_works_below_a_path_of_any_letters(tmp_path, monkeypatch):
+    signal = voice()
+    right = emobase_vector(signal, hop=0.04)
+    # openSMILE itself may stand below such a path, and so may the cache.
+    package = tmp_path / "Jürgen 李" / "opensmile"
+    shutil.copytree(Path(opensmile.__file__).parent / "core" / "config", package)
+    folder = property(lambda self: str(package))
+    monkeypatch.setattr(opensmile.Smile, "default_config_root", folder)
+    monkeypatch.setattr(paths, "CACHE", tmp_path / "Jürgen 李")
+    assert emobase_vector(signal, hop=0.04).tolist() == right.tolist()
