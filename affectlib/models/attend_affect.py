@@ -619,7 +619,7 @@ def from_released(path: Path | str) -> FeatureAAN:
     released = read_state(path)
     try:
         return _build_released(released).eval()
-    except (KeyError, IndexError, ValueError, RuntimeError) as error:
+    except (KeyError, IndexError, ValueError, TypeError, RuntimeError) as error:
         raise FileFormatError(
             path, f"expected a released Feature AttendAffectNet: {error}"
         ) from error
@@ -633,18 +633,20 @@ def _build_released(released: dict[str, torch.Tensor]) -> FeatureAAN:
     layers = {key.split(".")[2] for key in state if key.startswith("encoder.layers.")}
     # Only the fused model holds an embedding, which it never calls.
     fused = "embedding.weight" in state
-    model = FeatureAAN(
-        sizes=sizes,
-        width=len(state["encoder.norm.scale"]),
-        layers=len(layers),
-        variant="fused" if fused else "single",
-        unused_embedding=fused,
-    )
+    # On "meta", sizes that do not fit together take no memory before they are refused.
+    with torch.device("meta"):
+        model = FeatureAAN(
+            sizes=sizes,
+            width=len(state["encoder.norm.scale"]),
+            layers=len(layers),
+            variant="fused" if fused else "single",
+            unused_embedding=fused,
+        )
     last = len(model.head) - 1
     for kind in ("weight", "bias"):
         state[f"head.{last}.{kind}"] = state.pop(f"head.last.{kind}")
-    model.load_state_dict(state)
-    return model
+    model.load_state_dict(state, assign=True)
+    return model.to(torch.get_default_dtype())
 
 
 def _rename_released(released: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

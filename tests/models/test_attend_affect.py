@@ -367,6 +367,27 @@ def test_compare_refuses_features_that_do_not_fit_and_values_that_are_no_numbers
         compare(tmp_path)
 
 
+def test_released_sizes_that_do_not_fit_together_take_no_memory(tmp_path, monkeypatch):
+    released = {
+        "linear1.weight": torch.zeros(1, 10**6),
+        "linear1.bias": torch.zeros(1),
+        "encoder.norm.a_2": torch.zeros(10**6),
+        "linear.weight": torch.zeros(1, 1),
+        "linear.bias": torch.zeros(1),
+    }
+    path = tmp_path / "sizes.pth"
+    path.touch()
+    monkeypatch.setattr(
+        "affectlib.features.pretrained.released.read_state", lambda path: dict(released)
+    )
+    # Of 8 MB of parameters, a layer of 4 TB would come.
+    with pytest.raises(CorpusFormatError, match=r"sizes\.pth: .*size mismatch"):
+        from_released(path)
+    released["encoder.norm.a_2"] = torch.tensor(1.0)
+    with pytest.raises(CorpusFormatError, match=r"sizes\.pth: expected a released"):
+        from_released(path)
+
+
 @pytest.mark.parametrize(
     "text", ["[NaN, 1]", "[1e400]", "0.5", "[[1], [2]]", f"[{10**400}]", "[" * 10**5]
 )
