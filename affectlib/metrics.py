@@ -9,9 +9,11 @@ grouped scores are not comparable.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -38,7 +40,7 @@ def mse(truth: ArrayLike, prediction: ArrayLike, *, by: Sequence | None = None) 
         mean squared error in [0, inf); nan without rows
 
     Raises:
-        ValueError: if the lengths differ
+        ValueError: if the lengths differ, or a label of a group is missing
 
     Examples:
         >>> mse([0, 1], [0, 3])
@@ -51,13 +53,15 @@ def pcc(truth: ArrayLike, prediction: ArrayLike, *, by: Sequence | None = None) 
     """Pearson's correlation coefficient; arguments and errors as for :func:`mse`.
 
     Returns:
-        correlation in [-1, 1]; nan where truth or prediction is constant
+        correlation in [-1, 1]; nan where truth or prediction is constant, or as good as constant:
+            its values differ by the rounding of their type
 
     Examples:
         >>> round(pcc([1, 2, 3, 4], [1, 3, 2, 4]), 6)
         0.8
     """
-    return _measure(_pcc, truth, prediction, by, dtype=float)
+    metric = partial(_pcc, rounding=_rounding(truth, prediction))
+    return _measure(metric, truth, prediction, by, dtype=float)
 
 
 def ccc(truth: ArrayLike, prediction: ArrayLike, *, by: Sequence | None = None) -> float:
@@ -67,7 +71,8 @@ def ccc(truth: ArrayLike, prediction: ArrayLike, *, by: Sequence | None = None) 
     the variances give 0.9777 where this gives 0.9768.
 
     Returns:
-        concordance in [-1, 1]; nan where truth and prediction are the same constant
+        concordance in [-1, 1]; nan where truth and prediction are the same constant, up to the
+            rounding of their type. Of two other constants it is 0
 
     References:
         L. I. Lin, A concordance correlation coefficient to evaluate reproducibility,
@@ -77,7 +82,8 @@ def ccc(truth: ArrayLike, prediction: ArrayLike, *, by: Sequence | None = None) 
         >>> round(ccc([1, 2, 3, 4], [1.5, 2.5, 3.5, 4.5]), 6)
         0.909091
     """
-    return _measure(_ccc, truth, prediction, by, dtype=float)
+    metric = partial(_ccc, rounding=_rounding(truth, prediction))
+    return _measure(metric, truth, prediction, by, dtype=float)
 
 
 def accuracy(truth: ArrayLike, prediction: ArrayLike, *, by: Sequence | None = None) -> float:
@@ -127,9 +133,11 @@ def _measure(
     prediction = np.asarray(prediction, dtype=dtype).ravel()
     if len(truth) != len(prediction):
         raise ValueError(f"truth has {len(truth)} rows, prediction has {len(prediction)}")
+    if _is_text(truth) != _is_text(prediction) and len(truth):
+        raise ValueError("of truth and prediction, one holds text and the other does not")
     groups = None if by is None else np.asarray(by).ravel()
-    if groups is not None and len(groups) != len(truth):
-        raise ValueError(f"truth has {len(truth)} rows, by has {len(groups)}")
+    if groups is not None:
+        _check_groups(groups, len(truth))
     if len(truth) == 0:
         return float("nan")
     if groups is None:
@@ -142,20 +150,57 @@ def _measure(
     return float(np.mean(values))
 
 
+def _is_text(values: np.ndarray) -> bool:
+    """True for strings, also as objects, as pandas keeps them."""
+    if values.dtype.kind == "O":
+        return all(isinstance(value, str) for value in values)
+    return values.dtype.kind in "UST"
+
+
+def _check_groups(groups: np.ndarray, n_rows: int) -> None:
+    """Refuses labels of groups that are too few, missing, or of several types."""
+    if len(groups) != n_rows:
+        raise ValueError(f"truth has {n_rows} rows, by has {len(groups)}")
+    missing = pd.isna(groups)
+    if missing.any():
+        raise ValueError(f"by, row {np.argmax(missing)} is missing: each row needs its group")
+    try:
+        np.unique(groups)
+    except TypeError:
+        names = sorted({type(label).__name__ for label in groups})
+        raise ValueError(f"by holds labels of several types: {' and '.join(names)}") from None
+
+
 def _mse(truth: np.ndarray, prediction: np.ndarray) -> float:
     return np.mean((truth - prediction) ** 2)
 
 
-def _pcc(truth: np.ndarray, prediction: np.ndarray) -> float:
+def _rounding(*series: ArrayLike) -> float:
+    """Share of itself by which a constant may vary: 16 steps of the coarsest type of number."""
+    steps = []
+    for values in series:
+        dtype = np.asarray(values).dtype
+        steps.append(np.finfo(dtype if dtype.kind == "f" else float).eps)
+    return 16 * float(max(steps))
+
+
+def _is_constant(values: np.ndarray, rounding: float) -> bool:
+    """True if values differ by no more than rounding, a share of the largest of them."""
     # The variance of a constant may be a rounding error instead of 0; its range is exactly 0.
-    if np.ptp(truth) == 0 or np.ptp(prediction) == 0:
+    return bool(np.ptp(values) <= rounding * np.abs(values).max())
+
+
+def _pcc(truth: np.ndarray, prediction: np.ndarray, *, rounding: float) -> float:
+    if _is_constant(truth, rounding) or _is_constant(prediction, rounding):
         return np.nan
     t = truth - truth.mean()
     p = prediction - prediction.mean()
     return t @ p / np.sqrt((t @ t) * (p @ p))
 
 
-def _ccc(truth: np.ndarray, prediction: np.ndarray) -> float:
+def _ccc(truth: np.ndarray, prediction: np.ndarray, *, rounding: float) -> float:
+    if _is_constant(np.concatenate([truth, prediction]), rounding):
+        return np.nan
     t = truth - truth.mean()
     p = prediction - prediction.mean()
     shift = truth.mean() - prediction.mean()

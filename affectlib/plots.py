@@ -58,9 +58,11 @@ def project(points: ArrayLike, *, method: str = "tsne", seed: int = 0) -> np.nda
         points ``(clips, size)``; result ``(clips, 2)``
 
     Raises:
-        ValueError: if ``method`` is neither
+        ValueError: if ``method`` is neither, or the points are no table of finite numbers with two
+            rows and two columns, or are all equal
     """
     points = np.asarray(points, dtype=np.float32)
+    _check_points(points)
     if method == "tsne":
         from sklearn.manifold import TSNE
 
@@ -78,6 +80,19 @@ def project(points: ArrayLike, *, method: str = "tsne", seed: int = 0) -> np.nda
             umap = UMAP(n_neighbors=neighbours, random_state=seed, n_jobs=1)
             return umap.fit_transform(points)
     raise ValueError(f"method is {method!r}, expected 'tsne' or 'umap'")
+
+
+def _check_points(points: np.ndarray) -> None:
+    """Refuses points that have no projection."""
+    if points.ndim != 2 or min(points.shape) < 2:
+        raise ValueError(f"points have shape {points.shape}, expected 2 rows and 2 columns or more")
+    finite = np.isfinite(points).all(axis=1)
+    if not finite.all():
+        raise ValueError(f"points, row {np.argmin(finite)} is not finite in single precision")
+    # t-SNE divides by the spread, and ends the process where its square is 0.
+    spread = np.ptp(points, axis=0).max()
+    if spread < 1e-18:
+        raise ValueError(f"{len(points)} points that are all equal have no projection")
 
 
 def _axes(ax: Axes | None) -> Axes:

@@ -136,6 +136,51 @@ class TestContract:
         assert metric([1, 2, 3], [1, 2, 3]) == pytest.approx(0 if metric is metrics.mse else 1)
 
 
+@pytest.mark.parametrize("value", [0.1, 0.3, 0.5, -0.94, 1e8 + 0.1, 0.0])
+def test_concordance_of_the_same_constant_is_undefined_whatever_its_rounding(value):
+    constant = np.full(50, value)
+    assert math.isnan(metrics.ccc(constant, constant))
+    assert math.isnan(metrics.ccc(constant, constant * (1 + 1e-15)))
+    assert math.isnan(metrics.ccc(constant.astype(np.float32), constant.astype(np.float32)))
+    # Of two constants that differ, and of one, it is defined.
+    assert metrics.ccc(constant, constant + 1) == pytest.approx(0, abs=1e-12)
+    assert metrics.ccc(value + np.arange(50), constant) == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_constant_computed_with_rounding_has_no_correlation(dtype):
+    noisy = np.full(50, 0.3, dtype)
+    noisy[::2] = np.nextafter(dtype(0.3), dtype(1))
+    assert len(set(noisy)) == 2
+    series = np.arange(50.0)
+    assert math.isnan(metrics.pcc(series, noisy))
+    assert math.isnan(metrics.pcc(noisy, series))
+    assert math.isnan(metrics.ccc(noisy, np.full(50, 0.3, dtype)))
+    # A hundred steps of the type are no rounding.
+    line = dtype(0.3) + 100 * np.finfo(dtype).eps * series.astype(dtype)
+    assert metrics.pcc(series, line) > 0.99
+
+
+@pytest.mark.parametrize(
+    ("by", "message"),
+    [
+        (["A", None, "B"], "by, row 1 is missing"),
+        ([1.0, 2.0, math.nan], "by, row 2 is missing"),
+        (np.array(["A", 1, "B"], object), "several types: int and str"),
+    ],
+)
+def test_missing_and_mixed_groups_are_named(by, message):
+    with pytest.raises(ValueError, match=message):
+        metrics.mse([1, 2, 3], [1, 2, 4], by=by)
+
+
+def test_text_is_compared_with_text_only():
+    with pytest.raises(ValueError, match="one holds text and the other does not"):
+        metrics.accuracy(["0", "1"], [0, 1])
+    objects = np.array(["joy", "fear"], object)
+    assert metrics.accuracy(objects, ["joy", "joy"]) == 0.5
+
+
 def test_constants_are_undefined_not_zero():
     assert math.isnan(metrics.pcc([1, 2, 3], [0.1, 0.1, 0.1]))
     assert math.isnan(metrics.pcc([0.1, 0.1, 0.1], [1, 2, 3]))

@@ -116,6 +116,27 @@ def test_unknown_projection():
         plots.project(POINTS, method="pca")
 
 
+@pytest.mark.parametrize("method", ["tsne", "umap"])
+@pytest.mark.parametrize(
+    ("points", "message"),
+    [
+        (np.zeros((40, 8)), "40 points that are all equal"),
+        # Equal in single precision, and too close for its squares.
+        (1e7 + 1e-3 * POINTS, "120 points that are all equal"),
+        (1e-30 * POINTS, "120 points that are all equal"),
+        (np.zeros((0, 8)), r"shape \(0, 8\), expected 2 rows and 2 columns"),
+        (np.zeros(8), r"shape \(8,\), expected"),
+        (np.arange(9.0)[:, None], r"shape \(9, 1\), expected"),
+        (np.where(POINTS[7, 0] == POINTS, np.nan, POINTS), "row 7 is not finite"),
+        (POINTS * 1e300, "row 0 is not finite"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:overflow")
+def test_points_without_a_projection_are_refused(method, points, message):
+    with pytest.raises(ValueError, match=message):
+        plots.project(points, method=method)
+
+
 def test_saved_figure_is_labelled_simulated_and_repeats(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(paths, "FIGURES", tmp_path)
     written = []

@@ -28,6 +28,8 @@ HERTZ = 25.0
 BOX = ("left", "top", "right", "bottom")
 # Side of the square cut out, over the longer side of the box around the landmarks.
 FACE_MARGIN = 1.4
+# Pixels that a frame, or the square cut out of it, may have in a side: those of films have 2000.
+LARGEST_SIDE = 4096
 LICENSE = "research use only, given by its owners on request"
 CITATION = (
     "J. Kossaifi, G. Tzimiropoulos, S. Todorovic, M. Pantic, AFEW-VA database for valence and "
@@ -35,7 +37,7 @@ CITATION = (
 )
 _ASK = "ibug.doc.ic.ac.uk"
 # The folder of a clip is named by three digits.
-_CLIP = re.compile(r"\d{3}")
+_CLIP = re.compile(r"[0-9]{3}")
 _LANDMARKS = (68, 2)
 _PNG_BEGIN = b"\x89PNG\r\n\x1a\n"
 _PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
@@ -71,7 +73,8 @@ def load_afew_va(root: Path | str, *, on_error: str = "raise", decode: bool = Fa
 
     Raises:
         NotFoundError: if ``root`` is no AFEW-VA
-        FileFormatError: if a part, an annotation or a frame is not as expected
+        FileFormatError: if a part, an annotation or a frame is not as expected, or a frame is
+            larger than any film's
 
     Warns:
         UserWarning: if a real corpus does not hold the published 600 clips, 240 actors and 30,051
@@ -294,7 +297,7 @@ def _name(path: Path, content: dict, key: str) -> str:
 def _frame_row(path: Path, key: str, frame: object) -> tuple:
     """Returns number, valence, arousal and box of one frame."""
     row = f"frame {key}"
-    if not re.fullmatch(r"\d{5}", key) or not isinstance(frame, dict):
+    if not re.fullmatch(r"[0-9]{5}", key) or not isinstance(frame, dict):
         raise FileFormatError(path, "expected a frame by its five digits", row=row)
     _check_keys(path, frame, row=row)
     values = []
@@ -333,14 +336,14 @@ def _check_frames(folder: Path, rows: pd.DataFrame, decode: bool) -> None:
     """Checks that every frame is there and complete, and lies around its landmarks."""
     for frame, *box in rows[["frame", *BOX]].itertuples(index=False):
         path = folder / f"{frame:05d}.png"
-        width, height = _picture_size(folder, path)
+        width, height = _picture_size(path)
         _check_box(folder, frame, box, width, height)
         if decode:
             _picture(path)
 
 
-def _picture_size(folder: Path, path: Path) -> tuple[int, int]:
-    """Reads width and height of a frame from its first bytes; refuses one that is cut."""
+def _picture_size(path: Path) -> tuple[int, int]:
+    """Reads width and height of a frame from its first bytes; refuses one that is cut or huge."""
     try:
         with path.open("rb") as file:
             begin = file.read(24)
@@ -348,23 +351,39 @@ def _picture_size(folder: Path, path: Path) -> tuple[int, int]:
             file.seek(-min(len(_PNG_END), size), os.SEEK_END)
             end = file.read()
     except FileNotFoundError:
-        expected = f"expected this frame, which {folder.name}.json lists, found none"
+        expected = f"expected this frame, which {path.parent.name}.json lists, found none"
         raise FileFormatError(path, expected) from None
-    if not begin.startswith(_PNG_BEGIN) or end != _PNG_END:
+    # The piece that tells the size comes first.
+    is_png = begin.startswith(_PNG_BEGIN) and begin[12:16] == b"IHDR"
+    if not is_png or end != _PNG_END:
         raise FileFormatError(path, "expected a whole png, the file is cut or another format")
     width = int.from_bytes(begin[16:20], "big")
     height = int.from_bytes(begin[20:24], "big")
+    # A few bytes may claim a picture of gigabytes.
+    if max(width, height) > LARGEST_SIDE:
+        expected = f"expected at most {LARGEST_SIDE} pixels a side, found {width} x {height}"
+        raise FileFormatError(path, expected)
     return width, height
 
 
 def _check_box(folder: Path, frame: int, box: list[float], width: int, height: int) -> None:
-    """Refuses landmarks that lie further outside the picture than the picture is large."""
+    """Refuses landmarks that lie further outside the picture than the picture is large.
+
+    Also refuses a face too large to be cut out.
+    """
     left, top, right, bottom = box
     if left < -width or top < -height or right > 2 * width or bottom > 2 * height:
         found = f"x from {left:g} to {right:g}, y from {top:g} to {bottom:g}"
         raise FileFormatError(
             folder / f"{folder.name}.json",
             f"expected landmarks in or near the picture of {width} x {height}, found {found}",
+            row=f"frame {frame:05d}",
+        )
+    side = FACE_MARGIN * max(right - left, bottom - top)
+    if side > LARGEST_SIDE:
+        raise FileFormatError(
+            folder / f"{folder.name}.json",
+            f"expected a face of at most {LARGEST_SIDE} pixels a side, found {side:g}",
             row=f"frame {frame:05d}",
         )
 
@@ -377,10 +396,10 @@ def _picture(path: Path | str) -> np.ndarray:
     """
     import cv2
 
+    _picture_size(Path(path))
     try:
         picture = cv2.imread(str(path))
     except cv2.error:
-        # The file claims a size beyond OpenCV's limit.
         picture = None
     if picture is None:
         raise FileFormatError(
@@ -508,17 +527,17 @@ def _decode(task: _DecodeTask) -> None:
 
 def _square(picture: np.ndarray, box: np.ndarray) -> np.ndarray:
     """Square around a box; the edge of the picture is repeated where the square reaches over it."""
-    import cv2
-
     middle = (box[:2] + box[2:]) / 2
     side = max(2, round(FACE_MARGIN * max(box[2:] - box[:2])))
     left, top = np.rint(middle - side / 2).astype(int)
     right, bottom = left + side, top + side
     height, width = picture.shape[:2]
-    over = max(0, -left, -top, right - width, bottom - height)
-    if over:
-        picture = cv2.copyMakeBorder(picture, over, over, over, over, cv2.BORDER_REPLICATE)
-    return picture[top + over : bottom + over, left + over : right + over]
+    if left >= 0 and top >= 0 and right <= width and bottom <= height:
+        return picture[top:bottom, left:right]
+    # Not a picture with a border, which may be much larger than the square.
+    rows = np.clip(np.arange(top, bottom), 0, height - 1)
+    columns = np.clip(np.arange(left, right), 0, width - 1)
+    return picture[np.ix_(rows, columns)]
 
 
 def _save(path: Path, array: np.ndarray) -> None:

@@ -579,6 +579,7 @@ class FeatureTemporalAAN(TemporalAAN):
 
 # The features that the released models take, in their order.
 TOKENS = ("resnet50", "flownet", "i3d", "vggish", "emobase")
+_SIZE_OF = dict(zip(TOKENS, SIZES, strict=True))
 _TOKENS_OF = {"video_audio": TOKENS, "only_video": TOKENS[:3], "only_audio": TOKENS[3:]}
 # Names of parameters in the released files, and here; replaced in this order.
 _RELEASED_NAMES = (
@@ -618,7 +619,7 @@ def from_released(path: Path | str) -> FeatureAAN:
     released = read_state(path)
     try:
         return _build_released(released).eval()
-    except (KeyError, IndexError, ValueError, RuntimeError) as error:
+    except (KeyError, IndexError, ValueError, TypeError, RuntimeError) as error:
         raise FileFormatError(
             path, f"expected a released Feature AttendAffectNet: {error}"
         ) from error
@@ -632,18 +633,20 @@ def _build_released(released: dict[str, torch.Tensor]) -> FeatureAAN:
     layers = {key.split(".")[2] for key in state if key.startswith("encoder.layers.")}
     # Only the fused model holds an embedding, which it never calls.
     fused = "embedding.weight" in state
-    model = FeatureAAN(
-        sizes=sizes,
-        width=len(state["encoder.norm.scale"]),
-        layers=len(layers),
-        variant="fused" if fused else "single",
-        unused_embedding=fused,
-    )
+    # On "meta", sizes that do not fit together take no memory before they are refused.
+    with torch.device("meta"):
+        model = FeatureAAN(
+            sizes=sizes,
+            width=len(state["encoder.norm.scale"]),
+            layers=len(layers),
+            variant="fused" if fused else "single",
+            unused_embedding=fused,
+        )
     last = len(model.head) - 1
     for kind in ("weight", "bias"):
         state[f"head.{last}.{kind}"] = state.pop(f"head.last.{kind}")
-    model.load_state_dict(state)
-    return model
+    model.load_state_dict(state, assign=True)
+    return model.to(torch.get_default_dtype())
 
 
 def _rename_released(released: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -681,8 +684,8 @@ def compare(folder: Path | str) -> list[tuple[str, int, float]]:
         without expected values
 
     Raises:
-        FileFormatError: if a file beside the checkpoints is missing or damaged, a checkpoint is
-            damaged, or its name tells none of the three models
+        FileFormatError: if a file beside the checkpoints is missing or damaged, or holds a value
+            that is not finite; if a checkpoint is damaged, or is not the model that its name tells
         RefusedPickleError: as :func:`from_released`
     """
     folder = Path(folder)
@@ -698,7 +701,13 @@ def compare(folder: Path | str) -> list[tuple[str, int, float]]:
             raise FileFormatError(path, f"expected a name that ends in {', '.join(_TOKENS_OF)}")
         kind = kinds[0]
         model = from_released(path)
-        tokens = [_read_sample(folder / f"{name}_sample.h5") for name in _TOKENS_OF[kind]]
+        sizes = [_SIZE_OF[name] for name in _TOKENS_OF[kind]]
+        found = [linear.in_features for linear in model.project.linears]
+        if found != sizes:
+            raise FileFormatError(
+                path, f"expected a model of features of sizes {sizes}, found {found}"
+            )
+        tokens = _read_samples(folder, _TOKENS_OF[kind])
         with torch.no_grad():
             predictions = model(tokens)  # (segments,)
         difference = math.nan
@@ -717,28 +726,35 @@ def compare(folder: Path | str) -> list[tuple[str, int, float]]:
 
 def _read_expected(path: Path) -> dict[str, torch.Tensor]:
     """Expected values of each model, ``(segments,)``."""
+    expected = {}
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        return {kind: torch.tensor(content[kind]["prediction"]) for kind in _TOKENS_OF}
-    except (ValueError, KeyError, TypeError) as error:
+        for kind in _TOKENS_OF:
+            expected[kind] = torch.tensor(content[kind]["prediction"])
+    # Brackets without end and numbers of 400 digits raise a RuntimeError.
+    except (ValueError, KeyError, TypeError, RuntimeError) as error:
         raise FileFormatError(
-            path, f"expected the values of {', '.join(_TOKENS_OF)}: {error!r}"
+            path, f"expected the values of {', '.join(_TOKENS_OF)}: {error!r:.200}"
         ) from None
+    for kind, values in expected.items():
+        if values.dim() != 1 or not values.isfinite().all():
+            raise FileFormatError(path, f"expected a list of finite numbers for {kind}")
+    return expected
 
 
-def _read_sample(path: Path) -> torch.Tensor:
-    """Sample features of one kind, ``(segments, size)``."""
-    import h5py
+def _read_samples(folder: Path, names: Sequence[str]) -> list[torch.Tensor]:
+    """Sample features of the same segments, one ``(segments, size)`` for each name."""
+    from affectlib.features.pretrained.hdf5 import read_features
 
-    if not path.is_file():
-        raise FileFormatError(
-            path, "expected the sample features beside the checkpoints, found none"
-        )
-    try:
-        with h5py.File(path) as file:
-            table = next(iter(file))
-            return torch.tensor(file[table][()], dtype=torch.get_default_dtype())
-    except (OSError, StopIteration, TypeError) as error:
-        raise FileFormatError(
-            path, f"expected an HDF5 file with one table of features: {error!r}"
-        ) from None
+    samples = []
+    for name in names:
+        path = folder / f"{name}_sample.h5"
+        sample = read_features(path, _SIZE_OF[name])
+        if samples and len(sample) != len(samples[0]):
+            raise FileFormatError(
+                path,
+                f"expected {len(samples[0])} segments, as in {names[0]}_sample.h5; "
+                f"found {len(sample)}",
+            )
+        samples.append(sample)
+    return samples

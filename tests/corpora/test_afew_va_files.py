@@ -3,6 +3,7 @@
 import json
 import os
 import struct
+import tracemalloc
 import warnings
 import zipfile
 import zlib
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 from affectlib import paths
-from affectlib.corpora import counts, frame_array, load_afew_va
+from affectlib.corpora import afew_va, counts, frame_array, load_afew_va
 from affectlib.errors import FileFormatError
 from affectlib.runner.content_key import manifest
 
@@ -125,18 +126,71 @@ def test_an_actor_that_cannot_be_printed_is_refused_harmlessly(root, actor):
     assert str(caught.value).isprintable()
 
 
-@pytest.mark.parametrize("side", [40000, 2**31 - 1])
-def test_a_small_png_that_says_it_is_huge_is_named(root, side):
-    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
-    path = root / "01" / "001" / "00000.png"
-    pieces = [(b"IHDR", header), (b"IDAT", zlib.compress(b"\0" * 9)), (b"IEND", b"")]
+def png(width, height, *, rows=9):
+    """The bytes of a png that says this size, of black rows."""
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    black = zlib.compress(b"\0" * (3 * width + 1) * rows) if rows else b""
     content = b"\x89PNG\r\n\x1a\n"
-    for kind, body in pieces:
-        content += (
-            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-        )
-    path.write_bytes(content)
-    with pytest.raises(FileFormatError, match=r"00000\.png: expected a png that can be decoded"):
-        load_afew_va(root, decode=True)
-    with pytest.raises(FileFormatError, match=r"00000\.png: expected a png that can be decoded"):
-        frame_array(load_afew_va(root), store=root.parent / "store", jobs=1)
+    for kind, body in [(b"IHDR", header), (b"IDAT", black), (b"IEND", b"")]:
+        length = struct.pack(">I", len(body))
+        checksum = struct.pack(">I", zlib.crc32(kind + body))
+        content += length + kind + body + checksum
+    return content
+
+
+@pytest.mark.parametrize(
+    "size", [(40000, 40000), (2**31 - 1, 2), (20000, 20000), (1, 10**6), (4097, 48)]
+)
+def test_a_small_png_that_says_it_is_huge_is_named_before_it_is_decoded(root, size, monkeypatch):
+    corpus = load_afew_va(root)
+    path = root / "01" / "001" / "00000.png"
+    path.write_bytes(png(*size, rows=0))
+    monkeypatch.setattr(cv2, "imread", lambda path: pytest.fail("decoded"))
+    message = rf"00000\.png: expected at most 4096 pixels a side, found {size[0]} x {size[1]}"
+    with pytest.raises(FileFormatError, match=message):
+        load_afew_va(root)
+    assert load_afew_va(root, on_error="skip").clips["clip"].tolist() == ["002", "051", "052"]
+    # The file may have changed since the corpus was read.
+    with pytest.raises(FileFormatError, match=message):
+        frame_array(corpus, store=root.parent / "store", jobs=1)
+
+
+def test_a_png_that_tells_its_size_late_is_refused(root):
+    path = root / "01" / "001" / "00000.png"
+    content = path.read_bytes()
+    text = struct.pack(">I", 4) + b"tEXt" + b"a\0bc" + struct.pack(">I", zlib.crc32(b"tEXta\0bc"))
+    path.write_bytes(content[:8] + text + content[8:])
+    with pytest.raises(FileFormatError, match=r"00000\.png: expected a whole png"):
+        load_afew_va(root)
+
+
+def test_a_face_larger_than_any_picture_is_refused(root):
+    folder = root / "01" / "001"
+    (folder / "00000.png").write_bytes(png(4000, 4000))
+    path = folder / "001.json"
+    path.write_text(path.read_text().replace("[20.5, 14.25]", "[7900.0, 14.25]", 1))
+    with pytest.raises(FileFormatError, match="expected a face of at most 4096 pixels a side"):
+        load_afew_va(root)
+
+
+@pytest.mark.parametrize("box", [(-9, -8, 20, 30), (50, 40, 75, 70), (-30, -20, 90, 80)])
+def test_a_square_over_the_edge_repeats_it_and_takes_no_larger_picture(box):
+    picture = np.random.default_rng(0).integers(0, 256, (48, 60, 3), np.uint8)
+    square = afew_va._square(picture, np.array(box, float))
+    over = 200
+    bordered = cv2.copyMakeBorder(picture, over, over, over, over, cv2.BORDER_REPLICATE)
+    expected = afew_va._square(bordered, np.array(box, float) + over)
+    assert np.array_equal(square, expected)
+    high = np.zeros((4096, 2, 3), np.uint8)
+    tracemalloc.start()
+    assert afew_va._square(high, np.array([-500.0, -500.0, 500.0, 500.0])).shape == (1400, 1400, 3)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 7e6
+
+
+def test_digits_of_other_scripts_are_no_frame(root):
+    path = root / "01" / "001" / "001.json"
+    path.write_text(path.read_text().replace('"00005"', '"\u0660\u0660\u0660\u0660\u0665"'))
+    with pytest.raises(FileFormatError, match="expected a frame by its five digits"):
+        load_afew_va(root)

@@ -342,6 +342,64 @@ def test_compare_finds_the_expected_values_and_names_missing_or_damaged_features
         compare(tmp_path)
 
 
+@needs_gold
+def test_compare_refuses_features_that_do_not_fit_and_values_that_are_no_numbers(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    for path in GOLD.glob("*"):
+        (tmp_path / path.name).symlink_to(path)
+    sample = tmp_path / "emobase_sample.h5"
+    sample.unlink()
+    for values, message in (
+        (np.zeros((9, 1582), "f4"), "expected 10 segments, as in vggish_sample.h5; found 9"),
+        (np.zeros((10, 128), "f4"), "expected a table of rows of 1582 values"),
+        (np.full((10, 1582), np.nan), "row 1: expected finite numbers"),
+    ):
+        with h5py.File(sample, "w") as file:
+            file["default"] = values
+        with pytest.raises(CorpusFormatError, match=rf"emobase_sample\.h5.*{message}"):
+            compare(tmp_path)
+    video = next(tmp_path.glob("*arousal*only_video.pth"))
+    video.unlink()
+    video.symlink_to(next(GOLD.glob("*arousal*only_audio.pth")))
+    next(tmp_path.glob("*arousal*only_audio.pth")).unlink()
+    message = r"only_video\.pth: expected a model of .*\[2048, 1024, 1024\], found \[128, 1582\]"
+    with pytest.raises(CorpusFormatError, match=message):
+        compare(tmp_path)
+
+
+def test_released_sizes_that_do_not_fit_together_take_no_memory(tmp_path, monkeypatch):
+    released = {
+        "linear1.weight": torch.zeros(1, 10**6),
+        "linear1.bias": torch.zeros(1),
+        "encoder.norm.a_2": torch.zeros(10**6),
+        "linear.weight": torch.zeros(1, 1),
+        "linear.bias": torch.zeros(1),
+    }
+    path = tmp_path / "sizes.pth"
+    path.touch()
+    monkeypatch.setattr(
+        "affectlib.features.pretrained.released.read_state", lambda path: dict(released)
+    )
+    # Of 8 MB of parameters, a layer of 4 TB would come.
+    with pytest.raises(CorpusFormatError, match=r"sizes\.pth: .*size mismatch"):
+        from_released(path)
+    released["encoder.norm.a_2"] = torch.tensor(1.0)
+    with pytest.raises(CorpusFormatError, match=r"sizes\.pth: expected a released"):
+        from_released(path)
+
+
+@pytest.mark.parametrize(
+    "text", ["[NaN, 1]", "[1e400]", "0.5", "[[1], [2]]", f"[{10**400}]", "[" * 10**5]
+)
+def test_expected_values_that_are_no_list_of_numbers_are_refused(tmp_path, text):
+    (tmp_path / "MDB_arousal_AAN_only_audio.pth").write_bytes(b"")
+    others = '"only_video": {"prediction": [1]}, "video_audio": {"prediction": [1]}'
+    content = f'{{{others}, "only_audio": {{"prediction": {text}}}}}'
+    (tmp_path / "expected_arousal.json").write_text(content)
+    with pytest.raises(CorpusFormatError, match=r"expected_arousal\.json: expected "):
+        compare(tmp_path)
+
+
 def test_pickle_of_plain_data_is_no_model_and_a_missing_file_is_named(tmp_path):
     write(tmp_path / "list.pth", "zip", [1, 2])
     with pytest.raises(CorpusFormatError, match=r"list\.pth"):

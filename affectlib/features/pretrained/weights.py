@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import math
 import os
 import pickle
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +24,7 @@ from affectlib.errors import FileFormatError, NotFoundError
 
 if TYPE_CHECKING:
     # torch takes seconds to import, and finding a file does not need it.
+    import torch
     from torch import nn
 
 TORCHVISION = "https://download.pytorch.org/models"
@@ -351,7 +354,8 @@ def load_strictly(
         name_in_file: from a name of the network to the name in the file
 
     Raises:
-        FileFormatError: if a parameter is missing, has another shape, or is unknown to the network
+        FileFormatError: if a parameter is missing, has another shape, is unknown to the network, or
+            holds something else than finite real numbers
     """
     import torch
 
@@ -366,10 +370,9 @@ def load_strictly(
         if name not in state:
             raise FileFormatError(path, f"expected weights of {kind}: {shown} {shape} is missing")
         found = state[name]
-        if not torch.is_tensor(found):
-            raise FileFormatError(
-                path, f"expected {shown} of shape {shape}, found a {type(found).__name__}"
-            )
+        kind_found = _kind(found)
+        if kind_found != "tensor":
+            raise FileFormatError(path, f"expected {shown} of shape {shape}, found a {kind_found}")
         if tuple(found.shape) != shape:
             raise FileFormatError(
                 path,
@@ -384,7 +387,34 @@ def load_strictly(
             )
     # Some files hold double precision.
     converted = {name: value.to(expected[name].dtype) for name, value in state.items()}
+    for name, value in converted.items():
+        if not is_finite(value):
+            raise FileFormatError(path, f"expected finite numbers in {name_in_file(name)}")
     network.load_state_dict(converted, strict=True, assign=True)
+
+
+def _kind(value: object) -> str:
+    """``"tensor"`` for a plain tensor of real numbers that has its values, else what it is."""
+    import torch
+
+    if not torch.is_tensor(value):
+        return type(value).__name__
+    if value.is_meta:
+        return "tensor without values"
+    if value.is_nested or value.is_quantized or value.layout != torch.strided:
+        return "tensor that is nested, quantised or sparse"
+    if value.is_complex() or value.dtype == torch.bool:
+        return f"tensor of {value.dtype}"
+    return "tensor"
+
+
+def is_finite(value: torch.Tensor) -> bool:
+    """True if no value is nan or infinite."""
+    if value.numel() == 0:
+        return True
+    # Not isfinite().all(), which takes as much memory again. Both ends are nan if any value is.
+    least, largest = value.aminmax()
+    return math.isfinite(least) and math.isfinite(largest)
 
 
 def read_tensors(path: Path | str) -> dict:
@@ -400,6 +430,7 @@ def read_tensors(path: Path | str) -> dict:
     """
     import torch
 
+    refuse_inflated(path)
     try:
         with torch.serialization.safe_globals(_numpy_globals()):
             state = torch.load(path, map_location="cpu", weights_only=True)
@@ -419,9 +450,38 @@ def read_tensors(path: Path | str) -> dict:
     tensors = {}
     for name, value in state.items():
         if isinstance(value, np.ndarray):
+            # Not equal in another order of bytes either.
+            if value.dtype not in (np.float32, np.float64):
+                raise FileFormatError(
+                    path, f"expected {name} in single or double precision, found {value.dtype}"
+                )
             value = torch.from_numpy(np.asarray(value))
         tensors[name] = value
     return tensors
+
+
+def refuse_inflated(path: Path | str) -> None:
+    """Refuses a file in torch's zip format whose content is larger than the file.
+
+    torch never compresses. A compressed file of 2 MB could ask for 2 GB of memory.
+
+    Raises:
+        FileFormatError: if it is
+    """
+    path = Path(path)
+    if not zipfile.is_zipfile(path):
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+    except Exception as error:  # damaged bytes fail in as many ways as there are bytes
+        raise FileFormatError(path, f"expected a complete file, cut short? ({error})") from error
+    content = sum(member.file_size for member in members)
+    compressed = any(member.compress_type != zipfile.ZIP_STORED for member in members)
+    if compressed or content > path.stat().st_size:
+        raise FileFormatError(
+            path, f"expected tensors as torch stores them, found {content} bytes in a packed zip"
+        )
 
 
 def _numpy_globals() -> list:

