@@ -43,6 +43,8 @@ from numpy.typing import ArrayLike
 from torch import nn
 from torch.nn import functional
 
+from affectlib.corpora.folds import group_starts
+
 if TYPE_CHECKING:
     from affectlib.training import Samples
 
@@ -386,12 +388,8 @@ def stretches(data: Samples, *, length: int = 60, run: int = 64) -> Samples:
 
 def _stretch_bounds(films: Sequence[str], run: int) -> tuple[np.ndarray, np.ndarray]:
     """For each stretch: the first row of its film, and the row after the stretch."""
-    films = np.asarray(films)
-    changes = np.flatnonzero(films[1:] != films[:-1]) + 1
-    film_starts = [0, *changes.tolist()]
-    film_ends = [*changes.tolist(), len(films)]
-    if len(film_starts) != len(set(films.tolist())):
-        raise ValueError("the seconds of one film do not stand together")
+    film_starts = np.flatnonzero(group_starts(films)).tolist()
+    film_ends = [*film_starts[1:], len(films)]
     starts = []
     ends = []
     for start, end in zip(film_starts, film_ends, strict=True):
