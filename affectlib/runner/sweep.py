@@ -292,7 +292,9 @@ def main(arguments: Sequence[str]) -> int:
         2 for options that cannot be followed
     """
     try:
-        table = sweep(**read_options(arguments, OPTIONS, required="slug"))
+        options = read_options(arguments, OPTIONS, required="slug")
+        paths.check_writable(paths.CACHE)
+        table = sweep(**options)
     except SweepError as error:
         print(f"error: {error}", file=sys.stderr)
         return FAILED
