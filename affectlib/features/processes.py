@@ -21,10 +21,11 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing, nullcontext
+from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from affectlib.features.cluster import connected
 from affectlib.features.work import ExtractionError, Part, Result, describe
 
 if TYPE_CHECKING:
@@ -273,10 +274,9 @@ def _distributed(parts: list[Part], client: Client | str) -> Iterator[Result]:
     If several workers died of a chunk, its films are repeated one by one;
     a film that kills again is given up.
     """
-    from dask.distributed import Client, KilledWorker, as_completed
+    from dask.distributed import KilledWorker, as_completed
 
-    context = Client(client) if isinstance(client, str) else nullcontext(client)
-    with context as client:
+    with connected(client) as client:
         # Where no worker has come yet, portions are small.
         workers = sum(client.nthreads().values()) or CHUNK
         chunks = _chunks(parts, workers)

@@ -1,5 +1,6 @@
 """Executes one notebook with papermill, and stores an executed notebook in the checkout."""
 
+import contextlib
 import json
 import os
 import re
@@ -78,6 +79,7 @@ def execute(job: Job) -> None:
     begun = time.perf_counter()
     papermill_engines.register("affectlib", _engine(job, begun))
     paths.make_folder(job.output.parent)
+    _remove_leftovers(paths.FIGURES / job.slug)
     partial = partial_copy(job)
     papermill.execute_notebook(
         str(job.notebook),
@@ -160,6 +162,14 @@ def _headings(notebook: Path) -> dict[str, str]:
         else:
             titles[cell.get("id")] = title
     return titles
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Deletes what a killed run has left of its writes; a write at work is younger than an hour."""
+    for file in folder.glob(".*.part"):
+        with contextlib.suppress(OSError):
+            if time.time() - file.stat().st_mtime > 3600:
+                file.unlink()
 
 
 def partial_copy(job: Job) -> Path:

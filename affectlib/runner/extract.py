@@ -170,7 +170,9 @@ def main(arguments: Sequence[str]) -> int:
         2 for options that cannot be followed
     """
     try:
-        table = extract_corpus(**read_options(arguments, OPTIONS, required="name"))
+        options = read_options(arguments, OPTIONS, required="name")
+        paths.check_writable(paths.CACHE)
+        table = extract_corpus(**options)
     except (AffectError, ValueError, OSError) as error:
         return report(error)
     print(table)

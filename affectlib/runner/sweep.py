@@ -14,7 +14,6 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import as_completed as completed
-from contextlib import nullcontext
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +23,7 @@ from tqdm import tqdm
 
 from affectlib import paths
 from affectlib.errors import AffectError
+from affectlib.features.cluster import connected
 from affectlib.moved import moved_names
 from affectlib.runner import notebooks
 from affectlib.runner.content_key import content_key
@@ -155,12 +155,12 @@ def _run_here(jobs: Sequence[Job], at_once: int) -> Iterator[tuple[Job, str | No
 
 def _run_on(client: Client | str, jobs: Sequence[Job]) -> Iterator[tuple[Job, str | None]]:
     """Runs jobs on a cluster; yields each job and its error, None where it succeeded."""
-    from dask.distributed import Client, KilledWorker
+    from dask.distributed import KilledWorker
     from dask.distributed import as_completed as distributed
 
-    with Client(client) if isinstance(client, str) else nullcontext(client) as connected:
+    with connected(client) as cluster:
         # Not pure: of a pure function dask would take the result of an earlier call.
-        futures = {connected.submit(run, job, pure=False): job for job in jobs}
+        futures = {cluster.submit(run, job, pure=False): job for job in jobs}
         for future in distributed(list(futures)):
             try:
                 error = future.result()
@@ -292,7 +292,9 @@ def main(arguments: Sequence[str]) -> int:
         2 for options that cannot be followed
     """
     try:
-        table = sweep(**read_options(arguments, OPTIONS, required="slug"))
+        options = read_options(arguments, OPTIONS, required="slug")
+        paths.check_writable(paths.CACHE)
+        table = sweep(**options)
     except SweepError as error:
         print(f"error: {error}", file=sys.stderr)
         return FAILED

@@ -189,6 +189,19 @@ def full_disk(*_, **__):
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
+def test_what_a_killed_run_left_of_a_figure_is_removed(notebook_folder, done_job, monkeypatch):
+    folder = notebook_folder / "figures" / "good"
+    old = folder / ".curve.png.0123.part"
+    at_work = folder / ".table1.csv.4567.part"
+    for file in (old, at_work):
+        file.write_text("half")
+    os.utime(old, (0, 0))
+    monkeypatch.setattr("papermill.execute_notebook", full_disk)
+    assert execution.execute_and_report(done_job) == 1
+    assert not old.exists()
+    assert at_work.exists()
+
+
 def test_a_full_disk_ends_a_notebook_in_one_line(notebook_folder, monkeypatch, capsys, done_job):
     def cut_copy(source, target, *_, **__):
         Path(target).write_text('{"cells": [')
@@ -215,18 +228,26 @@ def test_a_full_disk_ends_every_command_in_one_line(notebook_folder, monkeypatch
     assert "the disk is full, more room is needed: make room there" in lines[0]
 
 
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("reproduce", ["--paper", "good"]),
+        ("sweep", ["slug=good", "grid={epochs: [1]}"]),
+        ("extract", ["name=heiv"]),
+    ],
+)
 def test_a_cache_that_may_not_be_written_is_told_before_anything_runs(
-    notebook_folder, write_notebook, monkeypatch, capsys
+    notebook_folder, write_notebook, monkeypatch, capsys, command, words
 ):
     write_notebook(notebook_folder / "00_good.ipynb", "1")
     monkeypatch.setattr(paths.os, "access", lambda folder, mode: False)
     monkeypatch.setattr(execution, "run_in_child", lambda *_, **__: pytest.fail("ran a notebook"))
-    assert main([]) == 1
+    module = importlib.import_module(f"affectlib.runner.{command}")
+    assert module.main(words) == 1
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
-    assert (
-        "cache: may not be written: allow it, or name another folder in AFFECTLIB_CACHE" in lines[0]
-    )
+    message = "cache: may not be written: allow it, or name another folder in AFFECTLIB_CACHE"
+    assert message in lines[0]
 
 
 def test_a_full_disk_leaves_the_stored_notebook_as_it_was(tmp_path, write_notebook, monkeypatch):
