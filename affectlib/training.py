@@ -53,7 +53,8 @@ class Samples:
         windows ``(n, length)``
 
     Raises:
-        ValueError: if lengths differ, or a value is not finite; names the sample
+        ValueError: if lengths differ, a group is missing, or a value is not finite; names the
+            sample
 
     Examples:
         >>> films = ("a", "a", "b")
@@ -70,6 +71,9 @@ class Samples:
 
     def __post_init__(self) -> None:
         self._check_lengths()
+        missing = pd.isna(np.asarray(self.groups, dtype=object))
+        if missing.any():
+            raise ValueError(f"group of {self.ids[np.argmax(missing)]} is missing")
         self._check_finite("target", self.target)
         for i, x in enumerate(self.inputs):
             self._check_finite(f"inputs[{i}]", x)
@@ -181,7 +185,7 @@ def samples(
         Samples in the order of ``clips``, in torch's default precision
 
     Raises:
-        ValueError: if a clip has no features
+        ValueError: if a clip has no features, no group or no number to predict
     """
     place = {clip: i for i, clip in enumerate(table.clips)}
     absent = [clip for clip in clips["clip"] if clip not in place]
@@ -191,7 +195,10 @@ def samples(
     # Models are built in torch's default precision too.
     precision = torch.get_default_dtype()
     inputs = tuple(torch.tensor(table[name][rows], dtype=precision) for name in names)
-    values = torch.tensor(clips[target].to_numpy(), dtype=precision)
+    if not pd.api.types.is_numeric_dtype(clips[target]):
+        raise ValueError(f"{target} holds {clips[target].dtype}, expected numbers in every row")
+    numbers = clips[target].to_numpy(dtype=float, na_value=np.nan)
+    values = torch.tensor(numbers, dtype=precision)
     return Samples(inputs, values, tuple(clips["clip"]), tuple(clips["group"]))
 
 
@@ -207,11 +214,16 @@ def standardise(train: Samples, *others: Samples) -> list[Samples]:
     Returns:
         list of Samples, ``train`` first
 
+    Raises:
+        ValueError: if there is no training sample
+
     Examples:
         >>> data = Samples((torch.tensor([[1.0], [3.0]]),), torch.zeros(2), ("a", "b"), ("a", "b"))
         >>> standardise(data)[0].inputs[0].flatten()
         tensor([-1.,  1.])
     """
+    if not len(train):
+        raise ValueError("no training sample to take mean and deviation from")
     rows = train.rows(torch.arange(len(train))).unique()
     scales = [moments(x[rows]) for x in train.inputs]
     scaled = []
@@ -491,7 +503,8 @@ def fit(
             A loss over a batch, such as a correlation, is then one over each share
 
     Raises:
-        ValueError: if there is no sample to learn from or to validate by,
+        ValueError: if there is no sample to learn from or to validate by, a number is below 1 that
+            has to count something, one sample is alone in a batch of a model with batch norm,
             or the validation loss was never a number
 
     References:
@@ -501,6 +514,9 @@ def fit(
         raise ValueError(
             f"{len(train)} samples to train on, {len(validation)} to validate: both are needed"
         )
+    for name, count in [("epochs", epochs), ("batch_size", batch_size), ("patience", patience)]:
+        if count < 1:
+            raise ValueError(f"{name} is {count}, at least 1 is needed")
     pl, Lit = _lightning()
     module = Lit(
         model,
@@ -527,8 +543,18 @@ def fit(
             enable_model_summary=False,
             enable_progress_bar=progress,
         )
-        trainer.fit(module, _Loader(train, batch_size, seed))
-    torch.use_deterministic_algorithms(deterministic)  # the trainer switched them on
+        try:
+            trainer.fit(module, _Loader(train, batch_size, seed))
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            raise ValueError(
+                f"batch norm needs two samples in each batch: {len(train)} samples in batches of "
+                f"at most {batch_size} leave one alone"
+            ) from error
+        finally:
+            # The trainer switched them on.
+            torch.use_deterministic_algorithms(deterministic)
     if module.best.weights is None:
         raise ValueError(
             "the validation loss was never a number: look at the samples and the learning rate"

@@ -62,10 +62,11 @@ def test_samples_refuse_what_is_not_finite_or_not_as_long():
         Samples((data.inputs[0], broken), data.target, data.ids, data.groups)
 
 
-def test_samples_come_from_a_table_in_the_order_of_the_clips():
-    class Table(dict):
-        clips = ("a", "b", "c")
+class Table(dict):
+    clips = ("a", "b", "c")
 
+
+def test_samples_come_from_a_table_in_the_order_of_the_clips():
     table = Table(sound=np.arange(6.0).reshape(3, 2))
     clips = pd.DataFrame({"clip": ["c", "a"], "group": ["x", "y"], "valence": [0.5, -0.5]})
     data = samples(table, clips, target="valence", names=["sound"])
@@ -183,6 +184,54 @@ def test_two_processes_share_every_batch_and_learn_what_one_learns():
     assert np.allclose(shared.epochs["validation_loss"], alone.epochs["validation_loss"], atol=1e-5)
     assert torch.allclose(one.layer.weight, two.layer.weight, atol=1e-5)
     assert not torch.allclose(two.layer.weight, Line().layer.weight, atol=1e-2)  # it did learn
+
+
+def test_samples_without_a_group_or_a_number_to_predict_are_named():
+    data = toy(1, 3)
+    for missing in (None, math.nan, pd.NA):
+        with pytest.raises(ValueError, match="group of F0:0001 is missing"):
+            Samples(data.inputs, data.target, data.ids, ("F0", missing, "F0"))
+    table = Table(x=np.zeros((3, 2)))
+    table.clips = data.ids
+    clips = pd.DataFrame({"clip": data.ids, "group": data.groups, "mood": ["good", None, "bad"]})
+    with pytest.raises(ValueError, match=r"mood holds .*, expected numbers in every row"):
+        samples(table, clips, target="mood", names=["x"])
+    clips["mood"] = pd.array([1, None, 0], dtype="Int64")
+    with pytest.raises(ValueError, match="target of F0:0001 is not finite"):
+        samples(table, clips, target="mood", names=["x"])
+
+
+def test_standardising_by_no_sample_is_refused():
+    data = toy(1, 3)
+    with pytest.raises(ValueError, match="no training sample"):
+        standardise(data.select([]), data)
+
+
+@pytest.mark.parametrize("name", ["epochs", "batch_size", "patience"])
+def test_fit_refuses_a_count_below_one(name):
+    data = toy(1, 3)
+    with pytest.raises(ValueError, match=f"{name} is 0, at least 1 is needed"):
+        fit(build(), data, data, loss=mse_pcc_loss, **{name: 0})
+
+
+class Normed(Line):
+    def __init__(self):
+        super().__init__()
+        self.norm = torch.nn.BatchNorm1d(sum(SIZES))
+
+    def forward(self, tokens):
+        return self.layer(self.norm(torch.cat(tokens, -1)))[:, 0]
+
+
+def test_a_sample_alone_in_a_batch_of_a_model_with_batch_norm_is_named():
+    data = toy(1, 3)
+    options = {"loss": torch.nn.functional.mse_loss, "epochs": 1}
+    message = "3 samples in batches of at most 2 leave one alone"
+    with pytest.raises(ValueError, match=message):
+        fit(Normed(), data, data, batch_size=2, **options)
+    # The trainer's switch is set back.
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert fit(Normed(), data, data, batch_size=3, **options).best_epoch == 1
 
 
 def test_fit_learns_and_names_what_it_lacks():

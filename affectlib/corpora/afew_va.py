@@ -30,6 +30,8 @@ BOX = ("left", "top", "right", "bottom")
 FACE_MARGIN = 1.4
 # Pixels that a frame, or the square cut out of it, may have in a side: those of films have 2000.
 LARGEST_SIDE = 4096
+# Bytes that a zip may hold for each of its own.
+LARGEST_RATIO = 100
 LICENSE = "research use only, given by its owners on request"
 CITATION = (
     "J. Kossaifi, G. Tzimiropoulos, S. Todorovic, M. Pantic, AFEW-VA database for valence and "
@@ -180,8 +182,9 @@ def unpack(part: Path) -> None:
         part: the zip
 
     Raises:
-        FileFormatError: if the file is not a zip, or is empty, broken or locked by a password, or
-            holds a file twice, a link, or a name outside the folder
+        FileFormatError: if the file is not a zip, or is empty, broken or locked by a password,
+            holds a file twice, a link, or a name outside the folder, or would become more than a
+            hundred times as large
     """
     target = part.with_suffix("")
     if target.exists():
@@ -201,7 +204,7 @@ def unpack(part: Path) -> None:
 
 
 def _check_members(part: Path, members: list[zipfile.ZipInfo]) -> None:
-    """Refuses a zip that is empty, leaves its folder, holds a link or holds a file twice."""
+    """Refuses a zip that is empty or a bomb, leaves its folder, holds a link or a file twice."""
     if not members:
         raise FileFormatError(part, "expected files, the zip is empty")
     names = set()
@@ -216,6 +219,12 @@ def _check_members(part: Path, members: list[zipfile.ZipInfo]) -> None:
         if member.filename in names:
             raise FileFormatError(part, f"expected each file once, found {member.filename!r} again")
         names.add(member.filename)
+    # Pictures do not become smaller in a zip; a few bytes could fill the disk.
+    size = part.stat().st_size
+    content = sum(member.file_size for member in members)
+    if content > LARGEST_RATIO * size:
+        expected = f"expected at most {LARGEST_RATIO} times the {size} bytes of the zip"
+        raise FileFormatError(part, f"{expected}, found {content} bytes")
 
 
 def _rename_folder(partial: Path, target: Path) -> None:
@@ -436,7 +445,7 @@ def frame_array(
 
     Raises:
         ValueError: if ``crop`` is neither
-        FileFormatError: if a frame cannot be decoded
+        FileFormatError: if a frame cannot be decoded, or a file of the store is damaged
     """
     if crop not in ("face", "frame"):
         raise ValueError(f"crop is 'face' or 'frame', not {crop!r}")
@@ -449,14 +458,14 @@ def frame_array(
         store.mkdir(parents=True, exist_ok=True)
         _decode_all(tasks, jobs, progress)
         try:
-            pictures = np.concatenate([np.load(task.path) for task in tasks])
+            pictures = np.concatenate([_load(task.path) for task in tasks])
         except FileNotFoundError:
             # Another process worked on the same clips, was done first, and removed their files.
             continue
         _save(joined, pictures)
         for task in tasks:
             task.path.unlink(missing_ok=True)
-    return np.load(joined, mmap_mode="c")
+    return _load(joined, mmap_mode="c")
 
 
 @dataclass(frozen=True)
@@ -538,6 +547,16 @@ def _square(picture: np.ndarray, box: np.ndarray) -> np.ndarray:
     rows = np.clip(np.arange(top, bottom), 0, height - 1)
     columns = np.clip(np.arange(left, right), 0, width - 1)
     return picture[np.ix_(rows, columns)]
+
+
+def _load(path: Path, mmap_mode: str | None = None) -> np.ndarray:
+    """Reads an array that :func:`_save` wrote."""
+    try:
+        return np.load(path, mmap_mode=mmap_mode, allow_pickle=False)
+    except (ValueError, EOFError, zipfile.BadZipFile, MemoryError) as error:
+        raise FileFormatError(
+            path, f"expected frames that were kept, found a damaged file ({error}): delete it"
+        ) from None
 
 
 def _save(path: Path, array: np.ndarray) -> None:

@@ -631,6 +631,8 @@ def _build_released(released: dict[str, torch.Tensor]) -> FeatureAAN:
     n_tokens = sum(bool(re.fullmatch(r"project\.linears\.\d\.weight", key)) for key in state)
     sizes = [state[f"project.linears.{i}.weight"].shape[1] for i in range(n_tokens)]
     layers = {key.split(".")[2] for key in state if key.startswith("encoder.layers.")}
+    if len(layers) > 100:
+        raise ValueError(f"{len(layers)} layers, the released models have 6")
     # Only the fused model holds an embedding, which it never calls.
     fused = "embedding.weight" in state
     # On "meta", sizes that do not fit together take no memory before they are refused.

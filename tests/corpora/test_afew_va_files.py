@@ -194,3 +194,27 @@ def test_digits_of_other_scripts_are_no_frame(root):
     path.write_text(path.read_text().replace('"00005"', '"\u0660\u0660\u0660\u0660\u0665"'))
     with pytest.raises(FileFormatError, match="expected a frame by its five digits"):
         load_afew_va(root)
+
+
+def test_a_zip_that_would_fill_the_disk_is_refused(root):
+    with zipfile.ZipFile(root / "03.zip", "w", zipfile.ZIP_DEFLATED) as part:
+        part.writestr("101/101.json", b"\0" * 2**20)
+    with pytest.raises(FileFormatError, match=r"03\.zip: expected at most 100 times the"):
+        load_afew_va(root)
+    assert not (root / "03").exists()
+    assert len(load_afew_va(root, on_error="skip")) == 4
+
+
+@pytest.mark.parametrize("share", [0, 0.001, 0.5])
+def test_damaged_frames_of_the_store_are_named(root, share):
+    corpus = load_afew_va(root)
+    store = root.parent / "store"
+    frame_array(corpus, store=store, jobs=1)
+    (path,) = store.iterdir()
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(FileFormatError, match=r"found a damaged file .*: delete it") as caught:
+        frame_array(corpus, store=store, jobs=1)
+    assert caught.value.path == path
+    path.unlink()
+    assert len(frame_array(corpus, store=store, jobs=1)) == 24

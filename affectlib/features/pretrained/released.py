@@ -189,13 +189,20 @@ def _fill(storage: torch.Tensor, data: bytes) -> None:
     storage.copy_(torch.frombuffer(bytearray(data), dtype=torch.float32))
 
 
-def _parameters(module: _StandIn, prefix: str = "") -> dict[str, torch.Tensor]:
+def _parameters(
+    module: _StandIn, prefix: str = "", seen: set[int] | None = None
+) -> dict[str, torch.Tensor]:
     """Parameters of a module and of those in it, as ``state_dict()`` names them."""
     state = {}
+    seen = set() if seen is None else seen
+    # Forty modules that each hold the next one twice would give a million million names.
+    if id(module) in seen:
+        raise ValueError(f"the module {prefix!r} stands in two places")
+    seen.add(id(module))
     # A layer without bias holds None under that name.
     for name, value in module._parameters.items():
         if value is not None:
             state[prefix + name] = value
     for name, child in module._modules.items():
-        state.update(_parameters(child, f"{prefix}{name}."))
+        state.update(_parameters(child, f"{prefix}{name}.", seen))
     return state

@@ -96,6 +96,19 @@ def test_a_compressed_file_is_refused(tmp_path, model):
         read_state(path)
 
 
+def test_a_module_in_many_places_is_refused(tmp_path, model, monkeypatch):
+    kind = make_module(monkeypatch, "torch.nn.modules.of_a_list", "ModuleList")
+    for _ in range(60):
+        holder = kind()
+        holder._parameters = {}
+        holder._modules = {"a": model, "b": model}
+        model = holder
+    path = tmp_path / "model.pth"
+    torch.save(model, path)
+    with pytest.raises(FileFormatError, match=r"model\.pth: .* stands in two places"):
+        read_state(path)
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(NotFoundError, match=r"none\.pth: no such checkpoint"):
         read_state(tmp_path / "none.pth")
