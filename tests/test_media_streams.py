@@ -611,6 +611,22 @@ def test_every_frame_of_a_film_is_read_though_its_sound_is_longer(tmp_path, name
         list(media.stream(path, [1.9]))
 
 
+def test_a_header_that_states_years_is_refused(tmp_path):
+    path = write(tmp_path / "a.avi", rolling(25), video="mpeg4")
+    content = bytearray(path.read_bytes())
+    # Two numbers of the header: their ratio is how long a frame lasts, in seconds.
+    place = content.find(b"strh") + 8 + 20
+    scale, rate = struct.unpack_from("<2I", content, place)
+    assert rate == 25 * scale, "the file is not what this test is about"
+    struct.pack_into("<2I", content, place, 50_000_000, 25)
+    path.write_bytes(content)
+    for look in (media.probe, media.film_seconds, lambda path: media.read(path, rate=5)):
+        with pytest.raises(
+            FileFormatError, match=r"a\.avi: expected a day at most, it says 5e\+07 s"
+        ):
+            look(path)
+
+
 # ---------------------------------------------------------------- real clips
 
 

@@ -22,6 +22,7 @@ Files that are refused by name:
 - pictures that change their size, or are turned by less than a right angle
 - sound with values that are not numbers
 - lists of other files
+- a file that says it lasts longer than a day
 - a picture that is damaged, as far as its decoder notices: H.264 and MPEG-4 notice nearly all
   damage, VP8 and MP3 nearly none
 """

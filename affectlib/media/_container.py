@@ -17,6 +17,8 @@ from affectlib.errors import FileFormatError, NotFoundError
 RESTART = 0.5
 # A container that begins later than this, in seconds, counts its duration from 0 or from there.
 LATE_START = 0.1
+# In seconds: a damaged header may state years, and the times of their pictures fill the memory.
+LONGEST = 24 * 3600.0
 # Formats without a duration of their own: FFmpeg estimates it from the first bytes.
 GUESSED = frozenset(
     [
@@ -108,8 +110,8 @@ def probe(path: Path | str) -> Media:
 
     Raises:
         NotFoundError: if there is no such file
-        FileFormatError: if it is empty, cut short, cannot be decoded, or holds neither picture nor
-            sound
+        FileFormatError: if it is empty, cut short, cannot be decoded, holds neither picture nor
+            sound, or lasts longer than a day
     """
     media, _ = _probe(path)
     return media
@@ -158,6 +160,8 @@ def _probe(path: Path | str) -> tuple[Media, bool]:
         seconds = _measured_seconds(path)
         if not seconds:
             raise FileFormatError(path, "expected picture or sound, it has no packet of either")
+    if seconds > LONGEST:
+        raise FileFormatError(path, f"expected a day at most, it says {seconds:.3g} s: damaged?")
     return Media(seconds, frame_rate, width, height, sampling_rate), has_frames
 
 
