@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import math
+import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -284,7 +285,9 @@ def write(path: Path, content: bytes) -> None:
         StoreError: if the file cannot be written
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        paths.make_folder(path.parent)
         paths.write(path, content)
     except OSError as error:
-        raise StoreError(f"{path}: this file cannot be written ({error.strerror})") from error
+        # A WriteError has the number of the reason, but not its text.
+        reason = os.strerror(error.errno) if error.errno else error
+        raise StoreError(f"{path}: this file cannot be written ({reason})") from error

@@ -313,7 +313,7 @@ def _read_folds(path: Path, key: str, groups: np.ndarray) -> list[np.ndarray]:
 
 def _write_folds(path: Path, content: dict) -> None:
     text = json.dumps(content, indent=1, ensure_ascii=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    paths.make_folder(path.parent)
     paths.write(path, text.encode())
 
 

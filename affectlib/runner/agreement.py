@@ -295,7 +295,7 @@ def _cached_film(content: bytes) -> Path:
     digest = hashlib.sha256(content).hexdigest()[:16]
     path = paths.CACHE / "arithmetic" / f"{digest}.mp4"
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
+        paths.make_folder(path.parent)
         paths.write(path, content)
     return path
 

@@ -185,7 +185,7 @@ def _end_with_parent():
 
 def write_file(path: Path, content: bytes) -> None:
     """Writes a whole file or none, and the folders above it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    paths.make_folder(path.parent)
     paths.write(path, content)
 
 

