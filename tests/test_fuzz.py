@@ -133,7 +133,7 @@ def frames(folder):
     files = sorted(folder.rglob("*.png"))[:3]
 
     def read(file):
-        return corpora.frame_array(corpus, folder=folder / "array", jobs=1)
+        return corpora.frame_array(corpus, jobs=1)
 
     return files, read
 
