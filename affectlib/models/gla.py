@@ -436,6 +436,34 @@ def per_second(data: Samples, values: ArrayLike) -> np.ndarray:
     return result
 
 
+def past_means(data: Samples, length: int) -> Samples:
+    """Mean pooling: the features of each second become their mean over the window that ends there.
+
+    A window that begins before its film is shorter, as in :func:`last_states`.
+
+    Args:
+        data: samples, one per second; those of a film stand together and in order
+        length: seconds in a window
+
+    Raises:
+        ValueError: if ``length`` is below 1, or the seconds of a film do not stand together
+    """
+    if length < 1:
+        raise ValueError(f"length is at least 1, not {length}")
+    row = np.arange(len(data.groups))
+    film_start = np.maximum.accumulate(np.where(group_starts(data.groups), row, 0))
+    first = np.maximum(row - length + 1, film_start)  # (seconds,), first row of each window
+    first = torch.from_numpy(first)
+    end = torch.from_numpy(row + 1)
+    inputs = []
+    for x in data.inputs:
+        # With running sums the cost does not grow with the window.
+        sums = functional.pad(x.double().cumsum(0), (0, 0, 1, 0))  # (seconds + 1, size)
+        means = (sums[end] - sums[first]) / (end - first).unsqueeze(1)  # (seconds, size)
+        inputs.append(means.to(x.dtype))
+    return replace(data, inputs=tuple(inputs))
+
+
 def butterworth(
     series: ArrayLike, *, order: int, cutoff: float, hertz: float, causal: bool = False
 ) -> np.ndarray:

@@ -22,6 +22,7 @@ from affectlib.models.gla import (
     film_by_film,
     last_states,
     moving_average,
+    past_means,
     per_second,
     stretches,
     widths,
@@ -189,6 +190,22 @@ def test_stretches_refuse(data, change, message):
 def test_stretches_refuse_scattered_seconds(data):
     with pytest.raises(ValueError, match="do not stand together"):
         stretches(data.select([0, 30, 1]), length=2, run=1)
+
+
+@pytest.mark.parametrize("length", [1, 5, 24, 40])
+def test_past_means_are_means_of_windows_within_the_film(data, length):
+    pooled = past_means(data, length)
+    assert pooled.groups == data.groups and torch.equal(pooled.target, data.target)
+    for x, means in zip(data.inputs, pooled.inputs, strict=True):
+        for row in (0, 1, 6, 23, 24, 30, len(data) - 1):
+            film_start = row - row % SECONDS
+            window = x[max(film_start, row - length + 1) : row + 1]
+            torch.testing.assert_close(means[row], window.mean(0))
+
+
+def test_past_means_refuse_no_window(data):
+    with pytest.raises(ValueError, match="at least 1, not 0"):
+        past_means(data, 0)
 
 
 # the networks
