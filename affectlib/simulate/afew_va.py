@@ -19,7 +19,7 @@ SIZE = (180, 144)  # a quarter of AFEW's 720 x 576
 MARGIN = 10  # pixels by which the scene exceeds the picture on each side
 HERTZ = 25  # frames per second
 TEMPO = 3.0  # an acted emotion changes faster than a film's
-GLOW = 0.4  # by this share the light changes when the scene's valence changes by one
+GLOW = 0.8  # by this share the light changes when the valence of the scene changes by one
 # Shares of positive and negative clips; the rest is neutral (mood_change 2.2.1).
 MOODS = {1: 59 / 600, -1: 141 / 600}
 LEVELS = {-1: (-6, -4), 0: (-2, 2), 1: (4, 6)}  # annotated valence that a clip holds, by mood
@@ -50,8 +50,8 @@ def make_afew_va(
 
         - ``change_seen``: face and light follow the valence from frame to frame.
         - ``change_tells``: the mood shows in the direction of the excursions. In a positive mood
-          valence drops from one frame to the next and then rises slowly, in a negative mood the other
-          way round, and both cross the same values. In a neutral mood it moves seldom.
+          valence drops from one frame to the next and then rises slowly, in a negative mood the
+          other way round, and both cross the same values. In a neutral mood it moves seldom.
 
     Args:
         root: folder of the corpus, created if absent
@@ -194,8 +194,8 @@ def _draw_valence(n_frames, mood, rng, change_tells):
 def _draw_excursion(mood, rng, change_tells):
     """One excursion of valence: frames held before it, its size, frames away and frames back.
 
-    The size is in steps of the annotation. One way takes a frame or two, the other moves by one step
-    in each frame, so that no value on it is held.
+    The size is in steps of the annotation. One way takes a frame or two, the other moves by one
+    step in each frame, so that no value on it is held.
     """
     if change_tells and mood != 0:
         # Down and slowly up again in a positive mood, up and slowly down in a negative one.
