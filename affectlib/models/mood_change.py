@@ -60,6 +60,8 @@ from affectlib.baselines import fit_logistic, pooled
 from affectlib.corpora.afew_va import BOX, FACE_MARGIN
 from affectlib.corpora.base import Corpus
 from affectlib.corpora.folds import Fold
+from affectlib.metrics import balanced_accuracy
+from affectlib.statistics import pseudo_values
 from affectlib.training import Samples, standardise
 
 if TYPE_CHECKING:
@@ -969,9 +971,9 @@ def scores_by_actor(
     Folds share their training clips, and windows of one clip share their frames. Actors share
     neither clips nor test folds.
 
-    An actor has too few clips for a balanced accuracy of their own. So the balanced accuracy of all
-    windows is split: an actor's share is made of their windows alone, and the mean of the shares
-    over actors is the balanced accuracy.
+    An actor has too few clips for a balanced accuracy of their own. What the actor adds to the
+    balanced accuracy of all windows stands in its place
+    (:func:`affectlib.statistics.pseudo_values`).
 
     Args:
         row: name of the model
@@ -989,18 +991,12 @@ def scores_by_actor(
     References:
         ours; the paper gives the deviation over five folds
     """
-    truth = np.asarray(truth)
-    _, place, counts = np.unique(truth, return_inverse=True, return_counts=True)
-    # Windows of rare classes weigh more, so that each class weighs the same.
-    weight = len(truth) / len(counts) / counts[place]  # (n,)
-    n_actors = len(set(actors))
     tables = []
     for prediction in np.atleast_2d(predictions):
-        is_right = pd.Series((prediction == truth).astype(float))  # (n,)
-        shares = (is_right * weight).groupby(actors).sum() * n_actors / len(truth)
+        is_right = pd.Series(prediction == np.asarray(truth))  # (n,)
         columns = {
             "accuracy": is_right.groupby(actors).mean(),
-            "balanced accuracy": shares,
+            "balanced accuracy": pseudo_values(balanced_accuracy, truth, prediction, groups=actors),
         }
         for column, values in columns.items():
             table = {"row": row, "column": column, "group": values.index, "value": values.array}

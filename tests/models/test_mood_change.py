@@ -377,7 +377,7 @@ def test_windows_and_folds_refuse_what_does_not_fit(toy):
         fit_mood_folds(everything, toy, [FOLD], epochs=1, learning_rate=1e30)
 
 
-def test_shares_of_actors_add_up_to_the_balanced_accuracy():
+def test_scores_by_actor_average_to_those_of_all_windows():
     rng = np.random.default_rng(0)
     truth = rng.choice(3, 200, p=[0.7, 0.2, 0.1])
     predictions = rng.integers(0, 3, (2, 200))
@@ -387,7 +387,8 @@ def test_shares_of_actors_add_up_to_the_balanced_accuracy():
     for seed, prediction in enumerate(predictions):
         of_column = scores[scores["column"] == "balanced accuracy"]
         values = of_column.groupby("group")["value"].nth(seed)
-        assert values.mean() == pytest.approx(balanced_accuracy(truth, prediction))
+        # Pseudo-values average to the metric but for the bias of a mean of ratios.
+        assert values.mean() == pytest.approx(balanced_accuracy(truth, prediction), abs=0.02)
     of_a = scores[(scores["column"] == "accuracy") & (scores["group"] == "a")]["value"]
     in_a = actors == "a"
     assert of_a.tolist() == pytest.approx(
