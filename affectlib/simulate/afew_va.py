@@ -194,13 +194,13 @@ def _draw_valence(n_frames, mood, rng, change_tells):
 def _draw_excursion(mood, rng, change_tells):
     """One excursion of valence: frames held before it, its size, frames away and frames back.
 
-    The size is in steps of the annotation. One way takes a frame or two, the other moves by one
-    step in each frame, so that no value on it is held.
+    The size is in steps of the annotation. One way takes a frame or two, the other moves by a
+    step or more in each frame, so that no value on it is held.
     """
     if change_tells and mood != 0:
         # Down and slowly up again in a positive mood, up and slowly down in a negative one.
         size = int(rng.integers(9, 13))
-        return 3, -mood * size, 1, size
+        return 4, -mood * size, 1, round(size / 1.5)
     held = int(rng.integers(20, 40) if change_tells else rng.integers(6, 12))
     size = int(rng.integers(3, 5))
     frames = rng.permutation([2, size])
