@@ -19,9 +19,10 @@ SIZE = (180, 144)  # a quarter of AFEW's 720 x 576
 MARGIN = 10  # pixels by which the scene exceeds the picture on each side
 HERTZ = 25  # frames per second
 TEMPO = 3.0  # an acted emotion changes faster than a film's
+GLOW = 0.8  # by this share the light changes when the valence of the scene changes by one
 # Shares of positive and negative clips; the rest is neutral (mood_change 2.2.1).
 MOODS = {1: 59 / 600, -1: 141 / 600}
-LEVELS = {-1: (-0.75, -0.45), 0: (-0.2, 0.2), 1: (0.45, 0.75)}  # valence by mood
+LEVELS = {-1: (-6, -4), 0: (-2, 2), 1: (4, 6)}  # annotated valence that a clip holds, by mood
 ACTORS = 240 / 600  # actors per clip (mood_change 2.1)
 GAPS = 0.03  # share of clips with a missing frame
 BLIND = 0.003  # share of frames without landmarks
@@ -34,12 +35,23 @@ def make_afew_va(
     frames: tuple[int, int] = (10, 145),
     seed: int = 0,
     snr: float = 8.0,
+    change_seen: bool = True,
+    change_tells: bool = True,
     jobs: int = 2,
 ) -> Corpus:
     """Writes a simulated AFEW-VA and loads it.
 
     Actors recur, each with their face and set. Moods have the paper's proportions. Some frame
     numbers are missing, and some frames have no landmarks, as in the real corpus.
+
+    The valence of a clip holds a level, leaves it for an excursion, and comes back. The level is
+    held for longer than any other value, so that it gives the clip its mood. Two effects are
+    planted, and each can be left out for a control:
+
+        - ``change_seen``: face and light follow the valence from frame to frame.
+        - ``change_tells``: the mood shows in the direction of the excursions. In a positive mood
+          valence drops from one frame to the next and then rises slowly, in a negative mood the
+          other way round, and both cross the same values. In a neutral mood it moves seldom.
 
     Args:
         root: folder of the corpus, created if absent
@@ -49,6 +61,10 @@ def make_afew_va(
         seed: of everything; the files do not depend on ``jobs``
         snr: signal-to-noise ratio of the valence that light and colour of the scene show; the face
             shows it exactly
+        change_seen: pictures follow the valence; otherwise each picture of a clip shows the clip's
+            mean valence, and nothing can be learned about change
+        change_tells: the direction of change depends on the mood; otherwise excursions are drawn
+            alike for all moods, and only the level tells the mood
         jobs: processes; above 1 a script needs the usual ``if __name__ == "__main__":``
 
     Returns:
@@ -76,10 +92,18 @@ def make_afew_va(
         numbers = _draw_frame_numbers(int(lengths[index]), np.random.default_rng([seed, 1, index]))
         mood = int(moods[index])
         actor = int(actors[index])
-        tasks.append((root, f"{clip}/", seed, index, numbers, mood, actor, float(snr)))
+        planted = (bool(change_seen), bool(change_tells))
+        tasks.append((root, f"{clip}/", seed, index, numbers, mood, actor, float(snr), planted))
         files += [f"{clip}/{number:05d}.png" for number in numbers]
         files.append(f"{clip}/{clip}.json")
-    arguments = {"n_clips": n_clips, "frames": list(frames), "seed": seed, "snr": snr}
+    arguments = {
+        "n_clips": n_clips,
+        "frames": list(frames),
+        "seed": seed,
+        "snr": snr,
+        "change_seen": bool(change_seen),
+        "change_tells": bool(change_tells),
+    }
     build_corpus(root, "afew_va", arguments, files, no_tables, _write_clip, tasks, jobs)
     return load_afew_va(root)
 
@@ -104,17 +128,19 @@ def _draw_frame_numbers(length, rng):
     return [number for number in range(length) if number != missing]
 
 
-def _write_clip(root, clip, seed, index, numbers, mood, actor, snr):
+def _write_clip(root, clip, seed, index, numbers, mood, actor, snr, planted):
     """Writes the frames of one clip, then its annotation.
 
     A missing number is a frame that was rendered and left out.
     """
     rng = np.random.default_rng([seed, 2, index])
     look = Look.draw(np.random.default_rng([seed, 3, actor]), actors=1)
-    valence, arousal, values = _draw_course(numbers, mood, rng)
-    scene = view(valence, snr, rng, hertz=HERTZ / TEMPO)
+    change_seen, change_tells = planted
+    valence, arousal, values = _draw_course(numbers, mood, rng, change_tells)
+    shown = valence if change_seen else np.full_like(valence, valence.mean())
+    scene = view(shown, snr, rng, hertz=HERTZ / TEMPO)
     annotated = {}
-    for number, (picture, points) in enumerate(_pictures(scene, valence, arousal, look, rng)):
+    for number, (picture, points) in enumerate(_pictures(scene, shown, arousal, look, rng)):
         if number not in numbers:
             continue
         is_blind = rng.uniform() < BLIND
@@ -131,7 +157,7 @@ def _write_clip(root, clip, seed, index, numbers, mood, actor, snr):
     write_file(root / clip / f"{name}.json", json.dumps(content).encode())
 
 
-def _draw_course(numbers, mood, rng):
+def _draw_course(numbers, mood, rng, change_tells):
     """Valence and arousal of a clip, drawn until its mood label is the wanted one.
 
     Returns:
@@ -140,15 +166,45 @@ def _draw_course(numbers, mood, rng):
     Shape:
         ``(frames,)`` each; the integers ``(frames, 2)``
     """
-    seconds = (numbers[-1] + 1) * TEMPO / HERTZ
+    n_frames = numbers[-1] + 1
+    seconds = n_frames * TEMPO / HERTZ
     while True:
-        level = (rng.uniform(*LEVELS[mood]), rng.uniform(-0.4, 0.4))
-        _, valence, arousal = course(
-            seconds, hertz=HERTZ / TEMPO, rng=rng, mean=level, deviation=0.35
-        )
+        level = (0.0, rng.uniform(-0.4, 0.4))
+        arousal = course(seconds, hertz=HERTZ / TEMPO, rng=rng, mean=level, deviation=0.35)[2]
+        valence = _draw_valence(n_frames, mood, rng, change_tells)
         values = np.rint(10 * np.stack([valence, arousal], 1)).astype(int)
         if mood_label(values[numbers, 0]) == mood:
             return valence, arousal, values
+
+
+def _draw_valence(n_frames, mood, rng, change_tells):
+    """Valence of a clip: it holds a level, makes an excursion, holds the level again, and so on."""
+    lowest, highest = LEVELS[mood]
+    level = rng.integers(lowest, highest + 1)
+    skipped = rng.integers(12)  # a clip begins anywhere in this course
+    valence = []
+    while len(valence) < skipped + n_frames:
+        held, size, away, back = _draw_excursion(mood, rng, change_tells)
+        valence += [level] * held
+        valence += np.linspace(level, level + size, away + 1)[1:].tolist()
+        valence += np.linspace(level + size, level, back + 1)[1:].tolist()
+    return np.array(valence[skipped : skipped + n_frames]) / 10
+
+
+def _draw_excursion(mood, rng, change_tells):
+    """One excursion of valence: frames held before it, its size, frames away and frames back.
+
+    The size is in steps of the annotation. One way takes a frame or two, the other moves by a
+    step or more in each frame, so that no value on it is held.
+    """
+    if change_tells and mood != 0:
+        # Down and slowly up again in a positive mood, up and slowly down in a negative one.
+        size = int(rng.integers(9, 13))
+        return 4, -mood * size, 1, round(size / 1.5)
+    held = int(rng.integers(20, 40) if change_tells else rng.integers(6, 12))
+    size = int(rng.integers(3, 5))
+    frames = rng.permutation([2, size])
+    return held, int(rng.choice([-1, 1])) * size, *frames.tolist()
 
 
 def _pictures(scene, valence, arousal, look, rng):
@@ -176,7 +232,7 @@ def _pictures(scene, valence, arousal, look, rng):
         }
         units = action_units(v, a)
         draw_face(picture, actor, units, gaze=gaze, **pose)
-        light = 1 + 0.25 * (scene[i] - scene.mean())
+        light = 1 + GLOW * (scene[i] - scene.mean())
         yield cv2.convertScaleAbs(picture, alpha=light), landmarks(actor, units, **pose)
 
 

@@ -8,6 +8,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from affectlib.corpora import frame_array, with_mood
+from affectlib.metrics import balanced_accuracy
 from affectlib.models.mood_change import (
     FusionMLP,
     MoodCNN,
@@ -17,8 +19,13 @@ from affectlib.models.mood_change import (
     distillation_loss,
     fit_mood_folds,
     grad_cam,
+    linear_predictions,
+    scores_by_actor,
+    subject_folds,
     vote,
 )
+from affectlib.simulate import make_afew_va
+from affectlib.statistics import paired_difference
 
 torch.set_num_threads(1)  # torch may have been loaded before affectlib asked for it
 
@@ -93,6 +100,22 @@ def test_without_padding_too_little_is_left_of_five_frames():
     for layer in (torch.nn.AvgPool3d(2), torch.nn.Conv3d(16, 32, 3, stride=3)):
         with pytest.raises(RuntimeError, match=r"(?i)kernel size"):
             layer(x)
+
+
+def test_weights_without_a_gradient_are_those_that_only_meet_padding():
+    """Convolution 2 sees one of three time steps, convolution 3 one cell of 27."""
+    gets_gradient = {}
+    for seed in range(30):  # a unit is silent for some weights, and not for others
+        torch.manual_seed(seed)
+        model = MoodCNN()
+        model(pictures(16, seed=seed)).square().sum().backward()
+        for name, parameter in model.named_parameters():
+            mask = parameter.grad != 0
+            gets_gradient[name] = gets_gradient.get(name, False) | mask
+    dead = {name: int((~mask).sum()) for name, mask in gets_gradient.items()}
+    structural = {"convolutions.3.weight": 32 * 16 * 18, "convolutions.6.weight": 32 * 32 * 26}
+    assert {name: count for name, count in dead.items() if count} == structural
+    assert sum(structural.values()) == 35_840
 
 
 def test_pooling_at_the_edge_averages_what_is_there():
@@ -236,6 +259,10 @@ def test_every_network_learns_the_toy_and_keeps_its_best(trained, toy, name):
     assert len(run.epochs) == 25 and not run.model.training
     paper, clean = (F.cross_entropy(run.logits[kind], truth) for kind in ("paper", "clean"))
     assert paper <= clean  # chosen on the test windows themselves
+    right = {}
+    for kind, logits in run.logits.items():
+        right[kind] = int((logits.argmax(-1) == truth).sum())
+    assert right["accuracy"] == max(right.values())
 
 
 def test_training_repeats_under_a_seed_and_differs_without(trained, toy):
@@ -348,3 +375,53 @@ def test_windows_and_folds_refuse_what_does_not_fit(toy):
         fit_mood_folds(lambda fold, seed: mixed, toy, [FOLD], epochs=1)
     with pytest.raises(ValueError, match="never a number"):
         fit_mood_folds(everything, toy, [FOLD], epochs=1, learning_rate=1e30)
+
+
+def test_scores_by_actor_average_to_those_of_all_windows():
+    rng = np.random.default_rng(0)
+    truth = rng.choice(3, 200, p=[0.7, 0.2, 0.1])
+    predictions = rng.integers(0, 3, (2, 200))
+    actors = rng.choice(list("abcdefg"), 200)
+    scores = scores_by_actor("x", truth, predictions, actors)
+    assert scores.columns.tolist() == ["row", "column", "group", "value"]
+    for seed, prediction in enumerate(predictions):
+        of_column = scores[scores["column"] == "balanced accuracy"]
+        values = of_column.groupby("group")["value"].nth(seed)
+        # Pseudo-values average to the metric but for the bias of a mean of ratios.
+        assert values.mean() == pytest.approx(balanced_accuracy(truth, prediction), abs=0.02)
+    of_a = scores[(scores["column"] == "accuracy") & (scores["group"] == "a")]["value"]
+    in_a = actors == "a"
+    assert of_a.tolist() == pytest.approx(
+        [(prediction[in_a] == truth[in_a]).mean() for prediction in predictions]
+    )
+
+
+def linear_control(root, **planted):
+    """Balanced accuracy of the linear model of change, and its gain for mood over actors."""
+    corpus = with_mood(make_afew_va(root, n_clips=60, frames=(15, 20), jobs=1, **planted))
+    windows = Windows.cut(corpus, frame_array(corpus), 5)
+    actors = corpus.clips["group"].to_numpy()[windows.clip]
+    found = linear_predictions(windows, subject_folds(corpus), actors)
+    change = balanced_accuracy(windows.targets["change"].numpy(), found["change"])
+    of_models = []
+    for name in ("mood", "mood, change"):
+        scores = scores_by_actor(name, windows.targets["mood"].numpy(), found[name], actors)
+        of_models.append(scores.loc[scores["column"] == "accuracy", "value"].to_numpy())
+    return change, paired_difference(of_models[1], of_models[0])
+
+
+def test_linear_models_find_a_planted_change_and_what_it_says_about_mood(tmp_path):
+    change, gain = linear_control(tmp_path / "planted")
+    assert change > 0.7
+    assert gain.low > 0
+
+
+def test_linear_models_find_nothing_where_nothing_is_planted(tmp_path):
+    change, gain = linear_control(tmp_path / "null", change_seen=False, change_tells=False)
+    assert 0.25 < change < 0.42
+    assert gain.low < 0.02 and abs(gain.mean) < 0.03
+
+
+def test_linear_models_refuse_folds_that_leave_windows_out(toy):
+    with pytest.raises(ValueError, match="every window once"):
+        linear_predictions(toy, [FOLD], ["a"] * len(toy))
