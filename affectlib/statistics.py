@@ -547,3 +547,99 @@ _FROM_SUMS: dict[Callable, tuple[Callable, Callable]] = {
     metrics.balanced_accuracy: (_confusions, _balanced_accuracy_from_sums),
     metrics.macro_f1: (_confusions, _macro_f1_from_sums),
 }
+
+
+# ---------------------------------------------------------------- pooled metrics of two models
+
+
+def jackknife_values(
+    metric: metrics.Metric, truth: ArrayLike, prediction: ArrayLike, *, groups: ArrayLike
+) -> np.ndarray:
+    """One value per group whose mean is a pooled metric, and whose standard error is its own.
+
+    A pooled correlation is no mean over films. These values make it one: the value of a film tells
+    how much the pooled metric changes when the film is left out. They may stand wherever one score
+    per film is asked for, as in :func:`claims`; differences between two models are then those of
+    their pooled metrics.
+
+    Args:
+        metric: function of truth and prediction
+        truth: true values
+        prediction: predicted values, of one seed or of several
+        groups: film of each row
+
+    Shape:
+        truth and groups ``(rows,)``; prediction ``(rows,)`` or ``(seeds, rows)``;
+        result ``(seeds, groups)``, groups in the order in which they first appear
+
+    Returns:
+        array; a seed is nan where the metric is undefined on all rows, or without one of the groups
+
+    Raises:
+        ValueError: if the lengths differ
+
+    References:
+        B. Efron, R. J. Tibshirani, An introduction to the bootstrap, 1993, Chapter 11: its
+        pseudo-values, moved together so that their mean is the metric itself
+
+    Examples:
+        >>> jackknife_values(metrics.mse, [0, 0, 0, 0], [1, 1, 2, 2], groups=list("aabb")).tolist()
+        [[1.0, 4.0]]
+    """
+    truth = np.asarray(truth)
+    predictions = np.atleast_2d(prediction)
+    groups = np.asarray(groups)
+    if not len(groups) == len(truth) == predictions.shape[1]:
+        raise ValueError(
+            f"truth has {len(truth)} rows, prediction has {predictions.shape[1]}, "
+            f"groups has {len(groups)}"
+        )
+    kept = [groups != group for group in dict.fromkeys(groups.tolist())]
+    values = []
+    for row in predictions:
+        without = np.array([metric(truth[rows], row[rows]) for rows in kept])  # (groups,)
+        distance = without.mean() - without  # how much the film itself adds
+        values.append(metric(truth, row) + (len(kept) - 1) * distance)
+    return np.stack(values)
+
+
+def pooled_difference(
+    metric: metrics.Metric,
+    truth: ArrayLike,
+    a: ArrayLike,
+    b: ArrayLike,
+    *,
+    groups: ArrayLike,
+    level: float = 0.95,
+) -> Difference:
+    """A pooled metric of model a minus that of model b, paired over films.
+
+    The interval is the jackknife's, which leaves out one film after the other; the p value is that
+    of :func:`paired_difference` on the films' :func:`jackknife_values`.
+
+    Args:
+        metric: function of truth and prediction
+        truth: true values
+        a: predicted values of one model; of several seeds the mean of the metric is taken
+        b: those of the other model
+        groups: film of each row
+        level: coverage of the interval
+
+    Shape:
+        truth and groups ``(rows,)``; a and b ``(rows,)`` or ``(seeds, rows)``
+
+    Returns:
+        Difference, its mean the difference of the two pooled metrics; nan where either is undefined
+
+    Raises:
+        ValueError: if the lengths differ
+
+    Examples:
+        >>> pooled_difference(metrics.mse, [0, 0, 0], [2, 2, 1], [1, 1, 1], groups=list("abc")).mean
+        2.0
+    """
+    left = jackknife_values(metric, truth, a, groups=groups).mean(axis=0)  # (groups,)
+    right = jackknife_values(metric, truth, b, groups=groups).mean(axis=0)  # (groups,)
+    if np.isnan(left - right).any():
+        return Difference(math.nan, math.nan, math.nan, len(left), math.nan)
+    return paired_difference(left, right, level=level)
