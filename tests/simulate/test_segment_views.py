@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from affectlib import baselines
-from affectlib.metrics import mse, pcc
+from affectlib.metrics import pcc
 from affectlib.simulate.cognimuse import segment_views
-from affectlib.statistics import pooled_difference
+from affectlib.statistics import paired_difference
 from affectlib.training import Samples, standardise
 
 PICTURES = ("scene", "motion", "face")
@@ -33,9 +33,9 @@ def predictions(snr, target, n_segments=40):
 def gain(runs, without):
     """Error of one modality minus that of both: above 0 where the other one adds to it."""
     both = runs["both"]
-    return pooled_difference(
-        mse, both.truth, runs[without].prediction, both.prediction, groups=both.groups
-    )
+    alone = (both.truth - runs[without].prediction) ** 2
+    together = (both.truth - both.prediction) ** 2
+    return paired_difference(alone, together, both.groups)
 
 
 @pytest.mark.parametrize("target", ["valence", "arousal"])
