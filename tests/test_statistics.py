@@ -525,6 +525,13 @@ def test_units_that_are_all_right_or_all_wrong_get_the_exact_bound(truth, predic
     assert (result.low, result.high) == pytest.approx((low, high))
 
 
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_errors_need_three_films_for_bounds(n):
+    result = interval([0.1, 0.2, 0.3][:n], scale="error")
+    assert math.isnan(result.high) == math.isnan(result.low) == (n < 3)
+    assert n < 3 or result.low < result.mean < result.high < 5
+
+
 def test_what_is_undefined_without_a_film_has_no_bounds():
     truth = [0.1, 0.1, 0.1, 0.1, 0.5, 0.6]
     result = jackknife_interval(metrics.pcc, truth, np.arange(6.0), groups=list("aabbcc"))

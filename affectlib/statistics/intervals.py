@@ -135,7 +135,8 @@ def jackknife_interval(
 
     Returns:
         Interval with the metric on all rows as its mean and the number of films as ``n``. Its
-        bounds are nan below two films, and where the metric is undefined without one of them
+        bounds are nan below two films (errors: three), and where the metric is undefined without
+        one of them
 
     Raises:
         ValueError: if the lengths differ
@@ -296,6 +297,9 @@ def _bounds(
         return math.nan, math.nan
     if np.ptp(left_out) == 0 and scale != "share":
         return point, point
+    if scale == "error" and n < 3:
+        # One of two films is the floor, and the other one alone tells nothing about the rest.
+        return math.nan, math.nan
     forward, back = _transform(scale, point, lowest, n)
     centre = float(forward(point))
     transformed = forward(left_out)
