@@ -2,7 +2,8 @@
 
 Seeds and order: whoever builds the model sets the seed of its weights.
 ``fit`` seeds dropout, and shuffles each epoch with a generator of its own for (seed, epoch).
-A run that was killed and is repeated gives the same numbers.
+A run that was killed and is repeated gives the same numbers; :mod:`affectlib.kept` can keep
+trainings on disk, so that it goes on.
 ``affectlib.stacked.fit_folds`` trains all folds and seeds of a small model at once.
 """
 
@@ -23,6 +24,7 @@ import torch
 from torch import nn
 
 from affectlib.corpora.folds import group_starts
+from affectlib.kept import Kept, described
 
 if TYPE_CHECKING:
     from affectlib.features import FeatureTable
@@ -517,6 +519,15 @@ def fit(
     for name, count in [("epochs", epochs), ("batch_size", batch_size), ("patience", patience)]:
         if count < 1:
             raise ValueError(f"{name} is {count}, at least 1 is needed")
+    kept = Kept(
+        ["fit", described(model), model.state_dict(), train, validation, loss],
+        [epochs, batch_size, learning_rate, patience, weight_decay, seed, str(devices), strategy],
+    )
+    state = kept.load()
+    if state is not None:
+        model.load_state_dict(state["weights"])
+        model.eval().cpu()
+        return _history(state["curves"], state["best_epoch"])
     pl, Lit = _lightning()
     module = Lit(
         model,
@@ -561,8 +572,20 @@ def fit(
         )
     model.load_state_dict(module.best.weights)
     model.eval().cpu()
-    curves = pd.DataFrame(module.curves, columns=["epoch", "train_loss", "validation_loss"])
-    return History(curves, module.best.epoch)
+    kept.save(
+        {
+            "weights": model.state_dict(),
+            "curves": module.curves,
+            "best_epoch": module.best.epoch,
+        }
+    )
+    return _history(module.curves, module.best.epoch)
+
+
+def _history(curves: Sequence[tuple[int, float, float]], best_epoch: int) -> History:
+    """History of a training from the epoch, training loss and validation loss of each epoch."""
+    table = pd.DataFrame(curves, columns=["epoch", "train_loss", "validation_loss"])
+    return History(table, best_epoch)
 
 
 def predict(model: nn.Module, data: Samples, *, batch_size: int = 512) -> Predictions:

@@ -82,7 +82,8 @@ def source_films(clips: pd.Series, descriptions: list[Path], faults: Faults) -> 
         faults: called for each excerpt that none of them assigns to a film
 
     Raises:
-        FileFormatError: if a description is not XML, or names an excerpt twice
+        FileFormatError: if a description is not XML, has an encoding that cannot be read, or names
+            an excerpt twice
     """
     films = {}
     for path in descriptions:
@@ -103,6 +104,9 @@ def _read_description(path: Path) -> dict[str, str]:
         raise FileFormatError(path, f"expected a file to read: {error.strerror}") from None
     except ElementTree.ParseError as error:
         raise FileFormatError(path, f"expected XML: {error.msg}", row=error.position[0]) from None
+    except (LookupError, ValueError) as error:
+        # The file declares an encoding that there is not, or that the parser cannot read.
+        raise FileFormatError(path, f"expected XML: {error}", row=1) from None
     films = {}
     for entry in entries:
         clip = clip_name(entry.findtext("name", ""))

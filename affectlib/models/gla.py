@@ -18,13 +18,19 @@ Differs from the paper in (04_gla says why):
     - "Multi-label" cross-entropy is read as: two labels, scaled to [0, 1], as soft targets.
     - A window that begins before its film is masked there: the state stays 0 until the film begins.
     - Every modality has 128 units and one layer, where the paper tunes 32 to 256 units and 1 or 2
-      layers for each. There are two experts. Dropout of 0.3 stands on the joined states and before
-      the mixture.
-    - The epoch is chosen on the validation films, and no model learns from them in the end. Run 2
-      learns from the first 70 % of the films. Table 1 is filtered, with the batch's statistics.
+      layers for each and does not say which won: ``hidden`` and ``layers`` take one number per
+      modality. There are two experts. Dropout of 0.3 stands on the joined states and before the
+      mixture; batch norm only inside the gates.
+    - The epoch is chosen on the validation films, and no model learns from them in the end;
+      ``protocol="paper"`` of the notebook trains once more on all development films, as the paper
+      does. Run 2 learns from the first 70 % of the films. Table 1 is filtered, with the batch's
+      statistics.
     - Batches are made of stretches of neighbouring windows, which share their seconds
       (:func:`stretches`).
-    - The moving average has triangular weights, renormalised at the ends of the film.
+    - A batch's statistics are taken over neighbouring stretches, also where one film ends and the
+      next begins.
+    - The moving average has triangular weights, renormalised at the ends of the film. Filters are
+      tried an octave apart, up to the length of a film (:func:`cutoffs`, :func:`widths`).
     - The TCN joins the modalities at its input, and has kernels of 5 s and two levels of 64 and 96
       channels.
     - Faces go through Inception on ImageNet: the paper's network was not released.
@@ -148,7 +154,8 @@ class GLA(nn.Module):
         in (0, 1). A single window has a run of 1.
 
     Raises:
-        ValueError: if ``cell`` is neither
+        ValueError: if ``cell`` is neither, or there are not as many ``hidden`` or ``layers`` as
+            modalities
 
     Examples:
         >>> model = GLA(sizes=(5, 3), hidden=4, length=10)
@@ -173,10 +180,8 @@ class GLA(nn.Module):
         super().__init__()
         if cell not in ("gru", "lstm"):
             raise ValueError(f"cell is 'gru' or 'lstm', not {cell!r}")
-        if isinstance(hidden, int):
-            hidden = [hidden] * len(sizes)
-        if isinstance(layers, int):
-            layers = [layers] * len(sizes)
+        hidden = _per_modality("hidden", hidden, len(sizes))
+        layers = _per_modality("layers", layers, len(sizes))
         network = nn.GRU if cell == "gru" else nn.LSTM
         self.length = length
         # One network per modality, each with its own number of units.
@@ -206,6 +211,15 @@ class GLA(nn.Module):
 
     def forward(self, x: Sequence[torch.Tensor]) -> torch.Tensor:
         return self.head(self.embed(x))  # (batch, run, n_labels)
+
+
+def _per_modality(name: str, numbers: int | Sequence[int], count: int) -> list[int]:
+    """One number per modality, of a number for all or one for each."""
+    if isinstance(numbers, int):
+        return [numbers] * count
+    if len(numbers) != count:
+        raise ValueError(f"{name} has {len(numbers)} numbers, there are {count} modalities")
+    return list(numbers)
 
 
 def last_states(
@@ -422,6 +436,34 @@ def per_second(data: Samples, values: ArrayLike) -> np.ndarray:
     return result
 
 
+def past_means(data: Samples, length: int) -> Samples:
+    """Mean pooling: the features of each second become their mean over the window that ends there.
+
+    A window that begins before its film is shorter, as in :func:`last_states`.
+
+    Args:
+        data: samples, one per second; those of a film stand together and in order
+        length: seconds in a window
+
+    Raises:
+        ValueError: if ``length`` is below 1, or the seconds of a film do not stand together
+    """
+    if length < 1:
+        raise ValueError(f"length is at least 1, not {length}")
+    row = np.arange(len(data.groups))
+    film_start = np.maximum.accumulate(np.where(group_starts(data.groups), row, 0))
+    first = np.maximum(row - length + 1, film_start)  # (seconds,), first row of each window
+    first = torch.from_numpy(first)
+    end = torch.from_numpy(row + 1)
+    inputs = []
+    for x in data.inputs:
+        # With running sums the cost does not grow with the window.
+        sums = functional.pad(x.double().cumsum(0), (0, 0, 1, 0))  # (seconds + 1, size)
+        means = (sums[end] - sums[first]) / (end - first).unsqueeze(1)  # (seconds, size)
+        inputs.append(means.to(x.dtype))
+    return replace(data, inputs=tuple(inputs))
+
+
 def butterworth(
     series: ArrayLike, *, order: int, cutoff: float, hertz: float, causal: bool = False
 ) -> np.ndarray:
@@ -500,6 +542,58 @@ def moving_average(series: ArrayLike, *, seconds: float, hertz: float) -> np.nda
     # Weights that reach beyond the film do not count.
     inside = convolve1d(np.ones_like(series), weights, mode="constant")  # (..., time)
     return total / inside  # (..., time)
+
+
+def cutoffs(film_seconds: float, *, hertz: float) -> list[float]:
+    """Cut-off frequencies to try, an octave apart, from the highest down.
+
+    The highest is 0.4 of the rate, which leaves nearly everything; the lowest still lets one wave
+    per film through. How slowly annotations move is a matter of the corpus, so that a fixed list
+    would be too fast for long films.
+
+    Args:
+        film_seconds: length of a film
+        hertz: values per second
+
+    Raises:
+        ValueError: if a film has fewer than three values
+
+    Examples:
+        >>> cutoffs(50, hertz=1)
+        [0.4, 0.2, 0.1, 0.05, 0.025]
+    """
+    if film_seconds * hertz < 3:
+        raise ValueError(f"a film of {film_seconds:g} s at {hertz:g} Hz is too short to filter")
+    frequencies = []
+    frequency = 0.4 * hertz
+    while frequency * film_seconds >= 1:
+        frequencies.append(frequency)
+        frequency /= 2
+    return frequencies
+
+
+def widths(film_seconds: float, *, hertz: float) -> list[float]:
+    """Durations of moving averages to try, each about twice the last, up to a film's length.
+
+    Args:
+        film_seconds: length of a film
+        hertz: values per second
+
+    Raises:
+        ValueError: if a film has fewer than three values
+
+    Examples:
+        >>> widths(50, hertz=1)
+        [3.0, 5.0, 9.0, 17.0, 33.0]
+    """
+    if film_seconds * hertz < 3:
+        raise ValueError(f"a film of {film_seconds:g} s at {hertz:g} Hz is too short to filter")
+    durations = []
+    values = 3  # odd: as many before a moment as after it
+    while values <= film_seconds * hertz:
+        durations.append(values / hertz)
+        values = 2 * values - 1
+    return durations
 
 
 def film_by_film(

@@ -250,6 +250,9 @@ def run_in_child(
     command += ["--set", shlex.join(words)]
     environment = dict(os.environ)
     environment["AFFECTLIB_FIGURES"] = str(paths.FIGURES)
+    if profile != "demo" or parameters:
+        # The demo trains anew each time, which its tests rely on. A run of hours goes on.
+        environment["AFFECTLIB_KEEP"] = "1"
     if profile != "demo":
         # Only the demo's digits are compared between processors; a run of hours is as fast as it
         # can be.

@@ -9,6 +9,7 @@ import argparse
 import hashlib
 import json
 import os
+import shutil
 import sys
 import time
 from argparse import Namespace
@@ -17,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from affectlib import paths
+from affectlib import kept, paths
 from affectlib.results import read_metrics
 from affectlib.runner import agreement, execution, notebooks, preflight
 from affectlib.runner.content_key import content_key, slugs_read
@@ -143,12 +144,7 @@ def _reproduce(options: Namespace) -> int:
     if options.dry_run:
         print(preflight.report(jobs, settings.figures, missing))
         return FAILED if missing else 0
-    for line in missing:
-        print(f"missing: {line}", file=sys.stderr)
-    paths.tell_figures_moved()
-    paths.check_writable(paths.CACHE)
-    if options.store:
-        paths.check_writable(notebooks.NOTEBOOKS)
+    _prepare(options, jobs, missing)
     before = {job.slug: stored_metrics(job.slug) for job in jobs}
     ran, failed = _run_in_order(order, settings, options.jobs)
     for job in failed:
@@ -163,6 +159,25 @@ def _reproduce(options: Namespace) -> int:
             print(line)
     print(_summary(jobs, ran, time.perf_counter() - begun))
     return 0
+
+
+def _prepare(options: Namespace, jobs: Sequence[Job], missing: Sequence[str]) -> None:
+    """Names what is missing, and refuses places that may not be written, before hours of work."""
+    for line in missing:
+        print(f"missing: {line}", file=sys.stderr)
+    paths.tell_figures_moved()
+    paths.check_writable(paths.CACHE)
+    if options.store:
+        paths.check_writable(notebooks.NOTEBOOKS)
+    if options.fresh:
+        _forget(jobs)
+
+
+def _forget(jobs: Sequence[Job]) -> None:
+    """Deletes the executed copies of notebooks, and all trainings that were kept."""
+    for job in jobs:
+        job.output.unlink(missing_ok=True)
+    shutil.rmtree(kept.folder(), ignore_errors=True)
 
 
 def _summary(jobs: Sequence[Job], ran: Sequence[str], seconds: float) -> str:
@@ -246,6 +261,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--jobs", type=positive_count, default=2, help="notebooks run at once")
     parser.add_argument(
         "--dry-run", action="store_true", help="list what would run and what is missing"
+    )
+    parser.add_argument(
+        "--fresh", action="store_true", help="forget earlier runs and the trainings they kept"
     )
     parser.add_argument(
         "--first-seed", type=int, default=0, help="first of the seeds under which models train"

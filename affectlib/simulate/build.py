@@ -8,6 +8,8 @@ other file is refused.
 """
 
 import ast
+import contextlib
+import fcntl
 import hashlib
 import io
 import json
@@ -95,6 +97,21 @@ def build_corpus(
     Raises:
         FileFormatError: if ``root`` holds a file that no simulator wrote
     """
+    with _one_at_a_time(root):
+        _build(root, name, arguments, files, tables, write, tasks, jobs)
+
+
+def _build(
+    root: Path,
+    name: str,
+    arguments: dict,
+    files: list[str],
+    tables: Callable[[], dict[str, str]],
+    write: Callable[..., None],
+    tasks: list[tuple],
+    jobs: int,
+) -> None:
+    """What :func:`build_corpus` does while no other process builds the same corpus."""
     mark = {
         "corpus": name,
         "arguments": arguments,
@@ -122,6 +139,28 @@ def build_corpus(
     _run(write, undone, jobs)
     write_file(final, text)
     begun.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _one_at_a_time(root: Path) -> Iterator[None]:
+    """Lets one process build a corpus; another one waits, and then finds it complete.
+
+    The lock stands beside the folder, since a corpus holds no foreign file. The system releases it
+    when a process ends, however it ends.
+    """
+    paths.make_folder(root.parent)
+    with contextlib.ExitStack() as stack:
+        # Some drives have no locks, and a finished corpus may lie where nothing may be written: a
+        # corpus that two processes build at once has the same bytes.
+        with contextlib.suppress(OSError):
+            file = stack.enter_context(lock_file(root).open("w"))
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def lock_file(root: Path) -> Path:
+    """The file that a process locks while it builds a corpus."""
+    return root.parent / f".{root.name}.lock"
 
 
 def _read_mark(final, begun):

@@ -32,6 +32,7 @@ import torch
 from torch import nn
 
 from affectlib.corpora.folds import Fold
+from affectlib.kept import Kept, described
 from affectlib.stacked.twins import fast
 from affectlib.training import (
     History,
@@ -141,6 +142,11 @@ def fit_folds(
             models.parameters, learning_rate, weight_decay=weight_decay, fused=True
         )
         schedule = _CommonBatches(train, seeds, batch_size)
+        kept = Kept(
+            ["fit_folds", described(models.module), models.parameters, samples, loss],
+            [train, validation, list(seeds), standardise],
+            [epochs, batch_size, learning_rate, patience, weight_decay],
+        )
         # From here on the random numbers are those of dropout.
         torch.manual_seed(seeds[0])
         curves, best_epochs = _train(
@@ -152,6 +158,7 @@ def fit_folds(
             epochs=epochs,
             patience=patience,
             progress=progress,
+            kept=kept,
         )
     names = [(seed, fold) for seed in seeds for fold in folds]
     for (seed, fold), best_epoch in zip(names, best_epochs, strict=True):
@@ -506,8 +513,11 @@ def _train(
     epochs: int,
     patience: int,
     progress: bool,
+    kept: Kept,
 ) -> tuple[np.ndarray, list[int]]:
     """Leaves all models with their best weights.
+
+    A training of which a state was kept goes on after the last epoch of that state.
 
     Returns:
         losses ``(epochs, 2, models)``, training first, and each model's best epoch, 0 for none
@@ -519,7 +529,13 @@ def _train(
     weight = weight.repeat(models.n_seeds, 1)  # (models, longest)
     best = _BestWeights(models.parameters, models.n_models, patience)
     curves = []
-    for epoch in _counted(epochs, progress):
+    state = kept.load()
+    if state is not None:
+        curves = _resume(state, models, optimiser, best)
+    first = len(curves) + 1
+    if curves and best.all_stopped(len(curves)):
+        first = epochs + 1  # it had come to its end
+    for epoch in _counted(first, epochs, progress):
         train_loss = _train_epoch(models, schedule.epoch(epoch), loss, optimiser)  # (models,)
         prediction, _ = models.evaluate(positions)  # (models, longest)
         validation_loss = loss(truth, prediction, weight=weight)  # (models,)
@@ -527,15 +543,49 @@ def _train(
         best.update(validation_loss, epoch)
         if best.all_stopped(epoch):
             break
+        if kept.is_due():
+            kept.save(_state(models, optimiser, best, curves))
+    kept.save(_state(models, optimiser, best, curves))
     best.restore()
     return np.stack(curves), best.epochs.tolist()
 
 
-def _counted(epochs: int, progress: bool) -> Iterator[int]:
-    """Epochs from 1, with or without a bar."""
+def _state(
+    models: _StackedModels,
+    optimiser: torch.optim.Optimizer,
+    best: _BestWeights,
+    curves: Sequence[np.ndarray],
+) -> dict[str, object]:
+    """Everything that a training needs to go on after this epoch with the same numbers."""
+    return {
+        "parameters": [parameter.detach() for parameter in models.parameters],
+        "optimiser": optimiser.state_dict(),
+        "best": [best.losses, best.epochs, best.weights],
+        "curves": [torch.from_numpy(losses) for losses in curves],
+        "random": torch.get_rng_state(),
+    }
+
+
+def _resume(
+    state: dict,
+    models: _StackedModels,
+    optimiser: torch.optim.Optimizer,
+    best: _BestWeights,
+) -> list[np.ndarray]:
+    """Puts everything back as it was when a state was kept; returns the losses of its epochs."""
+    for parameter, value in zip(models.parameters, state["parameters"], strict=True):
+        parameter.data.copy_(value)
+    optimiser.load_state_dict(state["optimiser"])
+    best.losses, best.epochs, best.weights = state["best"]
+    torch.set_rng_state(state["random"])
+    return [losses.numpy() for losses in state["curves"]]
+
+
+def _counted(first: int, last: int, progress: bool) -> Iterator[int]:
+    """Epochs from the first to the last, with or without a bar."""
     from tqdm import tqdm
 
-    return tqdm(range(1, epochs + 1), disable=not progress, unit="epoch")
+    return tqdm(range(first, last + 1), disable=not progress, unit="epoch")
 
 
 def _train_epoch(

@@ -142,6 +142,15 @@ def test_films_that_are_not_there_are_asked_for_by_archive(root):
         load_liris_discrete(root)
 
 
+@pytest.mark.parametrize("encoding", ["TTF-8", "utf-7", "big5"])
+def test_a_description_in_an_encoding_that_cannot_be_read_is_refused(root, encoding):
+    path = root / "LIRIS-ACCEDE-data" / "ACCEDEdescription.xml"
+    head = f'<?xml version="1.0" encoding="{encoding}"?>\n'
+    put(path, head + description().partition("?>")[2].lstrip())
+    with pytest.raises(FileFormatError, match=r"ACCEDEdescription\.xml, row 1: expected XML"):
+        load_liris_discrete(root, films=False)
+
+
 def test_an_excerpt_named_twice_by_the_description_is_refused(root):
     path = root / "LIRIS-ACCEDE-data" / "ACCEDEdescription.xml"
     put(path, description().replace("ACCEDE00003", "ACCEDE00002"))

@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import itertools
 import math
 
 import numpy as np
@@ -17,11 +18,14 @@ from affectlib.models.gla import (
     batch_statistics,
     butterworth,
     cross_entropy,
+    cutoffs,
     film_by_film,
     last_states,
     moving_average,
+    past_means,
     per_second,
     stretches,
+    widths,
 )
 from affectlib.results import published
 from affectlib.training import Samples, fit, predict
@@ -188,6 +192,22 @@ def test_stretches_refuse_scattered_seconds(data):
         stretches(data.select([0, 30, 1]), length=2, run=1)
 
 
+@pytest.mark.parametrize("length", [1, 5, 24, 40])
+def test_past_means_are_means_of_windows_within_the_film(data, length):
+    pooled = past_means(data, length)
+    assert pooled.groups == data.groups and torch.equal(pooled.target, data.target)
+    for x, means in zip(data.inputs, pooled.inputs, strict=True):
+        for row in (0, 1, 6, 23, 24, 30, len(data) - 1):
+            film_start = row - row % SECONDS
+            window = x[max(film_start, row - length + 1) : row + 1]
+            torch.testing.assert_close(means[row], window.mean(0))
+
+
+def test_past_means_refuse_no_window(data):
+    with pytest.raises(ValueError, match="at least 1, not 0"):
+        past_means(data, 0)
+
+
 # the networks
 
 
@@ -230,6 +250,32 @@ def test_default_sizes_are_those_of_the_paper():
     model = GLA()
     assert [rnn.weight_ih_l0.shape for rnn in model.recurrent] == [(384, 2048), (384, 128)]
     assert model.head[0].experts.weight.shape == (4, 256) and model.length == 60
+
+
+# The corners of the paper's grid, and networks that differ from modality to modality.
+@pytest.mark.parametrize(
+    ("hidden", "layers"), [(32, 1), (256, 2), ((256, 32), (1, 2)), ([32, 64], 2)]
+)
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_every_network_of_the_papers_grid_can_be_built(hidden, layers, cell):
+    model = seeded(hidden=hidden, layers=layers, cell=cell)
+    units = [hidden, hidden] if isinstance(hidden, int) else list(hidden)
+    depths = [layers, layers] if isinstance(layers, int) else list(layers)
+    assert [rnn.hidden_size for rnn in model.recurrent] == units
+    assert [rnn.num_layers for rnn in model.recurrent] == depths
+    assert model.gate.gates.in_features == sum(units)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"hidden": (6, 4, 2)}, "hidden has 3 numbers, there are 2 modalities"),
+        ({"layers": [1]}, "layers has 1 numbers, there are 2 modalities"),
+    ],
+)
+def test_as_many_networks_as_modalities(change, message):
+    with pytest.raises(ValueError, match=message):
+        seeded(**change)
 
 
 def test_unknown_cell_is_refused():
@@ -372,6 +418,27 @@ def test_moving_average_is_a_triangle_within_the_film(seconds, hertz):
 def test_moving_average_refuses_no_time():
     with pytest.raises(ValueError, match="positive"):
         moving_average(np.zeros(3), seconds=0, hertz=1)
+
+
+@pytest.mark.parametrize(("film", "hertz"), [(3, 1), (50, 1), (50, 2), (1600, 1), (7000, 1)])
+def test_filters_to_try_reach_from_hardly_any_to_a_film(film, hertz):
+    frequencies = cutoffs(film, hertz=hertz)
+    durations = widths(film, hertz=hertz)
+    assert frequencies[0] == 0.4 * hertz < hertz / 2
+    assert 1 <= frequencies[-1] * film < 2
+    assert durations[0] == 3 / hertz
+    assert film / 2 < durations[-1] <= film
+    # An octave apart: none that lies between two of them is far from both.
+    assert np.allclose(np.divide(frequencies[1:], frequencies[:-1]), 0.5)
+    assert all(1.6 < b / a < 2 for a, b in itertools.pairwise(durations))
+    for cutoff in frequencies:
+        butterworth(np.zeros(9), order=4, cutoff=cutoff, hertz=hertz)
+
+
+def test_filters_to_try_refuse_films_of_two_values():
+    for try_out in (cutoffs, widths):
+        with pytest.raises(ValueError, match="too short to filter"):
+            try_out(2, hertz=1)
 
 
 def test_films_are_filtered_one_by_one():

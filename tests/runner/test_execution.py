@@ -185,6 +185,25 @@ def test_a_child_is_told_its_parent(monkeypatch):
     assert commands[0][place + 1] == str(os.getpid())
 
 
+@pytest.mark.parametrize(
+    ("profile", "parameters", "keeps"),
+    [("demo", {}, False), ("full", {}, True), ("paper", {}, True), ("demo", {"epochs": 5}, True)],
+)
+def test_only_the_committed_demo_always_trains_anew(monkeypatch, profile, parameters, keeps):
+    environments = []
+
+    def run(command, *, env, **options):
+        environments.append(env)
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.delenv("AFFECTLIB_KEEP", raising=False)
+    monkeypatch.setattr(execution.subprocess, "run", run)
+    job = Job("good", Path("n.ipynb"), Path("out.ipynb"), {}, "key")
+    options = {"profile": profile, "corpus": "simulated", "first_seed": 0}
+    execution.run_in_child(job, parameters=parameters, **options)
+    assert ("AFFECTLIB_KEEP" in environments[0]) is keeps
+
+
 def full_disk(*_, **__):
     raise OSError(errno.ENOSPC, "No space left on device")
 

@@ -51,6 +51,17 @@ def test_parameters_of_ones_own_get_folders_of_their_own(monkeypatch):
     assert len(folders) == 4
 
 
+def test_a_fresh_run_forgets_earlier_ones(runs):
+    trained = paths.CACHE / "trained"
+    trained.mkdir(parents=True)
+    (trained / "a.pt").write_text("weights")
+    assert reproduce.main([]) == 0
+    assert (trained / "a.pt").exists()
+    assert reproduce.main(["--fresh"]) == 0
+    assert not trained.exists()
+    assert [slug for slug, _ in runs] == ["writer", "reader"] * 2
+
+
 def test_several_papers_in_one_call(runs):
     assert reproduce.main(["--paper", "writer reader"]) == 0
     assert [slug for slug, _ in runs] == ["writer", "reader"]

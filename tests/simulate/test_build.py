@@ -1,5 +1,6 @@
 """Simulated corpora stand in the real layout, and a run that was killed is completed."""
 
+import fcntl
 import hashlib
 import json
 import signal
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from affectlib.corpora import CorpusFormatError
-from affectlib.simulate import make_cognimuse, make_eimt16
+from affectlib.simulate import build, make_cognimuse, make_eimt16
 from affectlib.simulate.liris_accede import source_film
 
 
@@ -178,6 +179,38 @@ def test_a_killed_run_is_completed_to_the_same_files(cognimuse, tmp_path):
     make_cognimuse(tmp_path, n_films=2, seconds=12, seed=3, jobs=1)
     assert contents(tmp_path) == contents(root)
     assert (tmp_path / "BMI" / "BMI.mp4").stat().st_mtime_ns == first
+
+
+def test_one_process_builds_a_corpus_at_a_time(tmp_path, monkeypatch):
+    locked = []
+
+    def try_lock(root):
+        with build.lock_file(root).open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+        return True
+
+    def build_it(root, *_):
+        locked.append((try_lock(root), try_lock(tmp_path / "other")))
+
+    monkeypatch.setattr(build, "_build", build_it)
+    build.build_corpus(tmp_path / "corpus", "cognimuse", {}, [], None, None, [], 1)
+    # While it is built, others wait for this corpus, and not for another one.
+    assert locked == [(False, True)]
+    assert try_lock(tmp_path / "corpus")
+
+
+def test_a_corpus_that_may_not_be_locked_is_built_all_the_same(tmp_path, monkeypatch):
+    def no_locks(*_):
+        raise OSError("no locks available")
+
+    built = []
+    monkeypatch.setattr(build.fcntl, "flock", no_locks)
+    monkeypatch.setattr(build, "_build", lambda root, *_: built.append(root))
+    build.build_corpus(tmp_path / "corpus", "cognimuse", {}, [], None, None, [], 1)
+    assert built == [tmp_path / "corpus"]
 
 
 def test_the_mark_says_how_a_corpus_was_made(cognimuse):

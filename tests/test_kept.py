@@ -1,0 +1,177 @@
+"""A training that was killed goes on, with the numbers of one that was not."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from affectlib import kept, paths, training
+from affectlib.corpora import Fold
+from affectlib.models.attend_affect import FeatureAAN, mse_pcc_loss
+from affectlib.stacked import fit_folds, folds
+from affectlib.training import Samples
+
+FOLDS = [
+    Fold("a", np.arange(10, 30), np.arange(5, 10), np.arange(5)),
+    Fold("b", np.r_[0:5, 15:30], np.arange(10, 15), np.arange(5, 10)),
+]
+
+
+@pytest.fixture(autouse=True)
+def keeping(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "CACHE", tmp_path)
+    monkeypatch.setenv("AFFECTLIB_KEEP", "1")
+    return tmp_path / "trained"
+
+
+@pytest.fixture
+def data():
+    generator = torch.Generator().manual_seed(0)
+    tokens = (torch.randn(30, 6, generator=generator), torch.randn(30, 4, generator=generator))
+    target = torch.randn(30, generator=generator)
+    names = tuple(f"clip {i}" for i in range(30))
+    return Samples(tokens, target, names, names)
+
+
+class Killed(Exception):
+    """Stands for the end of the process."""
+
+
+def numbers(results):
+    """Everything that a training gives, as arrays."""
+    values = []
+    for result in results:
+        values += [result.predictions.prediction, result.history.epochs.to_numpy()]
+        values.append(np.array(result.history.best_epoch))
+    return values
+
+
+def train_folds(data):
+    return fit_folds(
+        lambda: FeatureAAN(sizes=(6, 4)),
+        data,
+        FOLDS,
+        loss=mse_pcc_loss,
+        seeds=(0, 1),
+        epochs=8,
+        patience=5,
+        batch_size=10,
+    )
+
+
+@pytest.mark.parametrize("killed_at", [1, 4, 7])
+def test_folds_that_were_killed_go_on_with_the_same_numbers(data, monkeypatch, killed_at):
+    monkeypatch.delenv("AFFECTLIB_KEEP")
+    expected = numbers(train_folds(data))
+    monkeypatch.setenv("AFFECTLIB_KEEP", "1")
+    monkeypatch.setattr(kept, "EVERY", -1.0)  # a state after each epoch
+    train_epoch = folds._train_epoch
+    trained = []
+
+    def dying(*arguments):
+        if len(trained) == killed_at:
+            raise Killed
+        trained.append(1)
+        return train_epoch(*arguments)
+
+    monkeypatch.setattr(folds, "_train_epoch", dying)
+    with pytest.raises(Killed):
+        train_folds(data)
+    left = []
+
+    def counting(*arguments):
+        left.append(1)
+        return train_epoch(*arguments)
+
+    monkeypatch.setattr(folds, "_train_epoch", counting)
+    result = numbers(train_folds(data))
+    assert len(trained) + len(left) <= 8
+    assert killed_at == len(trained)
+    for value, reference in zip(result, expected, strict=True):
+        assert np.array_equal(value, reference)
+    # Once more: it has come to its end, and no epoch is trained.
+    n_left = len(left)
+    again = numbers(train_folds(data))
+    assert len(left) == n_left
+    for value, reference in zip(again, expected, strict=True):
+        assert np.array_equal(value, reference)
+
+
+class Linear(nn.Module):
+    """A model with a head and an embedding."""
+
+    def __init__(self, dropout=0.0):
+        super().__init__()
+        self.hidden = nn.Linear(10, 3)
+        self.head = nn.Linear(3, 1)
+        self.dropout = dropout
+
+    def embed(self, x):
+        hidden = self.hidden(torch.cat(x, 1))
+        return nn.functional.dropout(hidden, self.dropout, self.training)
+
+    def forward(self, x):
+        return self.head(self.embed(x)).squeeze(-1)
+
+
+def train_one(data, *, dropout=0.0, **options):
+    torch.manual_seed(0)
+    model = Linear(dropout)
+    history = training.fit(
+        model,
+        data.select(range(20)),
+        data.select(range(20, 30)),
+        loss=nn.functional.mse_loss,
+        **{"epochs": 3, "batch_size": 5, **options},
+    )
+    return model, history
+
+
+def test_a_finished_training_is_not_repeated(data, keeping, monkeypatch):
+    model, history = train_one(data)
+    assert len(list(keeping.iterdir())) == 1
+    monkeypatch.setattr(training, "_lightning", None)  # another training would fail
+    repeated, again = train_one(data)
+    assert again.best_epoch == history.best_epoch
+    assert again.epochs.equals(history.epochs)
+    for name, value in model.state_dict().items():
+        assert torch.equal(repeated.state_dict()[name], value)
+    assert not repeated.training
+
+
+def test_another_training_is_another_file(data, keeping):
+    trainings = [{}, {"epochs": 4}, {"seed": 1}, {"learning_rate": 0.1}, {"dropout": 0.5}]
+    for options in trainings:
+        train_one(data, **options)
+    train_one(data.select(range(29, -1, -1)))
+    assert len(list(keeping.iterdir())) == len(trainings) + 1
+
+
+def test_nothing_is_kept_unless_it_is_asked_for(data, keeping, monkeypatch):
+    monkeypatch.delenv("AFFECTLIB_KEEP")
+    train_one(data)
+    train_folds(data)
+    assert not keeping.exists()
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (1, 1.0),
+        ("1", 1),
+        (torch.zeros(2), torch.zeros(2, dtype=torch.float64)),
+        (torch.zeros(2, 1), torch.zeros(2)),
+        ([1, [2]], [1, 2]),
+        ({"a": 1}, {"b": 1}),
+        (mse_pcc_loss, nn.functional.mse_loss),
+        (None, 0),
+    ],
+)
+def test_parts_that_differ_have_different_keys(one, other):
+    assert kept.key(one) == kept.key(one)
+    assert kept.key(one) != kept.key(other)
+
+
+def test_what_cannot_be_told_is_refused():
+    with pytest.raises(TypeError, match="the value of object cannot be told"):
+        kept.key(object())
