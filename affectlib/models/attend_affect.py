@@ -18,13 +18,19 @@ Differs from the paper in:
       cells, and ends after ``length`` outputs.
     - FeatureTemporalAAN hands on the encoded tokens flattened, and drops half of the values in its
       encoder too: the appendix that describes it was not published.
-    - Weights start as PyTorch's linear layers do, equal for all folds of a seed; the text does not
-      say how.
+    - Weights start as PyTorch's linear layers do, independently of each other, and equal for all
+      folds of a seed. The text does not say how. The authors' public model file copies one layer:
+      there query, key, value and output start equal, and so do the six layers. ``initial="equal"``
+      does the same.
+    - Models of one modality join three or two tokens: their decoders are 24 or 16 wide, not 40.
+    - The outputs of all segments but the last never enter the loss, as in the text. In the test
+      they are fed back all the same.
 
 The training differs in these points (``affectlib.stacked`` and the notebook); where the text does
 not say otherwise, it is silent:
-    - Features are standardised by a fold's training samples. Before the first segment of a film,
-      the first segment is repeated.
+    - Features are standardised by a fold's training samples. The released models take them raw, as
+      their sample features show; ``fit_folds(standardise=False)`` does so.
+    - Before the first segment of a film, the first segment is repeated.
     - Batches are the common shuffle of all folds without the samples that a fold holds out, so that
       they have ``batch_size`` samples on average only.
     - The epoch is chosen on films that do not train: one of the eleven, or a fifth of EIMT16's
@@ -34,7 +40,10 @@ not say otherwise, it is silent:
     - ``emobase`` takes functionals from one pass over a clip; the paper's come from each frame of
       320 ms separately.
     - Pretrained features see 25 frames a second, on EIMT16 too, where Section IV-B takes 64 frames
-      of an excerpt and 16 of a part.
+      of an excerpt and 16 of a part. I3D takes them in stacks of at most 128 frames, whose outputs
+      are averaged: two or three stacks for an excerpt of EIMT16.
+    - Frames are cut to the middle 224/256 of their shorter side and resized. The text crops
+      224 x 224 pixels.
 
 Shape comments name the batch first. Dimensions are counted from the last one, so that further ones
 may stand before the batch: ``affectlib.stacked`` puts the folds there.
@@ -271,6 +280,20 @@ class Encoder(nn.Module):
         return self.norm(x)  # (batch, tokens, width)
 
 
+def _start_equal(encoder: Encoder) -> None:
+    """Gives all layers the weights of the first, and its attention those of its query."""
+    first = encoder.layers[0]
+    attention = first.attention
+    query = attention.query
+    with torch.no_grad():
+        # Keys and values come from one layer: the query's weights stand there twice.
+        attention.key_value.weight.copy_(query.weight.repeat(2, 1))
+        attention.key_value.bias.copy_(query.bias.repeat(2))
+    attention.output.load_state_dict(query.state_dict())
+    for layer in encoder.layers[1:]:
+        layer.load_state_dict(first.state_dict())
+
+
 class DecoderLayer(nn.Module):
     """Attention among earlier outputs, then to the memory, then feed-forward (Fig. 2, right)."""
 
@@ -342,12 +365,16 @@ class FeatureAAN(nn.Module):
         unused_embedding: keep the 72 parameters of an embedding that the released fused model holds
             and never calls. They are frozen.
             Without them the model has 48,865 parameters, with them 48,937
+        initial: ``"independent"``: each layer draws its own initial weights. ``"equal"``: query,
+            key, value and output of an attention start equal, and all layers of the encoder do, as
+            in the authors' public model file
 
     Shape:
         tokens: list of ``(batch, size)``; result ``(batch,)``; ``embed`` gives ``(batch, width)``
 
     Raises:
-        ValueError: if ``variant`` is neither, or the width is no multiple of the number of heads
+        ValueError: if ``variant`` or ``initial`` is none of its two, or the width is no multiple of
+            the number of heads
 
     Examples:
         >>> model = FeatureAAN(sizes=(4, 6)).eval()
@@ -365,12 +392,17 @@ class FeatureAAN(nn.Module):
         dropout: float = 0.1,
         variant: str = "fused",
         unused_embedding: bool = False,
+        initial: str = "independent",
     ):
         super().__init__()
         if variant not in ("fused", "single"):
             raise ValueError(f"variant is {variant!r}, expected 'fused' or 'single'")
+        if initial not in ("independent", "equal"):
+            raise ValueError(f"initial is {initial!r}, expected 'independent' or 'equal'")
         self.project = Projection(sizes, width)
         self.encoder = Encoder(width, layers, heads, dropout, variant)
+        if initial == "equal":
+            _start_equal(self.encoder)
         head = [nn.Dropout(dropout), nn.Linear(width, 1)]
         if variant == "single":
             head.insert(0, nn.Tanh())
@@ -671,15 +703,16 @@ def _rename_released(released: dict[str, torch.Tensor]) -> dict[str, torch.Tenso
     return state
 
 
-def compare(folder: Path | str) -> list[tuple[str, int, float]]:
-    """Compares the released arousal models on the released sample features with expected values.
+def compare(folder: Path | str, *, target: str = "arousal") -> list[tuple[str, int, float]]:
+    """Compares the released models on the released sample features with expected values.
 
     The expected values were computed with the authors' models, not published by them. They tell if
     a model is loaded correctly, not if it is good.
 
     Args:
-        folder: holds checkpoints named ``*arousal*`` (others are left alone),
-            ``<feature>_sample.h5`` and ``expected_arousal.json``, which is not part of the release
+        folder: holds checkpoints named ``*arousal*`` or ``*valence*``, ``<feature>_sample.h5``, and
+            ``expected_arousal.json`` or ``expected_valence.json``, which are not in the release
+        target: ``"arousal"`` or ``"valence"``; checkpoints of the other are left alone
 
     Returns:
         a row (model, parameters, largest difference) for each checkpoint; the difference is nan
@@ -691,8 +724,8 @@ def compare(folder: Path | str) -> list[tuple[str, int, float]]:
         RefusedPickleError: as :func:`from_released`
     """
     folder = Path(folder)
-    checkpoints = sorted(folder.glob("*arousal*.pth"))
-    expected_file = folder / "expected_arousal.json"
+    checkpoints = sorted(folder.glob(f"*{target}*.pth"))
+    expected_file = folder / f"expected_{target}.json"
     expected = {}
     if checkpoints and expected_file.is_file():
         expected = _read_expected(expected_file)
@@ -732,7 +765,11 @@ def _read_expected(path: Path) -> dict[str, torch.Tensor]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         for kind in _TOKENS_OF:
-            expected[kind] = torch.tensor(content[kind]["prediction"])
+            values = content[kind]
+            # Beside the values, a kind may tell its number of parameters.
+            if isinstance(values, dict):
+                values = values["prediction"]
+            expected[kind] = torch.tensor(values)
     # Brackets without end and numbers of 400 digits raise a RuntimeError.
     except (ValueError, KeyError, TypeError, RuntimeError) as error:
         raise FileFormatError(

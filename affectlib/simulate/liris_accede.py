@@ -21,7 +21,8 @@ from affectlib.simulate.build import (
     write_file,
 )
 
-EXCERPTS_PER_FILM = 4
+EXCERPTS_PER_FILM = 4  # of the training part; each test excerpt has a film of its own
+TEST_PREFIX = "MEDIAEVAL16_"
 TEST_SHARE = 0.25
 RANKING = "annotations/ACCEDEranking.txt"
 SETS = "annotations/ACCEDEsets.txt"
@@ -66,8 +67,10 @@ def make_eimt16(
 ) -> Corpus:
     """Writes a simulated LIRIS-ACCEDE with the test excerpts of EIMT16 and loads it.
 
-    A quarter of the excerpts are test; four excerpts share a source film. As in the real corpus,
-    test excerpts are more arousing than those to train on.
+    A quarter of the excerpts are test. As in the real corpus, test excerpts are more arousing than
+    those to train on. Four training excerpts share a source film. Each test excerpt comes from a
+    film of its own: no file names the films of test excerpts, so excerpts with a common film could
+    not be taken together as one unit.
 
     Args:
         root: as for ``make_cognimuse``
@@ -94,7 +97,7 @@ def make_eimt16(
     excerpts = []
     for prefix, part, count in (
         ("ACCEDE", "train", n_clips - n_test),
-        ("MEDIAEVAL16_", "test", n_test),
+        (TEST_PREFIX, "test", n_test),
     ):
         levels = _levels(count, AROUSAL_LEVEL[part], rng)
         lengths = rng.uniform(shortest, longest, count)
@@ -153,11 +156,30 @@ def write_excerpt(
         root, clip, seed, index, seconds, snr, level, frame_rate: see :class:`Excerpt`
     """
     rng, valence, arousal = excerpt_course(seed, index, seconds, level)
-    film = int(clip[-5:]) // EXCERPTS_PER_FILM
-    if clip.startswith("MEDIAEVAL"):
-        film += 5000  # no film gives excerpts to both parts
-    pictures, signal = render(valence, arousal, snr, rng, film_rng(seed, film), frame_rate)
+    look_rng = film_rng(seed, source_film(clip))
+    pictures, signal = render(valence, arousal, snr, rng, look_rng, frame_rate)
     write_file(root / "data" / f"{clip}.mp4", encode(pictures, signal, frame_rate=frame_rate))
+
+
+def source_film(clip: str) -> int:
+    """Number of the film that an excerpt is cut from; no film gives excerpts to both parts.
+
+    Args:
+        clip: name of the excerpt, which ends in its number
+
+    Examples:
+        >>> [source_film(f"ACCEDE{i:05d}") for i in (0, 3, 4)]
+        [0, 0, 1]
+        >>> [source_film(f"MEDIAEVAL{i:05d}") for i in (0, 3, 4)]
+        [5000, 5000, 5001]
+        >>> [source_film(f"MEDIAEVAL16_{i:05d}") for i in (0, 3, 4)]
+        [10000, 10003, 10004]
+    """
+    number = int(clip[-5:])
+    if clip.startswith(TEST_PREFIX):
+        return 10000 + number
+    film = number // EXCERPTS_PER_FILM
+    return 5000 + film if clip.startswith("MEDIAEVAL") else film
 
 
 def _annotations(excerpts):

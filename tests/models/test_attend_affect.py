@@ -59,6 +59,8 @@ def test_tokens_of_another_size_are_refused(name):
 def test_bad_options_are_refused():
     with pytest.raises(ValueError, match="variant"):
         FeatureAAN(variant="both")
+    with pytest.raises(ValueError, match="initial is 'same'"):
+        FeatureAAN(initial="same")
     with pytest.raises(ValueError, match="3 heads"):
         FeatureAAN(heads=3)
     with pytest.raises(ValueError, match="3 segments"):
@@ -189,6 +191,63 @@ def test_decoder_feeds_itself_where_no_past_is_given(name):
     np.testing.assert_allclose(model(x, alone[:, :-1]).detach(), alone.detach(), atol=1e-5)
 
 
+def test_equal_initial_weights_are_one_layer_copied():
+    torch.manual_seed(0)
+    model = FeatureAAN(sizes=SIZES, initial="equal")
+    first = model.encoder.layers[0]
+    attention = first.attention
+    for kind in ("weight", "bias"):
+        query = getattr(attention.query, kind)
+        key, value = getattr(attention.key_value, kind).chunk(2)
+        for other in (key, value, getattr(attention.output, kind)):
+            assert torch.equal(query, other)
+        assert query.std() > 0.01
+    expected = first.state_dict()
+    for layer in model.encoder.layers[1:]:
+        for name, values in layer.state_dict().items():
+            assert torch.equal(values, expected[name])
+            # Equal at the start only: a step may move each by itself.
+            assert values.data_ptr() != expected[name].data_ptr()
+
+
+def test_independent_initial_weights_differ_and_those_outside_the_encoder_are_the_same():
+    models = []
+    for initial in ("independent", "equal"):
+        torch.manual_seed(0)
+        models.append(FeatureAAN(sizes=SIZES, initial=initial))
+    independent, equal = models
+    first, second = independent.encoder.layers[:2]
+    assert (first.attention.query.weight - first.attention.output.weight).abs().max() > 0.01
+    assert (first.attention.query.weight - second.attention.query.weight).abs().max() > 0.01
+    # The two start with the same query in their first layer, the same projection and head.
+    for part in ("project", "head"):
+        for a, b in zip(
+            getattr(independent, part).parameters(), getattr(equal, part).parameters(), strict=True
+        ):
+            assert torch.equal(a, b)
+
+
+def test_equal_layers_drift_apart_in_training():
+    torch.manual_seed(0)
+    model = FeatureAAN(sizes=SIZES, initial="equal", dropout=0.0)
+    x = tokens(model)
+    optimiser = torch.optim.Adam(model.parameters(), 0.01)
+    mse_pcc_loss(torch.linspace(-1, 1, BATCH), model(x)).backward()
+    optimiser.step()
+    first, second = model.encoder.layers[:2]
+    difference = first.attention.query.weight - second.attention.query.weight
+    assert difference.abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("heads", [1, 2, 4, 8])
+def test_heads_share_the_width_and_cost_no_parameter(heads):
+    model = FeatureAAN(sizes=SIZES, heads=heads).eval()
+    maps = model.attention([torch.randn(6, size) for size in SIZES])
+    assert maps.shape == (6, 6, heads, 3, 3)
+    expected = sum(p.numel() for p in FeatureAAN(sizes=SIZES).parameters())
+    assert sum(p.numel() for p in model.parameters()) == expected
+
+
 def test_parameter_counts_are_the_released_ones():
     def count(**options):
         return sum(p.numel() for p in FeatureAAN(**options).parameters())
@@ -199,19 +258,22 @@ def test_parameter_counts_are_the_released_ones():
 
 
 @needs_gold
+@pytest.mark.parametrize("target", ["arousal", "valence"])
 @pytest.mark.parametrize("name", RELEASED)
-def test_released_models_give_the_released_values(name):
+def test_released_models_give_the_released_values(name, target):
     h5py = pytest.importorskip("h5py")
-    expected = json.loads((GOLD / "expected_arousal.json").read_text())[name]
+    expected = json.loads((GOLD / f"expected_{target}.json").read_text())[name]
     features = []
     for feature in ("resnet50", "flownet", "i3d", "vggish", "emobase")[RELEASED[name]]:
         with h5py.File(GOLD / f"{feature}_sample.h5") as file:
             features.append(torch.from_numpy(file["default"][:]))
-    model = from_released(GOLD / f"MDB_arousal_COGNIMUSE_attention_model_Feature_AAN_{name}.pth")
-    assert (
-        not model.training and sum(p.numel() for p in model.parameters()) == expected["parameters"]
-    )
-    np.testing.assert_allclose(model(features).detach(), expected["prediction"], atol=1e-5)
+    model = from_released(GOLD / f"MDB_{target}_COGNIMUSE_attention_model_Feature_AAN_{name}.pth")
+    assert not model.training
+    n_parameters = {"video_audio": 48_937, "only_video": 35_169, "only_audio": 16_073}
+    assert sum(p.numel() for p in model.parameters()) == n_parameters[name]
+    if isinstance(expected, dict):
+        expected = expected["prediction"]
+    np.testing.assert_allclose(model(features).detach(), expected, atol=1e-5)
 
 
 @needs_gold
@@ -318,6 +380,13 @@ def test_compare_leaves_a_folder_without_arousal_models_alone_and_names_what_is_
         CorpusFormatError, match=r"smell\.pth: expected a name that ends in video_audio"
     ):
         compare(tmp_path)
+
+
+@needs_gold
+def test_compare_finds_the_expected_values_of_valence_too():
+    rows = compare(GOLD, target="valence")
+    assert [row[0] for row in rows] == ["only_audio", "only_video", "video_audio"]
+    assert max(row[2] for row in rows) < 1e-5
 
 
 @needs_gold

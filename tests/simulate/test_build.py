@@ -13,6 +13,7 @@ import pytest
 
 from affectlib.corpora import CorpusFormatError
 from affectlib.simulate import build, make_cognimuse, make_eimt16
+from affectlib.simulate.liris_accede import source_film
 
 
 def contents(root):
@@ -100,6 +101,18 @@ def test_eimt16_stands_in_its_real_layout(eimt16):
         "id\tname\tset",
         "0\tACCEDE00000.mp4\t1",
     ]
+
+
+def test_test_excerpts_of_eimt16_have_films_and_groups_of_their_own(eimt16):
+    """Excerpts of one film share its look; no two test excerpts do, as no file could tell so."""
+    clips = eimt16[1].clips.set_index("clip")
+    test = clips[clips["split"] == "test"]
+    assert test["group"].nunique() == len(test)
+    films = {clip: source_film(clip) for clip in clips.index}
+    assert len({films[clip] for clip in test.index}) == len(test)
+    train = clips[clips["split"] == "train"]
+    by_group = train["group"].groupby([films[clip] for clip in train.index]).nunique()
+    assert by_group.tolist() == [1, 1, 1]
 
 
 def test_files_depend_on_seed_not_on_jobs(eimt16, tmp_path):

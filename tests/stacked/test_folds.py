@@ -101,6 +101,32 @@ def test_one_fold_stacked_equals_the_plain_loop(name):
         assert np.abs(given_past - fitted.prediction).max() > 1e-3
 
 
+@pytest.mark.parametrize("options", [{"heads": 8}, {"initial": "equal"}])
+def test_options_of_the_model_are_the_same_stacked(options):
+    data = toy()
+    fold = film_folds(data)[0]
+    make = functools.partial(FeatureAAN, sizes=SIZES, layers=2, dropout=0.0, **options)
+    training = {"epochs": 4, "batch_size": 12, "learning_rate": 0.003}
+    _, plain, _ = one_by_one(make, data, fold, 1, **training)
+    (result,) = fit_folds(make, data, [fold], seeds=(1,), **training)
+    np.testing.assert_allclose(result.predictions.prediction, plain.prediction, atol=1e-4)
+
+
+def test_raw_inputs_are_the_plain_loop_without_standardising():
+    data = toy()
+    fold = film_folds(data)[2]
+    options = {"epochs": 4, "batch_size": 12, "learning_rate": 0.003}
+    torch.manual_seed(1)
+    model = build()
+    parts = [data.select(part) for part in (fold.train, fold.validation, fold.test)]
+    fit(model, parts[0], parts[1], loss=mse_pcc_loss, seed=1, **options)
+    plain = predict(model, parts[2]).prediction
+    raw = fit_folds(build, data, [fold], seeds=(1,), standardise=False, **options)
+    np.testing.assert_allclose(raw[0].predictions.prediction, plain, atol=1e-4)
+    scaled = fit_folds(build, data, [fold], seeds=(1,), **options)
+    assert np.abs(scaled[0].predictions.prediction - plain).max() > 1e-2
+
+
 def slow_fold(data, fold, every, batch_size, seed, epochs):
     """One fold by hand: the common batches, without the samples that the fold holds out."""
     positions = np.unique(np.concatenate([f.train for f in every]))
