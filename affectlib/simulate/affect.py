@@ -2,6 +2,7 @@
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
+from scipy.signal import lfilter
 
 MOOD_SECONDS = 6.0  # time scale of the slow part of a course
 EMOTION_SECONDS = 1.5  # time scale of the fast part
@@ -89,6 +90,83 @@ def course(
         _bounded(valence, mean[0], deviation),
         _bounded(arousal, mean[1], deviation),
     )
+
+
+def remembered_course(
+    seconds: float,
+    *,
+    hertz: float,
+    memory: float,
+    rng: np.random.Generator,
+    deviation: float = DEVIATION,
+) -> tuple[np.ndarray, np.ndarray]:
+    """A film that is felt with a memory: what it shows, and what its audience feels.
+
+    What is shown moves as in :func:`course`. What is felt is its leaky integral,
+    ``felt[t] = (1 - a) * shown[t] + a * felt[t - 1]`` with ``a = exp(-1 / (memory * hertz))``,
+    brought back to the usual deviation. It is what an exponential moving average over clips assumes
+    (shot_long, Eq. 2), and what a recurrent network over seconds can learn. The film is taken to
+    have been running for a while: nothing is special about its first second.
+
+    Args:
+        seconds: length of the film
+        hertz: values per second
+        memory: seconds after which the weight of the past has fallen to 1 / e; 0 for no memory,
+            where what is felt is what is shown
+        rng: random generator
+        deviation: standard deviation over long films, before the bound
+
+    Returns:
+        shown and felt, each with valence and arousal side by side
+
+    Shape:
+        each ``(round(seconds * hertz), 2)``
+
+    Examples:
+        >>> options = {"hertz": 5, "rng": np.random.default_rng(0)}
+        >>> shown, felt = remembered_course(60, memory=20, **options)
+        >>> bool(np.abs(np.diff(felt, axis=0)).max() < np.abs(np.diff(shown, axis=0)).max())
+        True
+    """
+    n = round(seconds * hertz)
+    # After five times its memory, nothing of the integrator's start is left.
+    before = round(5 * memory * hertz)
+    valence = drift(before + n, hertz=hertz, rng=rng)
+    uncoupled = drift(before + n, hertz=hertz, rng=rng)
+    arousal = COUPLING * valence + np.sqrt(1 - COUPLING**2) * uncoupled
+    shown = np.stack([valence, arousal], axis=1)
+    felt = _leaky(shown, memory=memory, hertz=hertz)
+    return _bounded(shown[before:], 0.0, deviation), _bounded(felt[before:], 0.0, deviation)
+
+
+def _leaky(shown: np.ndarray, *, memory: float, hertz: float) -> np.ndarray:
+    """Leaky integral of drifting noise, of variance 1 again.
+
+    Args:
+        shown: noise as of :func:`drift`
+        memory: in seconds; 0 for none
+        hertz: values per second
+
+    Shape:
+        shown and result ``(n, series)``
+    """
+    if memory == 0:
+        return shown
+    decay = np.exp(-1 / (memory * hertz))
+    mean = lfilter([1 - decay], [1, -decay], shown, axis=0)
+    # The variance of a weighted sum is the sum, over all lags, of the autocorrelation times what
+    # the weights have in common at that lag: (1 - a) / (1 + a) * a^|lag|.
+    lags = np.arange(1, round(20 * max(memory, MOOD_SECONDS) * hertz))
+    common = decay**lags * _autocorrelation(lags / hertz)
+    variance = (1 - decay) / (1 + decay) * (1 + 2 * common.sum())
+    return mean / np.sqrt(variance)
+
+
+def _autocorrelation(seconds: np.ndarray) -> np.ndarray:
+    """Correlation of :func:`drift` with itself some seconds later."""
+    mood = np.exp(-((seconds / MOOD_SECONDS) ** 2) / 4)
+    emotion = np.exp(-((seconds / EMOTION_SECONDS) ** 2) / 4)
+    return MOOD_SHARE * mood + (1 - MOOD_SHARE) * emotion
 
 
 def _bounded(noise: np.ndarray, mean: float, deviation: float) -> np.ndarray:

@@ -14,7 +14,7 @@ import numpy as np
 
 from affectlib.corpora.base import Corpus
 from affectlib.corpora.mediaeval import PARTS, load_mediaeval15, load_mediaeval18
-from affectlib.simulate.affect import course
+from affectlib.simulate.affect import remembered_course
 from affectlib.simulate.build import (
     ANNOTATION_HERTZ,
     SAMPLING_RATE,
@@ -54,7 +54,9 @@ def make_mediaeval18(
     root: Path | str,
     *,
     n_films: int = 12,
+    test_films: int | None = None,
     seconds: float = 72.0,
+    memory: float = 0.0,
     seed: int = 0,
     snr: Mapping[str, float] | None = None,
     features: Sequence[str] = FEATURES,
@@ -67,11 +69,16 @@ def make_mediaeval18(
 
     Args:
         root: folder of the corpus, created if absent
-        n_films: number of films, from 3 to 66; a third of them, at most 12, test
+        n_films: number of films, from 3 to 66
+        test_films: how many of them test, at most 12; None for a third of them
         seconds: length of each film
+        memory: seconds that an audience remembers. Sound and pictures show the affect of the
+            moment; the annotation is its leaky integral over the past (``remembered_course`` in
+            :mod:`affectlib.simulate.affect`). With 0 the annotation is what is shown: then no model
+            can gain by looking back, but for averaging noise away
         seed: of everything; the files do not depend on ``jobs``
         snr: signal-to-noise ratio by modality: how well sound, scene, motion and face show the
-            annotated affect; a modality that is missing is taken from ``SNR``, in which sound
+            affect of the moment; a modality that is missing is taken from ``SNR``, in which sound
             carries most. Motion shows arousal only
         features: which of the organisers' features to write, one file per second each
         jobs: processes; above 1 a script needs the usual ``if __name__ == "__main__":``
@@ -88,22 +95,26 @@ def make_mediaeval18(
     unknown = sorted(set(features) - set(FEATURES))
     if unknown:
         raise ValueError(f"unknown features {', '.join(unknown)}; there are {', '.join(FEATURES)}")
+    if not 0 <= memory < np.inf:
+        raise ValueError(f"memory is a number of seconds, at least 0, not {memory}")
     root = Path(root)
     snr = ratios({**SNR, **(snr or {})})
     length = durations(seconds)
     names = [name for name in FEATURES if name in features]
-    n_test = min(12, max(1, n_films // 3))
+    n_test = _checked_test_films(test_films, n_films)
     train = np.linspace(0, N_TRAIN - 1, n_films - n_test).round().astype(int)
     test = np.linspace(N_TRAIN, N_FILMS - 1, n_test).round().astype(int)
     tasks = []
     files = []
     for film in [*train.tolist(), *test.tolist()]:
         clip = f"MEDIAEVAL18_{film:02d}"
-        tasks.append((root, clip, seed, film, length, snr, names))
+        tasks.append((root, clip, seed, film, length, memory, snr, names))
         files += _files(clip, film, int(seconds), names)
     arguments = {
         "n_films": n_films,
+        "test_films": n_test,
         "seconds": seconds,
+        "memory": memory,
         "seed": seed,
         "snr": snr,
         "features": names,
@@ -165,6 +176,19 @@ def make_mediaeval15(
     return load_mediaeval15(root)
 
 
+def _checked_test_films(test_films, n_films):
+    """Number of test films; at least one film has to train and one to validate."""
+    most = min(N_FILMS - N_TRAIN, n_films - 2)
+    if test_films is None:
+        return min(most, max(1, n_films // 3))
+    if not 1 <= test_films <= most or n_films - test_films > N_TRAIN:
+        raise ValueError(
+            f"test_films of {n_films} films lies between 1 and {most}, not at {test_films}; "
+            f"at most {N_TRAIN} films do not test"
+        )
+    return test_films
+
+
 def _files(clip, film, n_seconds, names):
     """Every file of one film: the film, its annotation, then its features second by second."""
     part = next(part for part, numbers in PARTS.items() if film in numbers)
@@ -184,17 +208,17 @@ def _files(clip, film, n_seconds, names):
     return files
 
 
-def _write_film(root, clip, seed, index, seconds, snr, names):
+def _write_film(root, clip, seed, index, seconds, memory, snr, names):
     """Renders one film, and writes its annotation and the organisers' features."""
     rng = np.random.default_rng([seed, 0, index])
-    _, valence, arousal = course(seconds, hertz=ANNOTATION_HERTZ, rng=rng)
-    pictures, signal = render(valence, arousal, snr, rng, film_rng(seed, index), FRAME_RATE)
+    shown, felt = remembered_course(seconds, hertz=ANNOTATION_HERTZ, memory=memory, rng=rng)
+    pictures, signal = render(*shown.T, snr, rng, film_rng(seed, index), FRAME_RATE)
     layouts: list[np.ndarray] = []
     content = encode(_collect_layouts(pictures, layouts), signal, frame_rate=FRAME_RATE)
     n_seconds = int(seconds)
     film, annotation, *feature_files = _files(clip, index, n_seconds, names)
     write_file(root / film, content)
-    write_file(root / annotation, _series(valence, arousal, n_seconds).encode())
+    write_file(root / annotation, _series(felt, n_seconds).encode())
     texts = []
     for name in names:
         for second in range(n_seconds):
@@ -207,9 +231,9 @@ def _write_film(root, clip, seed, index, seconds, snr, names):
         write_file(root / file, text.encode())
 
 
-def _series(valence, arousal, n_seconds):
+def _series(felt, n_seconds):
     """The annotation file of a film: the mean over each second."""
-    values = np.stack([valence, arousal], 1)[: n_seconds * ANNOTATION_HERTZ]
+    values = felt[: n_seconds * ANNOTATION_HERTZ]
     means = values.reshape(n_seconds, ANNOTATION_HERTZ, 2).mean(1)
     rows = ["Time\tValence\tArousal"]
     rows += [f"{second}\t{v:.4f}\t{a:.4f}" for second, (v, a) in enumerate(means)]

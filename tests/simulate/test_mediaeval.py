@@ -66,6 +66,15 @@ def test_features_are_written_as_asked_and_the_rest_stays_the_same(films, tmp_pa
     assert len(list(tmp_path.rglob("*_cl.txt"))) == 18
 
 
+def test_films_are_split_as_asked_and_felt_with_a_memory(films, tmp_path):
+    options = {"n_films": 5, "seconds": 6, "seed": 1, "features": ("cl",), "jobs": 2}
+    corpus = make_mediaeval18(tmp_path, test_films=3, memory=20, **options)
+    assert corpus.clips["split"].value_counts().to_dict() == {"test": 3, "train": 2}
+    assert corpus.clips["clip"].str[-2:].astype(int).ge(54).sum() == 3
+    steps = corpus.annotations.groupby("clip")["valence"].diff().abs().mean()
+    assert steps < films[1].annotations.groupby("clip")["valence"].diff().abs().mean() / 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -73,6 +82,9 @@ def test_features_are_written_as_asked_and_the_rest_stays_the_same(films, tmp_pa
         ({"features": ("vgg",)}, "unknown features vgg"),
         ({"snr": {"taste": 1}}, "snr knows sound"),
         ({"seconds": 0.5}, "at least 1"),
+        ({"memory": -1}, "at least 0, not -1"),
+        ({"n_films": 6, "test_films": 5}, "between 1 and 4, not at 5"),
+        ({"n_films": 66, "test_films": 11}, "at most 54 films do not test"),
     ],
 )
 def test_bad_arguments_are_named(tmp_path, arguments, message):

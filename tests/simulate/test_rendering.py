@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from affectlib.simulate import stage
-from affectlib.simulate.affect import course, slow_noise, view
+from affectlib.simulate.affect import course, remembered_course, slow_noise, view
 from affectlib.simulate.face import PROTOTYPES, Actor, action_units, draw_face
 from affectlib.simulate.score import Instrument, compose
 
@@ -29,6 +29,39 @@ def test_course_is_bounded_seeded_and_wide(mean):
 def test_valence_and_arousal_are_coupled_weakly():
     _, valence, arousal = course(20000, hertz=2, rng=np.random.default_rng(0))
     assert 0.1 < np.corrcoef(valence, arousal)[0, 1] < 0.3
+
+
+def test_without_memory_what_is_shown_is_felt():
+    _, valence, arousal = course(50, hertz=25, rng=np.random.default_rng(4))
+    options = {"hertz": 25, "memory": 0, "rng": np.random.default_rng(4)}
+    shown, felt = remembered_course(50, **options)
+    assert np.array_equal(shown, felt)
+    assert np.array_equal(felt, np.stack([valence, arousal], 1))
+
+
+def test_what_is_felt_leaks_and_remembers():
+    options = {"hertz": 5, "memory": 8, "rng": np.random.default_rng(0)}
+    shown, felt = np.arctanh(remembered_course(4000, **options))
+    # The recursion written out: what each second adds is a fixed share of what it shows.
+    added = felt[1:] - np.exp(-1 / 40) * felt[:-1]
+    assert added == pytest.approx(added[0] / shown[1] * shown[1:], abs=1e-9)
+    assert felt.std(0) == pytest.approx(shown.std(0), rel=0.05)
+
+
+@pytest.mark.parametrize(("memory", "helps"), [(60, True), (0, False)])
+def test_a_moving_average_over_clips_helps_where_there_is_a_memory(memory, helps):
+    gains = []
+    for seed in range(20):
+        options = {"hertz": 1, "memory": memory, "rng": np.random.default_rng(seed)}
+        shown, felt = remembered_course(1800, **options)
+        clips_shown, clips_felt = (x[:, 1].reshape(-1, 10).mean(1) for x in (shown, felt))
+        average = clips_shown.copy()
+        for i in range(1, len(average)):
+            # 0.85 is what a memory of 60 s keeps over a clip of 10 s.
+            average[i] = 0.85 * average[i - 1] + 0.15 * clips_shown[i]
+        correlations = [np.corrcoef(x, clips_felt)[0, 1] for x in (average, clips_shown)]
+        gains.append(correlations[0] - correlations[1])
+    assert (min(gains) > 0.3) if helps else (max(gains) < -0.3)
 
 
 def test_slow_noise_has_unit_variance_and_its_slowness():
