@@ -526,3 +526,18 @@ def test_published_tables_agree_with_each_other_and_the_text():
         and len(published("caan", 4)) == 7
         and len(published("caan", 6)) == 10
     )
+
+
+def test_the_paper_ran_its_rivals_on_heiv_itself_and_quotes_those_of_the_other_corpora():
+    assert not published("caan", 4)["quoted"].any()
+    six = published("caan", 6)
+    assert (six["quoted"] == (six["row"] != "CAAN")).all()
+
+
+def test_accuracies_on_heiv_are_whole_numbers_of_405_videos():
+    two = published("caan", 2).set_index(["row", "column"])["value"] * 405
+    assert [round(two[f"{n}FC", "fusion_accuracy"]) for n in (1, 2, 3)] == [204, 207, 210]
+    four = published("caan", 4).set_index("row")["value"] * 405
+    rivals = ["Fan et al.", "Vielzeuf et al.", "Chen et al.", "Kosti et al."]
+    assert [round(four[name]) for name in rivals] == [185, 186, 187, 188]
+    assert all(abs(value - round(value)) < 0.05 for value in [*two, *four])
