@@ -11,13 +11,20 @@ References:
     Quality-aware network: Liu, Yan, Ouyang, CVPR, 2017.
     Attention clusters: Long et al., CVPR, 2018, Eq. 3 to 5.
 
-Differs from the paper in, where it leaves things open:
+Differs from the paper in, where it leaves things open or contradicts itself:
     - A video is classified by the layer that classifies its frames, applied to R. This is the
       weighted mean of the logits of its frames.
-    - Fusion joins the two vectors of 1,024 to 2,048, after ReLU; dropout follows. The paper speaks
-      of a fusion layer with 2,048 neurons. g has 1,024 values (Eq. 2).
-    - Scores pass a sigmoid and are never below 1e-12, since Eq. 4 divides by their sum. The layers
-      of the score branch halve in size, with ReLU between them.
+    - ReLU follows each dense layer before fusion and the fusion layer; dropout of 0.5 follows r.
+      The paper names no activation and no dropout. g has 1,024 values (Eq. 2).
+    - Fusion is a dense layer of 2,048 units, Phi of Eq. 1 (``fusion="dense"``). The two vectors of
+      1,024 have 2,048 values, too, if they are only joined, and the text can be read so:
+      ``fusion="join"``.
+    - Scores come from g, as Eq. 3 says. Elsewhere Sections 4.2 and 5.1 feed the fusion feature r
+      to both branches: ``scores_from="fusion"``.
+    - Scores pass a sigmoid and are never below 1e-12, since Eq. 4 divides by their sum; Eq. 3 has
+      neither. The layers of the score branch halve in size, with ReLU between them.
+    - The main person is who covers the largest area over all frames. In HEIV a person was marked
+      for the annotators, the videos do not say whom.
     - Triplets: margin 0.2, squared distances of normalised vectors, hardest positive and negative
       of the batch, mean over anchors. The triplet loss has the weight of the softmax loss, which
       is a mean over frames.
@@ -47,6 +54,9 @@ if TYPE_CHECKING:
 
 # Places of the two modalities among the inputs of every model.
 _PLACES = {"face": 0, "context": 1}
+# How face and context become the fusion feature r, and where scores come from.
+_FUSIONS = ("dense", "join")
+_SCORES_FROM = ("emotion", "fusion")
 # Scores are at least this, so that their sum is never 0.
 _LEAST_SCORE = 1e-12
 # Least intersection over union of one person in two frames.
@@ -101,9 +111,10 @@ def _branch(size: int, middle: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(size, middle), nn.ReLU())
 
 
-def _refuse_modality(name: str, allowed: Sequence[str]) -> None:
-    if name not in allowed:
-        raise ValueError(f"of is one of {', '.join(allowed)}, not {name!r}")
+def _refuse_other(argument: str, value: str, allowed: Sequence[str]) -> None:
+    """Raises an error for a value that an argument does not take."""
+    if value not in allowed:
+        raise ValueError(f"{argument} is one of {', '.join(allowed)}, not {value!r}")
 
 
 def _halved_sizes(size: int, layers: int) -> list[int]:
@@ -163,25 +174,53 @@ class MapScores(nn.Module):
 
 
 class AttentionFusion(nn.Module):
-    """Fused features of every frame to g and a score in (0, 1) (Eq. 2 and 3).
+    """Face and context of every frame to g and a score in (0, 1) (Section 4.2, Eq. 1 to 3).
 
     Args:
-        size: of the fused features (Section 4.2)
+        size: of face and context together
+        fused: size of the fusion layer
         features: of g; ours
         scores: dense layers of the score branch, 1, 2 or 3 (Table 2)
+        fusion: ``"dense"`` is the fusion layer of Eq. 1; ``"join"`` takes face and context as they
+            are, whatever ``fused`` is
+        scores_from: ``"emotion"`` is g (Eq. 3), ``"fusion"`` is r (text of Sections 4.2 and 5.1)
+        dropout: of r; ours
 
     Shape:
         ``(batch, frames, size)`` to ``(batch, frames, features)`` and ``(batch, frames)``
+
+    Raises:
+        ValueError: if ``fusion`` or ``scores_from`` is neither, or ``scores`` is not 1, 2 or 3
     """
 
-    def __init__(self, *, size: int = 2048, features: int = 1024, scores: int = 3):
+    def __init__(
+        self,
+        *,
+        size: int = 2048,
+        fused: int = 2048,
+        features: int = 1024,
+        scores: int = 3,
+        fusion: str = "dense",
+        scores_from: str = "emotion",
+        dropout: float = 0.5,
+    ):
         super().__init__()
-        self.feature = nn.Linear(size, features)
-        self.score = dense_scores(features, scores)
+        _refuse_other("fusion", fusion, _FUSIONS)
+        _refuse_other("scores_from", scores_from, _SCORES_FROM)
+        if fusion == "dense":
+            self.fuse = nn.Sequential(nn.Linear(size, fused), nn.ReLU())
+        else:
+            self.fuse = nn.Identity()
+            fused = size
+        self.dropout = nn.Dropout(dropout)
+        self.feature = nn.Linear(fused, features)
+        self.from_emotion = scores_from == "emotion"
+        self.score = dense_scores(features if self.from_emotion else fused, scores)
 
-    def forward(self, r: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        r = self.dropout(self.fuse(x))  # (batch, frames, fused)
         g = self.feature(r)  # (batch, frames, features)
-        s = self.score(g).squeeze(-1)  # (batch, frames)
+        s = self.score(g if self.from_emotion else r).squeeze(-1)  # (batch, frames)
         return g, s
 
 
@@ -211,11 +250,17 @@ class CAAN(_Scored):
         face: size of a face's features; fc6 of VGG-Face (Section 4.1)
         context: size of the features of the whole frame; fc6 of VGG-16 (Section 4.1)
         middle: size that each is taken to before fusion (Section 4.2)
+        fused: size of the fusion layer (Section 4.2)
         features: of g and R; ours
         scores: dense layers of the score branch, 1, 2 or 3 (Table 2)
+        fusion: ``"dense"``, a layer of its own, or ``"join"``
+        scores_from: ``"emotion"``, which is g, or ``"fusion"``, which is r
         attention: False gives every frame the same score
         dropout: of the fused features; ours
         n_classes: of HEIV (Section 3)
+
+    Raises:
+        ValueError: as for :class:`AttentionFusion`
 
     Shape:
         takes faces ``(batch, frames, face)``, contexts ``(batch, frames, context)`` and a mask
@@ -234,8 +279,11 @@ class CAAN(_Scored):
         face: int = 4096,
         context: int = 4096,
         middle: int = 1024,
+        fused: int = 2048,
         features: int = 1024,
         scores: int = 3,
+        fusion: str = "dense",
+        scores_from: str = "emotion",
         attention: bool = True,
         dropout: float = 0.5,
         n_classes: int = 7,
@@ -244,8 +292,15 @@ class CAAN(_Scored):
         self.attention = attention
         self.face = _branch(face, middle)
         self.context = _branch(context, middle)
-        self.dropout = nn.Dropout(dropout)
-        self.fusion = AttentionFusion(size=2 * middle, features=features, scores=scores)
+        self.fusion = AttentionFusion(
+            size=2 * middle,
+            fused=fused,
+            features=features,
+            scores=scores,
+            fusion=fusion,
+            scores_from=scores_from,
+            dropout=dropout,
+        )
         self.head = nn.Linear(features, n_classes)
 
     def frames(self, x: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -259,8 +314,8 @@ class CAAN(_Scored):
         face_seen = mask[..., 1:]  # (batch, frames, 1)
         face = self.face(faces) * face_seen  # (batch, frames, middle)
         context = self.context(contexts)  # (batch, frames, middle)
-        r = torch.cat([face, context], -1)  # (batch, frames, 2 * middle)
-        g, s = self.fusion(self.dropout(r))  # (batch, frames, features), (batch, frames)
+        both = torch.cat([face, context], -1)  # (batch, frames, 2 * middle)
+        g, s = self.fusion(both)  # (batch, frames, features), (batch, frames)
         if not self.attention:
             s = torch.ones_like(s)
         return g, s * counts
@@ -278,6 +333,7 @@ class QualityAware(_Scored):
             score is then taken from the features, by dense layers
         middle, features, dropout, n_classes: as for :class:`CAAN`
         scores: layers of the score branch, 1, 2 or 3; in Table 2 1 is best for faces, 3 for context
+        attention: False gives every frame the same score
 
     Shape:
         takes the inputs of :class:`CAAN` and, with maps, those of faces and those of contexts,
@@ -297,13 +353,15 @@ class QualityAware(_Scored):
         middle: int = 1024,
         features: int = 1024,
         scores: int = 1,
+        attention: bool = True,
         dropout: float = 0.5,
         n_classes: int = 7,
     ):
         super().__init__()
-        _refuse_modality(of, ("face", "context"))
+        _refuse_other("of", of, ("face", "context"))
         size = face if of == "face" else context
         self.place = _PLACES[of]
+        self.attention = attention
         self.has_maps = maps > 0
         self.feature = nn.Sequential(
             _branch(size, middle), nn.Dropout(dropout), nn.Linear(middle, features)
@@ -320,6 +378,8 @@ class QualityAware(_Scored):
         # Maps stand behind faces, contexts and mask, in the same order.
         scored = x[3 + self.place] if self.has_maps else features
         s = self.score(scored).squeeze(-1)  # (batch, frames)
+        if not self.attention:
+            s = torch.ones_like(s)
         return self.feature(features), s * counts
 
 
@@ -351,7 +411,7 @@ class AverageAggregate(_Video):
         n_classes: int = 7,
     ):
         super().__init__()
-        _refuse_modality(of, ("face", "context", "both"))
+        _refuse_other("of", of, ("face", "context", "both"))
         self.branches = nn.ModuleDict()
         if of == "both":
             self.branches["face"] = _branch(face, middle)

@@ -5,6 +5,12 @@ expresses the category; or is turned away, covered or small, hardly expresses it
 something else; or is not seen at all. The scene behind shows the category, or nothing. Sometimes a
 smaller bystander looks on without emotion. A table beside the videos says what is seen when
 (:func:`read_truth`). It is for tests: no loader reads it. The sound is silence.
+
+With ``telling`` something else is planted. Each shot is lit or dim, and always shows the main
+person from the front; the scene tells nothing but the light. With ``"lit"`` only the faces of lit
+shots show the category, those of dim shots all show one and the same wrong category. So the face
+alone cannot say which frames to trust, and scores that hear face and context can. With ``"all"``,
+the control, the light falls in the same way and every face shows the category.
 A result on a simulated corpus tests the pipeline. It says nothing about any paper.
 
 References:
@@ -79,11 +85,16 @@ FACES = {
     "none": 0.15,
 }
 TELLING = 0.5  # share of shots whose scene shows the category
+# What can be planted: only lit shots tell the category, or all do, lit and dim.
+PLANTED = ("lit", "all")
+LIT = 0.5  # share of lit shots, beside one that is lit and one that is dim in each video
+DIM = 0.4  # brightness of the scene in a dim shot; 1 in a lit one
 BYSTANDER = 0.35  # share of shots with a second person
 FACELESS = 0.04  # share of videos without any face
 TRUTH = "truth.csv"
 TRUTH_SECONDS = 0.5  # between two rows of the table
 PLACE = ("left", "top", "width", "height")
+_MISLEADING = 0.9  # how far a misleading face shows the wrong category; nothing of the right one
 _SPREAD = 0.4  # standard deviation of the action units over categories
 _MARGIN = 24  # pixels by which the scene exceeds the picture on each side
 
@@ -95,6 +106,7 @@ def make_heiv(
     seconds: tuple[float, float] = (4.0, 6.0),
     seed: int = 0,
     snr: Mapping[str, float] | None = None,
+    telling: str | None = None,
     jobs: int = 2,
 ) -> Corpus:
     """Writes a simulated HEIV, classes and sets in the real proportions, and loads it.
@@ -106,6 +118,8 @@ def make_heiv(
         seed: of everything; the files do not depend on ``jobs``
         snr: signal-to-noise ratio of the category in the action units of an expressive ``face`` and
             in the colours of a telling ``scene``; one that is missing is taken from ``SNR``
+        telling: which shots tell the category: ``"lit"`` or ``"all"``, as said above; None draws
+            for each shot by itself how the face is seen and whether the scene tells
         jobs: processes; above 1 a script needs the usual ``if __name__ == "__main__":``
 
     Returns:
@@ -118,7 +132,7 @@ def make_heiv(
     clips = _draw_clips(HEIV_CLASSES, (103, 105, 121, 207, 125, 158, 197), n_clips)
     clips["part"] = np.where(_draw_training(clips, 607 / 1012, seed), "train", "test")
     clips["file"] = clips["part"] + "/" + clips["clip"] + ".mp4"
-    _make(root, "heiv", clips, {}, seconds, seed, snr, jobs)
+    _make(root, "heiv", clips, {}, seconds, seed, snr, telling, jobs)
     return load_heiv(root)
 
 
@@ -129,6 +143,7 @@ def make_ekman6(
     seconds: tuple[float, float] = (4.0, 6.0),
     seed: int = 0,
     snr: Mapping[str, float] | None = None,
+    telling: str | None = None,
     jobs: int = 2,
 ) -> Corpus:
     """Writes a simulated Ekman-6, classes of equal size, half of them to train on, and loads it.
@@ -138,7 +153,7 @@ def make_ekman6(
     clips = _draw_clips(EKMAN6_CLASSES, (1,) * 6, n_clips, first=1000)
     is_training = _draw_training(clips, 819 / 1637, seed)
     lists = _lists(clips, is_training, EKMAN6_CLASSES, "01", label_tests=True)
-    _make(root, "ekman6", clips, lists, seconds, seed, snr, jobs)
+    _make(root, "ekman6", clips, lists, seconds, seed, snr, telling, jobs)
     return load_ekman6(root)
 
 
@@ -149,6 +164,7 @@ def make_videoemotion8(
     seconds: tuple[float, float] = (4.0, 6.0),
     seed: int = 0,
     snr: Mapping[str, float] | None = None,
+    telling: str | None = None,
     jobs: int = 2,
 ) -> Corpus:
     """Writes a simulated VideoEmotion-8, classes in the real proportions, ten splits, and loads it.
@@ -161,7 +177,7 @@ def make_videoemotion8(
     for split, column in enumerate(SPLITS):
         is_training = _draw_training(clips, 736 / 1101, seed, split)
         lists |= _lists(clips, is_training, VIDEOEMOTION8_CLASSES, column[-2:])
-    _make(root, "videoemotion8", clips, lists, seconds, seed, snr, jobs)
+    _make(root, "videoemotion8", clips, lists, seconds, seed, snr, telling, jobs)
     return load_videoemotion8(root)
 
 
@@ -178,7 +194,9 @@ def read_truth(root: Path | str) -> pd.DataFrame:
         - time: in seconds
         - face: of the main person: frontal, turned, covered, small or none
         - expressive: how far the face shows the category, from 0 to 1
-        - telling: 1 if the scene shows the category, else 0
+        - telling: 1 if the scene shows the category, else 0; where telling shots are planted, 1 if
+          the face shows it
+        - lit: 0 in a dim shot, else 1
         - left, top, width, height: of the main face from hairline to chin, in shares of the frame;
           nan if there is none
 
@@ -242,8 +260,10 @@ def _lists(clips, is_training, classes, number, *, label_tests=False):
     return {f"trainlist{number}.txt": "".join(train), f"testlist{number}.txt": "".join(test)}
 
 
-def _make(root, name, clips, lists, seconds, seed, snr, jobs):
+def _make(root, name, clips, lists, seconds, seed, snr, telling, jobs):
     """Writes the videos of a corpus, its lists, and the table of what they show."""
+    if telling is not None and telling not in PLANTED:
+        raise ValueError(f"telling is None or one of {', '.join(PLANTED)}, not {telling!r}")
     extra = sorted(set(snr or {}) - set(SNR))
     if extra:
         raise ValueError(f"snr knows {', '.join(SNR)}, not {', '.join(extra)}")
@@ -256,8 +276,14 @@ def _make(root, name, clips, lists, seconds, seed, snr, jobs):
     lengths = rng.uniform(shortest, longest, len(clips)).tolist()
     tasks = []
     for i, (file, emotion) in enumerate(zip(clips["file"], clips["emotion"], strict=True)):
-        tasks.append((root, file, [seed, corpus, i], emotion.lower(), lengths[i], snr))
-    arguments = {"n_clips": len(clips), "seconds": list(seconds), "seed": seed, "snr": snr}
+        tasks.append((root, file, [seed, corpus, i], emotion.lower(), lengths[i], snr, telling))
+    arguments = {
+        "n_clips": len(clips),
+        "seconds": list(seconds),
+        "seed": seed,
+        "snr": snr,
+        "telling": telling,
+    }
     files = [TRUTH, *lists, *clips["file"]]
 
     def tables():
@@ -275,11 +301,13 @@ class Shot:
         stop: number of the frame after the last
         face: how the main person is seen, one of ``FACES``
         expressive: how far the face shows the category, from 0 to 1
-        telling: whether the scene shows the category
+        telling: whether the scene shows the category; of a planted shot, whether the face does
         bystander: whether a second person is there
         centre: of the main face, in pixels
         size: of the main face, from hairline to chin, in pixels
         yaw: of the main face, in radians
+        lit: False in a dim shot
+        misleads: whether the face shows the video's wrong category
     """
 
     start: int
@@ -291,6 +319,8 @@ class Shot:
     centre: tuple
     size: float
     yaw: float
+    lit: bool = True
+    misleads: bool = False
 
     def at(self, frame: int) -> tuple[float, float]:
         """Centre of the main face in one frame: it sways a little."""
@@ -306,23 +336,23 @@ class Shot:
         return box / (*SIZE, *SIZE)
 
 
-def shots(seconds: float, rng: np.random.Generator) -> list[Shot]:
+def shots(seconds: float, rng: np.random.Generator, telling: str | None = None) -> list[Shot]:
     """Draws the shots of one video. The main person keeps the place from shot to shot.
 
     Args:
         seconds: length of the video
         rng: random generator
+        telling: as for :func:`make_heiv`
     """
     stops = _draw_stops(round(seconds * FRAME_RATE), rng)
+    if telling is not None:
+        return _planted_shots(stops, telling, rng)
     faces = rng.choice(list(FACES), len(stops) - 1, p=list(FACES.values()))
     faces[rng.integers(len(faces))] = "frontal"
     if rng.uniform() < FACELESS:
         faces[:] = "none"
     has_person = bool((faces != "none").any())
-    side = rng.choice([-1, 1])
-    size = rng.uniform(0.54, 0.62) * SIZE[1]
-    x = (0.5 + side * rng.uniform(0.09, 0.14)) * SIZE[0]
-    y = rng.uniform(0.5, 0.53) * SIZE[1]
+    size, centre = _draw_place(rng)
     result = []
     for start, stop, face in zip(stops[:-1], stops[1:], faces.tolist(), strict=True):
         # All are drawn for each shot, so that one shot's kind does not change the others.
@@ -336,7 +366,49 @@ def shots(seconds: float, rng: np.random.Generator) -> list[Shot]:
         face_size = size * (smaller if face == "small" else 1.0)
         yaw = turned * rng.choice([-1, 1]) if face == "turned" else rng.normal(0, 0.08)
         result.append(
-            Shot(start, stop, face, shown, is_telling, has_bystander, (x, y), face_size, float(yaw))
+            Shot(start, stop, face, shown, is_telling, has_bystander, centre, face_size, float(yaw))
+        )
+    return result
+
+
+def _draw_place(rng):
+    """Size and centre of the main face, in pixels."""
+    side = rng.choice([-1, 1])
+    size = rng.uniform(0.54, 0.62) * SIZE[1]
+    x = (0.5 + side * rng.uniform(0.09, 0.14)) * SIZE[0]
+    y = rng.uniform(0.5, 0.53) * SIZE[1]
+    return size, (x, y)
+
+
+def _planted_shots(stops, telling, rng):
+    """Shots of frontal faces, lit or dim, of which those in ``telling`` show the category."""
+    n = len(stops) - 1
+    size, centre = _draw_place(rng)
+    is_lit = rng.uniform(size=n) < LIT
+    # One shot is lit for sure, and one is dim if there are several.
+    order = rng.permutation(n)
+    is_lit[order[1:2]] = False
+    is_lit[order[0]] = True
+    result = []
+    for start, stop, lit in zip(stops[:-1], stops[1:], is_lit.tolist(), strict=True):
+        strength = rng.uniform(0.8, 1)
+        yaw = rng.normal(0, 0.08)
+        tells = lit or telling == "all"
+        shown = strength if tells else 0.0
+        result.append(
+            Shot(
+                start,
+                stop,
+                "frontal",
+                shown,
+                telling=tells,
+                bystander=False,
+                centre=centre,
+                size=size,
+                yaw=float(yaw),
+                lit=lit,
+                misleads=not tells,
+            )
         )
     return result
 
@@ -354,27 +426,35 @@ def _truth(tasks, clips):
     """Text of the table of what the videos show every half second."""
     rows = []
     step = TRUTH_SECONDS * FRAME_RATE
-    for (_, _, key, _, seconds, _), clip in zip(tasks, clips, strict=True):
-        for shot in shots(seconds, np.random.default_rng([3, *key])):
+    for (_, _, key, _, seconds, _, telling), clip in zip(tasks, clips, strict=True):
+        for shot in shots(seconds, np.random.default_rng([3, *key]), telling):
             for beat in np.arange(np.ceil(shot.start / step), shot.stop / step):
                 frame = int(beat * step)
                 box = shot.box(frame).round(4) if shot.face != "none" else [np.nan] * 4
-                seen = (shot.face, round(shot.expressive, 4), int(shot.telling))
+                seen = (
+                    shot.face,
+                    round(shot.expressive, 4),
+                    int(shot.telling),
+                    int(shot.lit),
+                )
                 rows.append((clip, beat * TRUTH_SECONDS, *seen, *box))
-    table = pd.DataFrame(rows, columns=["clip", "time", "face", "expressive", "telling", *PLACE])
+    columns = ["clip", "time", "face", "expressive", "telling", "lit", *PLACE]
+    table = pd.DataFrame(rows, columns=columns)
     return table.to_csv(index=False, lineterminator="\n")
 
 
-def _write_video(root, file, key, emotion, seconds, snr):
+def _write_video(root, file, key, emotion, seconds, snr, telling):
     """Renders one video, without sound to speak of."""
-    plan = shots(seconds, np.random.default_rng([3, *key]))
-    pictures = _pictures(plan, emotion, snr, np.random.default_rng([4, *key]))
+    plan = shots(seconds, np.random.default_rng([3, *key]), telling)
+    pictures = _pictures(
+        plan, emotion, snr, np.random.default_rng([4, *key]), planted=telling is not None
+    )
     silence = np.zeros(round(seconds * SAMPLING_RATE), np.float32)
     write_file(root / file, encode(pictures, silence))
 
 
-def _pictures(plan, emotion, snr, rng):
-    """The frames of one video, RGB."""
+def _pictures(plan, emotion, snr, rng, *, planted=False):
+    """The frames of one video, RGB. Where shots are planted, no scene shows the category."""
     width, height = SIZE
     look = Look.draw(rng, actors=2)
     main, other = look.cast
@@ -382,9 +462,14 @@ def _pictures(plan, emotion, snr, rng):
     other_place = np.array([across * width, rng.uniform(0.54, 0.6) * height])
     other_size = rng.uniform(0.36, 0.43) * height
     gaze = rng.normal(0, 0.2)
+    # Drawn only where it is needed: the other corpora stay as they were.
+    wrong = _draw_wrong(emotion, rng) if planted else None
     for shot in plan:
-        scene = _scene(look, emotion if shot.telling else None, snr["scene"], rng)
-        units = _units(emotion, shot, snr["face"], rng)
+        shows_category = shot.telling and not planted
+        scene = _scene(look, emotion if shows_category else None, snr["scene"], rng)
+        if not shot.lit:
+            scene = (DIM * scene).astype(np.uint8)
+        units = _units(wrong if shot.misleads else emotion, shot, snr["face"], rng)
         cover = (_hand, _brim, _post)[rng.integers(3)]
         heading = rng.uniform(0, 2 * np.pi)
         for frame in range(shot.start, shot.stop):
@@ -403,15 +488,23 @@ def _pictures(plan, emotion, snr, rng):
             yield picture
 
 
-def _units(emotion, shot, snr, rng):
-    """Action units of a shot: the category as far as it is expressed, with noise.
+def _draw_wrong(emotion, rng):
+    """One of the other categories of HEIV."""
+    names = [label.lower() for label in HEIV_CLASSES]
+    return rng.choice([name for name in names if name != emotion])
 
-    A face that is hidden shows mostly another category.
+
+def _units(emotion, shot, snr, rng):
+    """Action units of a shot: a category as far as it is expressed, with noise.
+
+    A face that is hidden shows mostly another category. One that misleads shows the given category,
+    the wrong one, as strongly as others show the right one.
     """
     noise = rng.normal(0, _SPREAD / np.sqrt(snr), len(UNITS))
     passing = rng.choice([name for name in EMFACS if name != emotion])
     strength = rng.uniform(0.3, 0.8)
-    shown = shot.expressive * np.clip(_intensities(emotion) + noise, 0, 1)
+    strength_shown = _MISLEADING if shot.misleads else shot.expressive
+    shown = strength_shown * np.clip(_intensities(emotion) + noise, 0, 1)
     is_hidden = shot.face != "frontal"
     shown = shown + is_hidden * strength * _intensities(passing)
     return dict(zip(UNITS, np.clip(shown, 0, 1).tolist(), strict=True))

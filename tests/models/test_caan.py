@@ -27,9 +27,15 @@ from affectlib.training import Samples, fit, predict
 FACE, CONTEXT, CLASSES = 5, 4, 3
 small = {"middle": 8, "n_classes": CLASSES, "dropout": 0.0}
 MODELS = {
-    "CAAN": lambda: CAAN(face=FACE, context=CONTEXT, features=32, **small),
+    "CAAN": lambda: CAAN(face=FACE, context=CONTEXT, fused=16, features=32, **small),
+    "CAAN, joined": lambda: CAAN(
+        face=FACE, context=CONTEXT, features=32, fusion="join", scores=1, **small
+    ),
+    "CAAN, scores from fusion": lambda: CAAN(
+        face=FACE, context=CONTEXT, fused=16, features=32, scores_from="fusion", **small
+    ),
     "CAAN without attention": lambda: CAAN(
-        face=FACE, context=CONTEXT, features=32, attention=False, **small
+        face=FACE, context=CONTEXT, fused=16, features=32, attention=False, **small
     ),
     "face attention": lambda: QualityAware(of="face", face=FACE, features=32, scores=2, **small),
     "context attention": lambda: QualityAware(of="context", context=CONTEXT, features=32, **small),
@@ -109,33 +115,35 @@ def test_aggregate_is_the_weighted_mean_of_the_slow_loop():
     )
 
 
-def test_caan_is_its_formulas():
-    model, x = seeded(MODELS["CAAN"]).eval(), ragged()
+def layer(linear, x):
+    """A dense layer, written out."""
+    return linear.weight @ x + linear.bias
+
+
+@pytest.mark.parametrize("name", ["CAAN", "CAAN, joined", "CAAN, scores from fusion"])
+def test_caan_is_its_formulas(name):
+    model, x = seeded(MODELS[name]).eval(), ragged()
     x[2][1, :, 1] = 0  # a video without a face
     faces, contexts, mask = x
     for video in range(3):
         above, below = torch.zeros(32), 0.0
         for i in range(6):
-            if mask[video, i, 0]:
-                face = (model.face[0].weight @ faces[video, i] + model.face[0].bias).clamp(min=0)
-                face = face * mask[video, i, 1]
-                context = (
-                    model.context[0].weight @ contexts[video, i] + model.context[0].bias
-                ).clamp(min=0)
-                g = (
-                    model.fusion.feature.weight @ torch.cat([face, context])
-                    + model.fusion.feature.bias
-                )
-                h = g
-                for layer in (0, 2):
-                    h = (
-                        model.fusion.score[layer].weight @ h + model.fusion.score[layer].bias
-                    ).clamp(min=0)
-                z = model.fusion.score[4].weight @ h + model.fusion.score[4].bias
-                s = 1 / (1 + math.exp(-z.item()))
-                above, below = above + s * g, below + s
+            if not mask[video, i, 0]:
+                continue
+            face = layer(model.face[0], faces[video, i]).clamp(min=0) * mask[video, i, 1]
+            context = layer(model.context[0], contexts[video, i]).clamp(min=0)
+            r = torch.cat([face, context])
+            if name != "CAAN, joined":  # Eq. 1
+                r = layer(model.fusion.fuse[0], r).clamp(min=0)
+            g = layer(model.fusion.feature, r)  # Eq. 2
+            h = r if name == "CAAN, scores from fusion" else g
+            *hidden, last = [part for part in model.fusion.score if isinstance(part, nn.Linear)]
+            for part in hidden:
+                h = layer(part, h).clamp(min=0)
+            s = 1 / (1 + math.exp(-layer(last, h).item()))  # Eq. 3
+            above, below = above + s * g, below + s
         torch.testing.assert_close(model.embed(x)[video], above / below, atol=1e-5, rtol=1e-5)
-        logits = model.head.weight @ (above / below) + model.head.bias
+        logits = layer(model.head, above / below)
         torch.testing.assert_close(model(x)[video], logits, atol=1e-5, rtol=1e-5)
 
 
@@ -150,6 +158,27 @@ def test_without_attention_every_frame_counts_the_same():
     g, s = model.frames(x)
     assert s.tolist() == x[2][..., 0].tolist()
     torch.testing.assert_close(model.embed(x)[0], g[0, :4].mean(0))
+
+
+def test_attention_to_one_modality_can_be_switched_off():
+    model = seeded(lambda: QualityAware(of="face", face=FACE, attention=False, features=6, **small))
+    x = ragged()
+    g, s = model.eval().frames(x)
+    assert s.tolist() == x[2][..., 0].tolist()
+    torch.testing.assert_close(model.embed(x)[0], g[0, :4].mean(0))
+
+
+def test_only_a_learned_fusion_mixes_face_and_context():
+    """Joined, face and context add up in g; then a score alone can weigh one by the other."""
+    x = [torch.randn(1, 1, size) for size in (FACE, CONTEXT)] + [torch.ones(1, 1, 2)]
+    for name, adds_up in (("CAAN, joined", True), ("CAAN", False)):
+        model = seeded(MODELS[name]).eval()
+
+        def g(face, context, model=model):
+            return model.frames([face * x[0], context * x[1], x[2]])[0]
+
+        mixed = g(1, 1) - g(1, 0) - g(0, 1) + g(0, 0)
+        assert (mixed.abs().max() < 1e-5) == adds_up, name
 
 
 def test_average_aggregates_pool_before_their_two_layers():
@@ -284,7 +313,7 @@ def test_a_video_without_any_frame_is_refused(name):
         average_aggregate(torch.ones(2, 3, 4), torch.tensor([[0, 0, 0], [0, 1, 0]]))
 
 
-@pytest.mark.parametrize("name", ["CAAN", "face attention", "context attention"])
+@pytest.mark.parametrize("name", ["CAAN", "CAAN, joined", "face attention", "context attention"])
 def test_scores_that_underflow_are_equal(name):
     model, x = seeded(MODELS[name]), ragged()
     last = [
@@ -387,6 +416,8 @@ def test_attention_falls_on_frames_that_tell_nothing():
     ("build", "words"),
     [
         (lambda: CAAN(scores=4), "1, 2 or 3"),
+        (lambda: CAAN(fusion="sum"), "fusion is one of dense, join, not 'sum'"),
+        (lambda: CAAN(scores_from="face"), "scores_from is one of emotion, fusion, not 'face'"),
         (lambda: QualityAware(of="both"), "face, context, not 'both'"),
         (lambda: AverageAggregate(of="voice"), "face, context, both, not 'voice'"),
         (lambda: QualityAware(maps=8, scores=0), "1, 2 or 3"),
@@ -400,7 +431,12 @@ def test_refuses_what_is_not_there(build, words):
 def test_sizes_are_the_papers():
     model = CAAN()
     assert model.face[0].weight.shape == model.context[0].weight.shape == (1024, 4096)
+    assert model.fusion.fuse[0].weight.shape == (2048, 2048)
     assert model.fusion.feature.weight.shape == (1024, 2048) and model.head.out_features == 7
+    joined = CAAN(fusion="join")
+    assert joined.fusion.feature.weight.shape == (1024, 2048)
+    from_fusion = CAAN(scores_from="fusion", scores=1)
+    assert from_fusion.fusion.score[0].weight.shape == (1, 2048)
     maps = QualityAware(of="face", maps=512, scores=1)
     assert maps.score.maps[0].in_channels == 512
 
@@ -490,3 +526,18 @@ def test_published_tables_agree_with_each_other_and_the_text():
         and len(published("caan", 4)) == 7
         and len(published("caan", 6)) == 10
     )
+
+
+def test_the_paper_ran_its_rivals_on_heiv_itself_and_quotes_those_of_the_other_corpora():
+    assert not published("caan", 4)["quoted"].any()
+    six = published("caan", 6)
+    assert (six["quoted"] == (six["row"] != "CAAN")).all()
+
+
+def test_accuracies_on_heiv_are_whole_numbers_of_405_videos():
+    two = published("caan", 2).set_index(["row", "column"])["value"] * 405
+    assert [round(two[f"{n}FC", "fusion_accuracy"]) for n in (1, 2, 3)] == [204, 207, 210]
+    four = published("caan", 4).set_index("row")["value"] * 405
+    rivals = ["Fan et al.", "Vielzeuf et al.", "Chen et al.", "Kosti et al."]
+    assert [round(four[name]) for name in rivals] == [185, 186, 187, 188]
+    assert all(abs(value - round(value)) < 0.05 for value in [*two, *four])

@@ -16,8 +16,10 @@ from affectlib.features.faces import blocks, people
 from affectlib.models.caan import follow
 from affectlib.simulate import make_ekman6, make_heiv, make_videoemotion8
 from affectlib.simulate.video_emotion import (
+    DIM,
     EMFACS,
     FACES,
+    SCENES,
     SNR,
     Shot,
     _pictures,
@@ -185,6 +187,64 @@ def test_a_frontal_face_shows_its_units_and_a_hidden_one_others():
         assert all(frontal[unit] < 0.25 for unit in frontal if unit not in own)
 
 
+# what can be planted
+
+
+def planted(telling, *, seconds=5.0, videos=100):
+    plans = [shots(seconds, np.random.default_rng(seed), telling) for seed in range(videos)]
+    return plans, [shot for plan in plans for shot in plan]
+
+
+def test_planted_shots_tell_where_they_are_lit_or_everywhere():
+    plans, every = planted("lit")
+    assert all(shot.telling == shot.lit == (not shot.misleads) for shot in every)
+    assert all(len({shot.lit for shot in plan}) == 2 for plan in plans), "both kinds in a video"
+    assert {shot.face for shot in every} == {"frontal"}
+    assert all((shot.expressive >= 0.8) == shot.telling for shot in every)
+    controls, of_control = planted("all")
+    assert all(shot.telling and not shot.misleads for shot in of_control)
+    assert [[shot.lit for shot in plan] for plan in controls] == [
+        [shot.lit for shot in plan] for plan in plans
+    ], "the light falls in the same way"
+
+
+def test_a_misleading_face_shows_the_wrong_category_and_nothing_of_the_right_one():
+    shot = Shot(
+        0, 12, "frontal", 0.0, False, False, (160, 90), 100.0, 0.0, lit=False, misleads=True
+    )
+    rng = np.random.default_rng(0)
+    drawn = [_units("joy", shot, 50.0, rng) for _ in range(100)]
+    means = {unit: np.mean([units[unit] for units in drawn]) for unit in drawn[0]}
+    assert all((means[unit] > 0.7) == (unit in EMFACS["joy"]) for unit in means)
+
+
+def test_scenes_of_planted_shots_tell_nothing_but_the_light():
+    def scene(emotion, lit, seed):
+        shot = Shot(0, 1, "none", 0.0, True, False, (160, 90), 100.0, 0.0, lit=lit)
+        rng = np.random.default_rng(seed)
+        return next(_pictures([shot], emotion, SNR, rng, planted=True)).astype(float)
+
+    for seed in range(3):
+        lit, dim = scene("joy", True, seed), scene("joy", False, seed)
+        assert dim.mean() / lit.mean() == pytest.approx(DIM, abs=0.02)
+    # A video is planted or not: with the same draws, the scene does not know the category.
+    colours = [[scene(name, True, [i, 7]).mean((0, 1)) for i in range(40)] for name in SCENES]
+    means = np.mean(colours, axis=1)  # (categories, 3)
+    within = np.std(colours, axis=1).mean() / np.sqrt(40)
+    assert means.std(0).mean() < 2.5 * within
+
+
+def test_a_planted_corpus_names_light_and_telling_in_its_truth(tmp_path):
+    for telling in ("lit", "all"):
+        root = tmp_path / telling
+        make_heiv(root, n_clips=28, seconds=(2.0, 2.0), telling=telling, jobs=1)
+        truth = read_truth(root)
+        assert set(truth["lit"]) == {0, 1}
+        expected = truth["lit"] if telling == "lit" else 1
+        assert (truth["telling"] == expected).all()
+        assert ((truth["expressive"] > 0) == (truth["telling"] == 1)).all()
+
+
 def test_telling_scenes_of_one_category_are_alike():
     def scene(emotion, telling, seed):
         shot = Shot(0, 1, "none", 0.0, telling, False, (160, 90), 100.0, 0.0)
@@ -212,6 +272,7 @@ def test_telling_scenes_of_one_category_are_alike():
         (make_videoemotion8, {"seconds": (0.5, 2)}, "seconds"),
         (make_heiv, {"snr": {"sound": 1}}, "not sound"),
         (make_heiv, {"snr": {"face": 0}}, "face"),
+        (make_heiv, {"telling": "dim"}, "lit, all, not 'dim'"),
     ],
 )
 def test_bad_arguments_are_named(make, options, message, tmp_path):
