@@ -15,7 +15,10 @@ from affectlib.statistics import (
     claims,
     holm,
     interval,
+    jackknife_interval,
+    max_t,
     paired_difference,
+    pseudo_values,
 )
 
 
@@ -46,9 +49,10 @@ def test_seeds_of_one_film_are_one_witness():
 
 
 @pytest.mark.parametrize(
-    ("values", "mean", "n"), [([], math.nan, 0), ([2.0], 2.0, 1), ([2.0, math.nan], 2.0, 1)]
+    ("values", "mean", "n"),
+    [([], math.nan, 0), ([2.0], 2.0, 1), ([2.0, math.nan, 3.0], math.nan, 3)],
 )
-def test_too_few_units_leave_the_bounds_undefined(values, mean, n):
+def test_too_few_or_undefined_units_leave_the_bounds_undefined(values, mean, n):
     result = interval(values)
     assert result.mean == pytest.approx(mean, nan_ok=True) and result.n == n
     assert math.isnan(result.low) and math.isnan(result.high)
@@ -173,12 +177,15 @@ def test_drawn_sign_patterns_agree_with_scipy():
 
 
 def test_paired_difference_over_films():
-    a = [1, 3, 10, 20, math.nan]
-    films = ["A", "A", "B", "C", "D"]
-    result = paired_difference(a, np.zeros(5), films)
+    a = [1, 3, 10, 20]
+    films = ["A", "A", "B", "C"]
+    result = paired_difference(a, np.zeros(4), films)
     assert result.mean == pytest.approx((2 + 10 + 20) / 3)
     assert result.n == 3
     assert result.p == 0.25  # all of one sign: 2 of 2 ** 3
+    # An undefined seed of film A leaves the mean over films undefined.
+    undefined = paired_difference([1, math.nan, 10, 20], np.zeros(4), films)
+    assert math.isnan(undefined.mean) and math.isnan(undefined.p) and undefined.n == 3
     assert math.isnan(paired_difference([1], [0]).p)
     with pytest.raises(ValueError, match="a has 2 rows, b has 1"):
         paired_difference([1, 2], [1])
@@ -228,17 +235,21 @@ def test_claims_hold_or_not_by_their_interval(table):
         Claim("Audio beats text.", "audio", "text", "mse", False),
     ]
     result = claims(made, *table)
-    assert list(result["verdict"]) == ["holds", "does not", "undecided", "undecided"]
+    assert list(result["verdict"]) == ["holds", "does not", "undecided", "not run"]
     assert list(result["n"]) == [12, 12, 12, 0]
     assert result["paper"].tolist() == pytest.approx([0.001, 0.01, math.nan, math.nan], nan_ok=True)
     # Each is a mean of 36 differences whose noise has a deviation of 0.07.
     assert result["run"][0] == pytest.approx(0.4, abs=0.04)
     assert result["run"][1] == pytest.approx(-0.5, abs=0.04)
     films = table[1].groupby(["row", "column", "group"])["value"].mean()
-    p = [paired_difference(films["audio"][c], films["both"][c]).p for c in ("mse", "pcc")]
-    p.append(paired_difference(films["audio"]["mse"], films["video"]["mse"]).p)
-    assert result["p"].tolist() == pytest.approx([*p, math.nan], nan_ok=True)
-    assert result["adjusted"].tolist() == pytest.approx([*holm(p), math.nan], nan_ok=True)
+    # All twelve films point the same way: no sign pattern but the two extreme ones reaches that.
+    assert result["p"].tolist()[:2] == [2 / 2**12] * 2
+    # One test: a verdict where the adjusted p lies below 0.05. The floor does not grow with lines.
+    assert result["adjusted"].tolist()[:2] == [2 / 2**12] * 2
+    effects = films["video"]["mse"] - films["audio"]["mse"]
+    moved = effects - math.copysign(result["over_seeds"][2], effects.mean())
+    assert result["p"][2] == paired_difference(moved, np.zeros(12)).p
+    assert math.isnan(result["p"][3]) and math.isnan(result["adjusted"][3])
 
 
 def test_a_verdict_that_another_seed_could_turn_is_undecided():
@@ -292,10 +303,238 @@ def test_every_pair_is_compared_once_and_adjusted_over_all(table):
         assert (row.mean, row.low, row.high, row.n, row.p) == pytest.approx(
             (one.mean, one.low, one.high, one.n, one.p)
         )
-    assert result["adjusted"].tolist() == pytest.approx(holm(result["p"]).tolist())
+    assert (result["adjusted"] >= result["p"]).all()
+    assert result["adjusted"][0] == 2 / 2**12 < holm(result["p"])[0]
 
 
-def test_pairs_leave_out_films_that_one_side_lacks(table):
-    scores = table[1]
+def test_a_film_that_one_side_lacks_is_not_left_out_silently(table):
+    published, scores = table
     less = scores[~((scores["row"] == "audio") & (scores["group"] == "F3"))]
-    assert statistics.pairwise(less)["n"].tolist() == [11, 12, 11, 11]
+    pairs = statistics.pairwise(less)
+    assert pairs["n"].tolist() == [12] * 4
+    assert pairs["mean"].isna().tolist() == [True, False, True, True]
+    sentences = [Claim("Both beat audio.", "both", "audio", "mse", False)]
+    assert claims(sentences, published, less)["verdict"].tolist() == ["undefined"]
+
+
+def one_score_per_film(**rows):
+    """A table of scores with one seed."""
+    tables = []
+    for row, values in rows.items():
+        films = [f"F{i}" for i in range(len(values))]
+        tables.append(pd.DataFrame({"row": row, "column": "mse", "group": films, "value": values}))
+    return pd.concat(tables)
+
+
+@pytest.mark.parametrize(("n", "verdict"), [(5, "too few units"), (6, "holds")])
+def test_five_films_give_no_verdict_however_clear(n, verdict):
+    scores = one_score_per_film(new=np.full(n, 0.1), old=np.linspace(0.3, 0.4, n))
+    empty = pd.DataFrame(columns=["row", "column", "value"])
+    result = claims([Claim("New beats old.", "new", "old", "mse", False)], empty, scores)
+    assert result["verdict"].tolist() == [verdict]
+    assert result["p"].tolist() == [2 / 2**n]
+
+
+@pytest.mark.parametrize(
+    ("distance", "verdict"), [(0.0, "holds"), (0.045, "undecided"), (0.2, "does not")]
+)
+def test_similar_is_a_claim_of_its_own(distance, verdict):
+    noise = 0.02 * np.random.default_rng(0).normal(size=10)
+    noise -= noise.mean()
+    scores = one_score_per_film(new=0.1 + distance + noise, old=np.full(10, 0.1))
+    empty = pd.DataFrame(columns=["row", "column", "value"])
+    claim = Claim("New and old are similar.", "new", "old", "mse", False, margin=0.05)
+    result = claims([claim], empty, scores).iloc[0]
+    assert result["verdict"] == verdict
+    assert result["run"] == pytest.approx(distance)
+    # The t form of the two one-sided tests, which scipy has, agrees on the side of 0.05.
+    effects = distance + noise
+    lower = stats.ttest_1samp(effects, -0.05, alternative="greater").pvalue
+    upper = stats.ttest_1samp(effects, 0.05, alternative="less").pvalue
+    assert (max(lower, upper) < 0.05) == (verdict == "holds")
+
+
+# adjustment
+
+
+def correlated_tests(rng, n_tests=20, n_films=12, shift=0.0):
+    """Differences of tests that share most of their noise; the first three have an effect."""
+    shared = rng.normal(size=(1, n_films))
+    differences = 0.9 * shared + 0.45 * rng.normal(size=(n_tests, n_films))
+    differences[:3] += shift
+    return differences
+
+
+def test_max_t_is_the_sign_flip_test_for_one_and_the_definition_for_several():
+    rng = np.random.default_rng(0)
+    differences = correlated_tests(rng, n_tests=4, n_films=7, shift=0.5)
+    assert max_t(differences[:1])[0] == paired_difference(differences[0], np.zeros(7)).p
+    # The definition, with t statistics: from the largest down, each against those not larger.
+    observed = np.abs(stats.ttest_1samp(differences, 0, axis=1).statistic)
+    order = np.argsort(-observed)
+    expected = np.zeros(4)
+    for place, test in enumerate(order):
+        rest = differences[order[place:]]
+        hits = []
+        for signs in itertools.product([-1, 1], repeat=7):
+            t = np.abs(stats.ttest_1samp(rest * signs, 0, axis=1).statistic)
+            hits.append(t.max() >= observed[test] * (1 - 1e-9))
+        expected[test] = max(np.mean(hits), expected[order[place - 1]] if place else 0)
+    assert max_t(differences) == pytest.approx(expected, abs=1e-12)
+
+
+def test_max_t_keeps_its_level_and_finds_more_than_holm():
+    rng = np.random.default_rng(1)
+    false_alarms = []
+    found = {"max_t": [], "holm": []}
+    for _ in range(150):
+        # Ten films, so that Holm's smallest adjusted p, 20 * 2 / 1024, can lie below 0.05.
+        null = correlated_tests(rng, n_films=10)
+        false_alarms.append(max_t(null).min() < 0.05)
+        planted = correlated_tests(rng, n_films=10, shift=1.3)
+        p = [paired_difference(row, np.zeros(10)).p for row in planted]
+        found["max_t"].append((max_t(planted)[:3] < 0.05).mean())
+        found["holm"].append((holm(p)[:3] < 0.05).mean())
+    # Three standard errors of a share of 0.05 over 150 draws.
+    assert np.mean(false_alarms) < 0.05 + 0.053
+    assert np.mean(found["max_t"]) > np.mean(found["holm"]) + 0.1
+
+
+def test_an_undefined_test_is_not_counted():
+    differences = correlated_tests(np.random.default_rng(2), n_tests=3, shift=1)
+    with_undefined = np.vstack([differences, np.full(12, math.nan)])
+    adjusted = max_t(with_undefined)
+    assert adjusted[:3].tolist() == max_t(differences).tolist()
+    assert math.isnan(adjusted[3])
+
+
+# coverage
+
+
+def draw_films(rng, n_films, n_rows):
+    """Truth and prediction of films that have levels, slopes and biases of their own.
+
+    Shape:
+        results ``(films, rows)``
+    """
+    truth = rng.normal(0, 0.25, (n_films, 1)) + 0.3 * rng.normal(size=(n_films, n_rows))
+    slope = 0.6 + 0.2 * rng.normal(size=(n_films, 1))
+    bias = rng.normal(0, 0.15, (n_films, 1))
+    return truth, slope * truth + bias + 0.25 * rng.normal(size=(n_films, n_rows))
+
+
+def coverage(metric, interval_of, *, n_films, n_rows, draws):
+    """Share of intervals that hold the value of the metric over very many films."""
+    rng = np.random.default_rng(0)
+    many = draw_films(rng, 400_000 // n_rows, n_rows)
+    value = metric(many[0].ravel(), many[1].ravel())
+    groups = np.repeat(np.arange(n_films), n_rows)
+    hits = []
+    for _ in range(draws):
+        truth, prediction = draw_films(rng, n_films, n_rows)
+        span = interval_of(metric, truth.ravel(), prediction.ravel(), groups=groups)
+        hits.append(span.low <= value <= span.high)
+    return np.mean(hits)
+
+
+@pytest.mark.parametrize("n_rows", [12, 120])
+@pytest.mark.parametrize("n_films", [5, 12])
+@pytest.mark.parametrize(
+    "metric", [metrics.mse, metrics.pcc, metrics.ccc], ids=lambda m: m.__name__
+)
+def test_intervals_of_few_films_cover_what_they_say(metric, n_films, n_rows):
+    share = coverage(metric, jackknife_interval, n_films=n_films, n_rows=n_rows, draws=1500)
+    assert share >= 0.93
+
+
+def test_the_percentile_bootstrap_does_not():
+    def bootstrap(*data, groups):
+        return bootstrap_interval(*data, groups=groups, resamples=400)
+
+    for metric in (metrics.mse, metrics.pcc):
+        assert coverage(metric, bootstrap, n_films=5, n_rows=12, draws=300) < 0.92
+
+
+@pytest.mark.parametrize("n_films", [5, 12])
+@pytest.mark.parametrize("metric", [metrics.mse, metrics.pcc], ids=lambda m: m.__name__)
+def test_intervals_of_means_over_films_cover_too(metric, n_films):
+    def mean_over_films(metric, truth, prediction, *, groups):
+        parts = range(groups.max() + 1)
+        values = [metric(truth[groups == i], prediction[groups == i]) for i in parts]
+        return interval(values, scale="error" if metric is metrics.mse else "correlation")
+
+    rng = np.random.default_rng(1)
+    truth, prediction = draw_films(rng, 8000, 40)
+    value = np.mean([metric(t, p) for t, p in zip(truth, prediction, strict=True)])
+    groups = np.repeat(np.arange(n_films), 40)
+    hits = []
+    for _ in range(1200):
+        truth, prediction = draw_films(rng, n_films, 40)
+        span = mean_over_films(metric, truth.ravel(), prediction.ravel(), groups=groups)
+        hits.append(span.low <= value <= span.high)
+    assert np.mean(hits) >= 0.93
+
+
+@pytest.mark.parametrize(("n_units", "share"), [(12, 0.5), (12, 0.85), (70, 0.9), (70, 0.15)])
+def test_intervals_of_shares_cover_too(n_units, share):
+    rng = np.random.default_rng(0)
+    hits = []
+    for _ in range(800):
+        right = rng.random(n_units) < share
+        units = np.arange(n_units)
+        span = jackknife_interval(metrics.accuracy, np.ones(n_units), right, groups=units)
+        hits.append(span.low <= share <= span.high)
+    assert np.mean(hits) >= 0.93
+
+
+# jackknife
+
+
+@pytest.mark.parametrize(
+    ("metric", "forward", "back"),
+    [
+        (metrics.pcc, np.arctanh, np.tanh),
+        (metrics.ccc, np.arctanh, np.tanh),
+        (lambda t, p: float(np.mean(np.abs(t - p))), lambda x: x, lambda x: x),
+    ],
+    ids=["pcc", "ccc", "another metric"],
+)
+def test_the_jackknife_is_its_definition(metric, forward, back, predictions):
+    truth, prediction, groups = predictions
+    without = []
+    for film in np.unique(groups):
+        kept = groups != film
+        without.append(forward(metric(truth[kept], prediction[kept])))
+    error = np.sqrt(7 / 8 * np.sum((np.array(without) - np.mean(without)) ** 2))
+    half = stats.t.ppf(0.975, 7) * error
+    point = metric(truth, prediction)
+    result = jackknife_interval(metric, truth, prediction, groups=groups)
+    expected = (point, back(forward(point) - half), back(forward(point) + half), 8)
+    assert (result.mean, result.low, result.high, result.n) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("truth", "prediction", "low", "high"),
+    [
+        ([1, 1, 1, 1], [1, 1, 1, 1], 0.025**0.25, 1.0),
+        ([1, 1, 1, 1], [0, 0, 0, 0], 0.0, 1 - 0.025**0.25),
+    ],
+)
+def test_units_that_are_all_right_or_all_wrong_get_the_exact_bound(truth, prediction, low, high):
+    result = jackknife_interval(metrics.accuracy, truth, prediction, groups=list("abcd"))
+    assert (result.low, result.high) == pytest.approx((low, high))
+
+
+def test_what_is_undefined_without_a_film_has_no_bounds():
+    truth = [0.1, 0.1, 0.1, 0.1, 0.5, 0.6]
+    result = jackknife_interval(metrics.pcc, truth, np.arange(6.0), groups=list("aabbcc"))
+    assert result.mean > 0 and math.isnan(result.low) and math.isnan(result.high)
+
+
+def test_pseudo_values_of_a_mean_are_its_parts_and_of_a_correlation_average_to_it(predictions):
+    truth, prediction, groups = predictions
+    by_film = pseudo_values(metrics.pcc, truth, prediction, groups=groups)
+    assert list(by_film.index) == [f"F{i}" for i in range(8)]
+    assert by_film.mean() == pytest.approx(metrics.pcc(truth, prediction), abs=0.02)
+    alone = pseudo_values(metrics.mse, truth, prediction, groups=np.arange(300))
+    assert alone.to_numpy() == pytest.approx((truth - prediction) ** 2)
