@@ -436,6 +436,7 @@ def plot_intervals(
     table: pd.DataFrame,
     *,
     label: str,
+    kind: str,
     reference: float | None = None,
     reference_name: str = "predict the training mean",
     ax: Axes | None = None,
@@ -444,8 +445,10 @@ def plot_intervals(
 
     Args:
         table: columns name, mean, low, high; where there is a column paper, its value is a hollow
-            diamond
+            diamond. On simulated data it is not drawn: beside the run's dot it would look like a
+            reproduction
         label: of the horizontal axis
+        kind: of the result, as :func:`affectlib.results.kind` gives it; named in the legend
         reference: value of a vertical line, for example that of a trivial predictor
         reference_name: name of that line
         ax: where to draw
@@ -453,8 +456,8 @@ def plot_intervals(
     ax = _axes(ax)
     rows = np.arange(len(table))[::-1]  # the first row of the table on top
     ax.hlines(rows, table["low"], table["high"], color=PALETTE[0], linewidth=2)
-    ax.plot(table["mean"], rows, "o", color=PALETTE[0], label="this run, 95 % interval")
-    if "paper" in table:
+    ax.plot(table["mean"], rows, "o", color=PALETTE[0], label=f"this run ({kind}), 95 % interval")
+    if "paper" in table and kind != "simulated":
         ax.plot(table["paper"], rows, "D", color=PALETTE[1], markerfacecolor="white", label="paper")
     if reference is not None:
         ax.axvline(reference, color="grey", linestyle=":", linewidth=1, label=reference_name)
@@ -477,24 +480,22 @@ def show(fig: Figure, alt: str) -> None:
     plt.close(fig)
 
 
-def save_figure(
-    fig: Figure, slug: str, name: str, *, title: str, alt: str, simulated: bool
-) -> None:
+def save_figure(fig: Figure, slug: str, name: str, *, title: str, alt: str, kind: str) -> None:
     """Titles a figure, saves it as ``figures/<slug>/<name>.png``, and shows it.
 
     Args:
         fig: the figure
         slug: of the paper
         name: of the file, without suffix
-        title: of the figure; " (simulated data)" is added where that is so
+        title: of the figure; the kind is added in brackets
         alt: a sentence for a reader who cannot see the figure, stored in ``<name>.txt`` and in the
             notebook
-        simulated: whether the data behind it are simulated
+        kind: of the data behind it, as :func:`affectlib.results.kind` gives it
 
     Raises:
         ValueError: if ``alt`` is empty
     """
-    fig.suptitle(f"{title} (simulated data)" if simulated else title, fontsize=11)
+    fig.suptitle(f"{title} ({kind})", fontsize=11)
     picture = io.BytesIO()
     # Without the version of matplotlib, so that the same figure gives the same bytes.
     fig.savefig(picture, format="png", metadata={"Software": None})

@@ -43,7 +43,11 @@ DRAWINGS = {
     "history": (plots.plot_history, ({"fold": HISTORY},), {}),
     "bars": (plots.plot_bars, ({"valence": ([0, 5, -10], 10)},), {"hertz": 25}),
     "gradcam": (plots.plot_gradcam, (FRAMES, np.ones((3, 9, 16))), {}),
-    "intervals": (plots.plot_intervals, (INTERVALS,), {"label": "MSE", "reference": 1.5}),
+    "intervals": (
+        plots.plot_intervals,
+        (INTERVALS,),
+        {"label": "MSE", "kind": "simulated", "reference": 1.5},
+    ),
 }
 
 
@@ -137,14 +141,24 @@ def test_points_without_a_projection_are_refused(method, points, message):
         plots.project(points, method=method)
 
 
+@pytest.mark.parametrize(("kind", "diamonds"), [("simulated", 0), ("real, descriptors", 1)])
+def test_the_papers_marks_stand_beside_real_runs_only(kind, diamonds, ax):
+    plots.plot_intervals(INTERVALS.assign(paper=1.0), label="MSE", kind=kind, ax=ax)
+    names = ax.get_legend_handles_labels()[1]
+    assert names.count("paper") == diamonds
+    assert f"this run ({kind}), 95 % interval" in names
+
+
 def test_saved_figure_is_labelled_simulated_and_repeats(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(paths, "FIGURES", tmp_path)
     written = []
     for _ in range(2):
         figure, ax = plt.subplots()
         plots.plot_attention(np.eye(2), ["a", "b"], ax=ax)
-        plots.save_figure(figure, "gla", "map", title="Attention", alt="Two rows.", simulated=True)
-        assert figure.get_suptitle() == "Attention (simulated data)"
+        plots.save_figure(
+            figure, "gla", "map", title="Attention", alt="Two rows.", kind="simulated"
+        )
+        assert figure.get_suptitle() == "Attention (simulated)"
         written.append((tmp_path / "gla" / "map.png").read_bytes())
     assert written[0] == written[1]
     assert sorted(f.name for f in (tmp_path / "gla").iterdir()) == ["map.png", "map.txt"]

@@ -2,12 +2,15 @@
 
 Everything is written to ``figures/<slug>/``, which is committed: the same input gives the same
 bytes. So no date, no time and no path is written, and the code is named by the last commit that
-changed it. Everything made from simulated films says so.
+changed it. Everything says of which kind it is: simulated, or real with the features it was made
+from (:func:`kind`).
 """
 
 from affectlib.moved import moved_names
+from affectlib.results.kinds import is_simulated, kind
 from affectlib.results.records import (
     PACKAGES,
+    claim_numbers,
     read_metrics,
     recorded,
     source_commit,
@@ -20,7 +23,10 @@ from affectlib.results.tables import against_paper, published, side_by_side
 __all__ = [
     "PACKAGES",
     "against_paper",
+    "claim_numbers",
     "floor",
+    "is_simulated",
+    "kind",
     "official",
     "published",
     "read_metrics",

@@ -41,6 +41,7 @@ def write_metrics(
     metrics: Mapping[str, object],
     *,
     corpus: Corpus,
+    kind: str,
     parameters: Mapping[str, object],
     seeds: Sequence[int],
     headline: Sequence[str] = (),
@@ -52,6 +53,7 @@ def write_metrics(
         metrics: number or ``statistics.Interval`` per name, nested as needed; nan (undefined)
             becomes null
         corpus: the corpus on which the numbers were computed
+        kind: of the result, as :func:`affectlib.results.kind` gives it
         parameters: parameters of the run, plain values
         seeds: the seeds of the run
         headline: names in ``metrics`` that the README's table shows, in this order
@@ -68,6 +70,7 @@ def write_metrics(
         raise ValueError(f"headline names {', '.join(unknown)}, which metrics lacks")
     content = {
         "slug": slug,
+        "kind": kind,
         "metrics": metrics,
         "headline": headline,
         "parameters": parameters,
@@ -143,18 +146,44 @@ def recorded(
     return run["metrics"] if recorded_protocol == _plain(protocol) else None
 
 
-def write_table(slug: str, name: str, table: pd.DataFrame, *, simulated: bool) -> Path:
+def write_table(slug: str, name: str, table: pd.DataFrame, *, kind: str) -> Path:
     """Writes a table as CSV with six significant digits.
 
-    Its column ``corpus`` tells simulated from real; it is added where the table has none.
+    Its column ``kind`` is added where the table has none.
+
+    Args:
+        slug: the paper
+        name: of the file, without suffix
+        table: the table
+        kind: of the result, as :func:`affectlib.results.kind` gives it
 
     Returns:
         path of the file, ``figures/<slug>/<name>.csv``
     """
-    if "corpus" not in table.columns:
+    if "kind" not in table.columns:
         table = table.copy()
-        table.insert(0, "corpus", "simulated" if simulated else "real")
+        table.insert(0, "kind", kind)
     return _write(slug, f"{name}.csv", table.to_csv(index=False, float_format="%.6g"))
+
+
+def claim_numbers(verdicts: pd.DataFrame) -> dict[str, dict[str, object]]:
+    """The numbers behind each verdict, for metrics.json.
+
+    Args:
+        verdicts: a result of :func:`affectlib.statistics.claims`
+
+    Returns:
+        "claim, column" to verdict, run, low, high, n, p and adjusted (p for the number of claims)
+
+    Raises:
+        ValueError: if two claims have the same sentence and column
+    """
+    names = verdicts["claim"] + ", " + verdicts["column"]
+    repeated = names[names.duplicated()]
+    if len(repeated):
+        raise ValueError(f"two claims are called {repeated.iloc[0]!r}")
+    columns = ["verdict", "run", "low", "high", "n", "p", "adjusted"]
+    return verdicts[columns].set_axis(names).to_dict("index")
 
 
 def source_commit() -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
@@ -11,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from affectlib.metrics import Metric, mse
-from affectlib.statistics import bootstrap_interval, interval, train_mean
+from affectlib.statistics import SCALES, interval, jackknife_interval, pseudo_values, train_mean
 
 if TYPE_CHECKING:
     from affectlib.corpora import Fold
@@ -34,21 +33,27 @@ def scores(runs: Runs, metrics: Iterable[Metric]) -> pd.DataFrame:
     rows = []
     for (row, target), run in runs.items():
         for metric in metrics:
-            span = bootstrap_interval(metric, run.truth, run.prediction, groups=run.groups)
+            span = jackknife_interval(metric, run.truth, run.prediction, groups=run.groups)
             rows.append((row, _column(target, metric), span.mean, span.low, span.high))
     return pd.DataFrame(rows, columns=["row", "column", "mean", "low", "high"])
 
 
-def scores_by_group(runs: Runs, metrics: Iterable[Metric]) -> pd.DataFrame:
+def scores_by_group(runs: Runs, metrics: Iterable[Metric], *, pooled: bool = False) -> pd.DataFrame:
     """Each run's metrics within every group (film), one value per seed.
 
     Args:
         runs, metrics: as for :func:`scores`
+        pooled: take what each group adds to the metric over all rows together, its pseudo-value
+            (see :func:`affectlib.statistics.pseudo_values`). Their mean is the pooled metric. This
+            is for groups too short for a metric of their own: an excerpt with one value has no
+            correlation
 
     Returns:
         DataFrame with the columns row, column, group, value
     """
     metrics = tuple(metrics)
+    if pooled:
+        return _pseudo_values_by_group(runs, metrics)
     rows = []
     for (row, target), run in runs.items():
         groups = np.asarray(run.groups)
@@ -64,11 +69,24 @@ def scores_by_group(runs: Runs, metrics: Iterable[Metric]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["row", "column", "group", "value"])
 
 
+def _pseudo_values_by_group(runs: Runs, metrics: Sequence[Metric]) -> pd.DataFrame:
+    """The table of :func:`scores_by_group` with pseudo-values."""
+    rows = []
+    for (row, target), run in runs.items():
+        for metric in metrics:
+            column = _column(target, metric)
+            for prediction in np.atleast_2d(run.prediction):
+                values = pseudo_values(metric, run.truth, prediction, groups=run.groups)
+                rows += [(row, column, group, value) for group, value in values.items()]
+    return pd.DataFrame(rows, columns=["row", "column", "group", "value"])
+
+
 def official(per_film: pd.DataFrame, rows: Sequence[str] | None = None) -> pd.DataFrame:
     """MediaEval's score: each metric within a film, then the mean over films with its t interval.
 
-    An interval ends where the metric does: no error below 0, no correlation beyond 1. A metric that
-    is undefined on one film is undefined here, as in :mod:`affectlib.metrics`.
+    Intervals are taken on the scale of the metric (see ``statistics.jackknife_interval``), so that
+    none reaches an error below 0 or a correlation beyond 1. A metric that is undefined on one film
+    is undefined here, as in :mod:`affectlib.metrics`.
 
     Args:
         per_film: a table of :func:`scores_by_group`
@@ -89,17 +107,18 @@ def official(per_film: pd.DataFrame, rows: Sequence[str] | None = None) -> pd.Da
     for row in rows:
         of_row = per_film[per_film["row"] == row]
         for column, cell in of_row.groupby("column", sort=False):
-            values = cell["value"]
-            # interval leaves out undefined values: one of them must make all undefined.
-            if values.isna().any():
-                values = values * math.nan
-            span = interval(values, groups=cell["group"])
+            scale = _scale(column)
+            span = interval(cell["value"], groups=cell["group"], scale=scale)
             cells.append((row, column, span.mean, span.low, span.high, span.n))
-    table = pd.DataFrame(cells, columns=["row", "column", "mean", "low", "high", "n"])
-    is_error = table["column"].str.endswith("mse")
-    lowest = np.where(is_error, 0.0, -1.0)
-    highest = np.where(is_error, np.inf, 1.0)
-    return table.assign(low=table["low"].clip(lower=lowest), high=table["high"].clip(upper=highest))
+    return pd.DataFrame(cells, columns=["row", "column", "mean", "low", "high", "n"])
+
+
+def _scale(column: str) -> str | None:
+    """The scale of a column's intervals, by the metric at its end."""
+    for metric, scale in SCALES.items():
+        if column.endswith(metric.__name__):
+            return scale
+    return None
 
 
 def floor(

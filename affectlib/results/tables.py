@@ -10,6 +10,8 @@ import pandas as pd
 
 _PUBLISHED = Path(__file__).resolve().parents[1] / "published"
 _CELL = ["row", "column"]
+REASONS = ("quoted", "not run")
+"""Why this run has no number where the paper has one."""
 
 
 def published(slug: str, table: int | str) -> pd.DataFrame:
@@ -37,21 +39,19 @@ def published(slug: str, table: int | str) -> pd.DataFrame:
     return pd.read_csv(file, dtype={"value": float, "spread": float})
 
 
-def against_paper(
-    slug: str, table: int | str, run: pd.DataFrame, *, simulated: bool
-) -> pd.DataFrame:
+def against_paper(slug: str, table: int | str, run: pd.DataFrame, *, kind: str) -> pd.DataFrame:
     """The paper's table and this run, side by side.
 
     Args:
         slug: the paper
         table: number of the table in the paper
         run: this run: row, column, mean, low, high; rows that the paper does not have are appended
-        simulated: whether the run saw simulated films
+        kind: of this run, as :func:`affectlib.results.kind` gives it
 
     Returns:
-        DataFrame with the columns row, column, paper, run, low, high and corpus. The corpus is
-        ``simulated`` or ``real``; where this run has no such cell, it is ``quoted`` (from another
-        paper) or ``not run``. A metric that is not defined is nan and still of this run
+        DataFrame with the columns row, column, paper, run, low, high and kind. Where this run has
+        no such cell, kind is ``quoted`` (from another paper) or ``not run``. A metric that is not
+        defined is nan and still of this run
 
     Raises:
         ValueError: if ``run`` lacks a column or has a cell twice
@@ -75,38 +75,49 @@ def against_paper(
     is_quoted = both.pop("quoted").eq(True)  # nan in the additional rows
     # Not by notna: a metric of this run may be undefined, and is then nan.
     was_run = pd.MultiIndex.from_frame(both[_CELL]).isin(pd.MultiIndex.from_frame(ours[_CELL]))
-    reason = np.where(is_quoted, "quoted", "not run")
-    kind = "simulated" if simulated else "real"
-    return both.assign(corpus=np.where(was_run, kind, reason))
+    reason = np.where(is_quoted, *REASONS)
+    return both.assign(kind=np.where(was_run, kind, reason))
 
 
 def side_by_side(table: pd.DataFrame, *, digits: int = 3) -> pd.DataFrame:
-    """A table of :func:`against_paper` as text: one line per model, one column per metric.
+    """A table of :func:`against_paper` as text: one line per model, this run, then the paper.
+
+    The paper's numbers stand in columns of their own. Columns without any number are left out.
 
     Args:
-        table: row, column, paper, run, low, high, corpus
+        table: row, column, paper, run, low, high, kind
         digits: decimals
 
     Returns:
-        DataFrame of strings such as ``0.124 | 0.131 [0.120, 0.142]``: the paper's number, then this
-        run's number, or the reason why there is none
+        DataFrame of strings. Its columns have two levels: the kind of this run, as ``simulated``,
+        over ``0.131 [0.120, 0.142]`` for each metric, or the reason why there is no number; and
+        ``paper`` over ``0.124``
     """
-    text = table.assign(text=[_cell(row, digits) for row in table.itertuples()])
-    wide = text.pivot(index="row", columns="column", values="text")
-    # pivot sorts: back to the order of the table.
-    wide = wide.loc[table["row"].unique().tolist(), table["column"].unique().tolist()]
-    kind = "simulated" if "simulated" in set(table["corpus"]) else "real"
-    return wide.fillna("–").rename_axis(index=f"paper | this run ({kind})", columns=None)
+    of_run = table["kind"][~table["kind"].isin(REASONS)]
+    kind = of_run.iloc[0] if len(of_run) else "not run"
+    blocks = {}
+    for column in table["column"].unique():
+        part = table[table["column"] == column].set_index("row")
+        if part["run"].notna().any():
+            lines = [_run_text(line, digits) for line in part.itertuples()]
+            blocks[kind, column] = pd.Series(lines, part.index)
+        if part["paper"].notna().any():
+            blocks["paper", column] = part["paper"].map(lambda value: _number(value, digits))
+    # This run first, in the order of the table's columns.
+    order = sorted(blocks, key=lambda name: name[0] == "paper")
+    wide = pd.DataFrame({name: blocks[name] for name in order})
+    # Building a frame sorts the rows: back to the order of the table.
+    wide = wide.loc[table["row"].unique().tolist()]
+    return wide.fillna("–").rename_axis(index="model")
 
 
-def _cell(row: tuple, digits: int) -> str:
-    """Text of one row of :func:`against_paper`."""
-    paper = _number(row.paper, digits)
-    if math.isnan(row.run) and row.corpus in ("quoted", "not run"):
-        return f"{paper} | {row.corpus}"
-    text = f"{paper} | {_number(row.run, digits)}"
-    if not math.isnan(row.low):
-        text += f" [{_number(row.low, digits)}, {_number(row.high, digits)}]"
+def _run_text(line: tuple, digits: int) -> str:
+    """This run's side of one row of :func:`against_paper`."""
+    if line.kind in REASONS:
+        return line.kind
+    text = _number(line.run, digits)
+    if not math.isnan(line.low):
+        text += f" [{_number(line.low, digits)}, {_number(line.high, digits)}]"
     return text
 
 

@@ -14,22 +14,16 @@ END = "<!-- results:end -->"
 
 
 def report() -> str:
-    """One markdown table over all runs: paper, corpus, input, headline numbers with intervals."""
-    lines = ["| paper | corpus | input | result, mean [95 % interval] |", "|---|---|---|---|"]
+    """One markdown table over all runs: paper, corpus, kind, headline numbers with intervals."""
+    lines = ["| paper | corpus | kind | result, mean [95 % interval] |", "|---|---|---|---|"]
     for path in sorted(paths.FIGURES.glob("*/metrics.json")):
         run = read_metrics(path.parent.name)
         slug = run["slug"]
         corpus = run["corpus"]["name"]
-        lines.append(f"| {slug} | {corpus} | {_input(run)} | {headline(slug)} |")
+        # A run of an earlier release did not record its kind.
+        kind = run.get("kind", "of unknown kind")
+        lines.append(f"| {slug} | {corpus} | **{kind}** | {headline(slug)} |")
     return "\n".join(lines)
-
-
-def _input(run: dict) -> str:
-    """Kind of the input of a run: simulated; or real, with the name of the features."""
-    if run["corpus"]["simulated"]:
-        return "**simulated**"
-    features = run["parameters"].get("features")
-    return f"**real**, {features}" if features else "**real**"
 
 
 def headline(slug: str) -> str:

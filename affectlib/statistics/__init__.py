@@ -11,6 +11,7 @@ from affectlib.statistics.comparisons import (
     pairwise,
 )
 from affectlib.statistics.intervals import (
+    SCALES,
     Interval,
     bootstrap_interval,
     interval,
@@ -22,6 +23,7 @@ from affectlib.statistics.intervals import (
 )
 
 __all__ = [
+    "SCALES",
     "SIGNIFICANCE",
     "Claim",
     "Difference",

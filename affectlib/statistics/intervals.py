@@ -40,9 +40,9 @@ SCALES: dict[Callable, Scale] = {
 # The floor of errors is lowered by this share of the mean excess, so that a logarithm exists also
 # where all units but one have the same error.
 _BELOW_FLOOR = 0.01
-# Intervals of errors are this much wider than the t quantile makes them. Errors are squares, so that
-# their standard error varies more than that of a normal variable: without it, 0.93 of the intervals
-# cover over simulated films with biases of their own, with it 0.95.
+# Intervals of errors are this much wider than the t quantile makes them. Errors are squares, and
+# so their standard error varies more than that of a normal variable. Over simulated films with
+# biases of their own, 0.93 of the intervals cover without this factor, and 0.95 with it.
 _WIDER_ERRORS = 1.1
 
 

@@ -46,6 +46,7 @@ def write(corpus, parameters=None):
         "attend_affect",
         metrics,
         corpus=corpus,
+        kind="simulated",
         parameters=parameters or {"epochs": 5, "rate": 5e-4},
         seeds=(0, 1),
     )
@@ -60,6 +61,7 @@ def test_metrics_say_what_they_were_made_from(figures, corpus):
         "films": 12,
         "curve": [0.333333, None],
     }
+    assert content["kind"] == "simulated"
     assert content["corpus"]["simulated"] is True
     assert content["corpus"]["citation"] == corpus.citation
     run = content["run"]
@@ -76,10 +78,11 @@ def test_metrics_are_the_same_bytes_twice_and_leave_nothing_beside_them(figures,
 
 
 def test_metrics_refuse_what_is_not_a_number(figures, corpus, tmp_path):
+    options = {"corpus": corpus, "kind": "simulated", "seeds": ()}
     with pytest.raises(TypeError):
-        results.write_metrics("x", {}, corpus=corpus, parameters={"root": tmp_path}, seeds=())
+        results.write_metrics("x", {}, parameters={"root": tmp_path}, **options)
     with pytest.raises(ValueError, match="headline names nothing"):
-        results.write_metrics("x", {}, corpus=corpus, parameters={}, seeds=(), headline=["nothing"])
+        results.write_metrics("x", {}, parameters={}, headline=["nothing"], **options)
     assert not figures.exists()
 
 
@@ -132,12 +135,22 @@ def test_commit_is_the_last_that_changed_the_source(tmp_path, monkeypatch):
     assert results.source_commit() == git("rev-parse", "HEAD~1") + "+"
 
 
-def test_tables_say_simulated(figures):
+def test_tables_say_of_which_kind_they_are(figures):
     frame = pd.DataFrame({"row": ["a"], "value": [1 / 3]})
-    path = results.write_table("attend_affect", "table1", frame, simulated=True)
-    assert path.read_text() == "corpus,row,value\nsimulated,a,0.333333\n"
-    results.write_table("attend_affect", "table1", frame.assign(corpus="real"), simulated=False)
-    assert path.read_text() == "row,value,corpus\na,0.333333,real\n"
+    path = results.write_table("attend_affect", "table1", frame, kind="simulated")
+    assert path.read_text() == "kind,row,value\nsimulated,a,0.333333\n"
+    quoted = frame.assign(kind="quoted")
+    results.write_table("attend_affect", "table1", quoted, kind="real, descriptors")
+    assert path.read_text() == "row,value,kind\na,0.333333,quoted\n"
+
+
+def test_every_verdict_is_recorded_with_its_numbers():
+    verdicts = pd.DataFrame({"claim": ["A beats B"], "column": ["mse"], "verdict": ["holds"]})
+    numbers = {"run": 0.1, "low": 0.05, "high": 0.15, "n": 12, "p": 0.001, "adjusted": 0.01}
+    verdicts = verdicts.assign(**numbers, over_seeds=0.0)
+    assert results.claim_numbers(verdicts) == {"A beats B, mse": {"verdict": "holds", **numbers}}
+    with pytest.raises(ValueError, match="two claims are called 'A beats B, mse'"):
+        results.claim_numbers(pd.concat([verdicts, verdicts]))
 
 
 def test_names_of_the_readme_are_still_found_here():

@@ -69,53 +69,60 @@ def run():
 
 
 def test_against_paper_puts_both_numbers_into_one_row(run):
-    table = results.against_paper("attend_affect", 1, run, simulated=True)
-    assert list(table.columns) == ["row", "column", "paper", "run", "low", "high", "corpus"]
+    table = results.against_paper("attend_affect", 1, run, kind="simulated")
+    assert list(table.columns) == ["row", "column", "paper", "run", "low", "high", "kind"]
     assert len(table) == 7 * 4 + 1
     assert list(table["row"][::4])[:2] == ["Feature AAN (only video)", "Feature AAN (only audio)"]
     cells = table.set_index(["row", "column"])
     ours = cells.loc[("Feature AAN (only audio)", "arousal_mse")]
-    shown = ours[["paper", "run", "low", "high", "corpus"]].tolist()
+    shown = ours[["paper", "run", "low", "high", "kind"]].tolist()
     assert shown == [0.125, 0.2, 0.1, 0.3, "simulated"]
     assert math.isnan(cells.loc[("Linear", "arousal_mse"), "paper"])
-    assert cells.loc[("Sivaprasad et al. 2018", "valence_pcc"), "corpus"] == "quoted"
-    assert cells.loc[("Temporal AAN (only audio)", "valence_pcc"), "corpus"] == "not run"
+    assert cells.loc[("Sivaprasad et al. 2018", "valence_pcc"), "kind"] == "quoted"
+    assert cells.loc[("Temporal AAN (only audio)", "valence_pcc"), "kind"] == "not run"
 
 
 def test_against_paper_tells_real_from_simulated(run):
-    table = results.against_paper("attend_affect", 1, run, simulated=False)
-    assert set(table["corpus"]) == {"real", "quoted", "not run"}
+    table = results.against_paper("attend_affect", 1, run, kind="real, descriptors")
+    assert set(table["kind"]) == {"real, descriptors", "quoted", "not run"}
 
 
-def test_side_by_side_reads_well(run):
-    text = results.side_by_side(results.against_paper("attend_affect", 1, run, simulated=True))
-    assert text.index.name == "paper | this run (simulated)"
-    assert list(text.columns) == COLUMNS
-    assert text.loc["Feature AAN (only audio)", "arousal_mse"] == "0.125 | 0.200 [0.100, 0.300]"
-    assert text.loc["Linear", "arousal_mse"] == "– | 0.400"
-    assert text.loc["Linear", "valence_pcc"] == "–"
+def test_side_by_side_keeps_the_paper_in_columns_of_its_own(run):
+    text = results.side_by_side(results.against_paper("attend_affect", 1, run, kind="simulated"))
+    # Only one metric was run: the others have no column on this run's side.
+    paper = [("paper", column) for column in results.published("attend_affect", 1)["column"][:4]]
+    assert list(text.columns) == [("simulated", "arousal_mse"), *paper]
+    audio = text.loc["Feature AAN (only audio)"]
+    assert audio["simulated", "arousal_mse"] == "0.200 [0.100, 0.300]"
+    assert audio["paper", "arousal_mse"] == "0.125"
+    assert text.loc["Linear", ("simulated", "arousal_mse")] == "0.400"
+    assert text.loc["Linear", ("paper", "arousal_mse")] == "–"
     assert text.index[-1] == "Linear"
-    assert text.loc["Sivaprasad et al. 2018", "valence_pcc"].endswith("| quoted")
-    assert text.loc["Temporal AAN (only audio)", "valence_pcc"].endswith("| not run")
+    assert text.loc["Sivaprasad et al. 2018", ("simulated", "arousal_mse")] == "quoted"
+    assert text.loc["Temporal AAN (only audio)", ("simulated", "arousal_mse")] == "not run"
 
 
 def test_side_by_side_writes_no_minus_before_a_zero(run):
     run = run.assign(mean=-0.0001, low=-0.0002, high=0.0001)
-    text = results.side_by_side(results.against_paper("attend_affect", 1, run, simulated=True))
-    assert text.loc["Linear", "arousal_mse"] == "– | 0.000 [0.000, 0.000]"
+    text = results.side_by_side(results.against_paper("attend_affect", 1, run, kind="simulated"))
+    assert text.loc["Linear", ("simulated", "arousal_mse")] == "0.000 [0.000, 0.000]"
 
 
 def test_an_undefined_metric_of_this_run_is_not_one_that_was_not_run(run):
-    run = run.assign(mean=math.nan, low=math.nan, high=math.nan)
-    table = results.against_paper("attend_affect", 1, run, simulated=True)
-    cells = table.set_index(["row", "column"])["corpus"]
+    undefined = run.assign(column="arousal_pcc", mean=math.nan, low=math.nan, high=math.nan)
+    defined = run[:1].assign(column="arousal_pcc", row="Temporal AAN (only audio)")
+    run = pd.concat([undefined, defined])
+    table = results.against_paper("attend_affect", 1, run, kind="simulated")
+    cells = table.set_index(["row", "column"])["kind"]
     for row in ("Feature AAN (only audio)", "Linear"):
-        assert cells[row, "arousal_mse"] == "simulated"
-    assert results.side_by_side(table).loc["Linear", "arousal_mse"] == "– | –"
+        assert cells[row, "arousal_pcc"] == "simulated"
+    assert results.side_by_side(table).loc["Linear", ("simulated", "arousal_pcc")] == "–"
 
 
 def test_against_paper_refuses_half_a_run(run):
     with pytest.raises(ValueError, match="high, low"):
-        results.against_paper("attend_affect", 1, run.drop(columns=["low", "high"]), simulated=True)
+        results.against_paper(
+            "attend_affect", 1, run.drop(columns=["low", "high"]), kind="simulated"
+        )
     with pytest.raises(ValueError, match=r"'Linear', 'arousal_mse' twice"):
-        results.against_paper("attend_affect", 1, pd.concat([run, run[1:]]), simulated=True)
+        results.against_paper("attend_affect", 1, pd.concat([run, run[1:]]), kind="simulated")

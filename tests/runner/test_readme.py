@@ -11,14 +11,15 @@ from affectlib.runner import readme
 METRICS = {"arousal_pcc": {"mean": 0.5123, "low": 0.4, "high": None, "n": 12}, "films": 12}
 
 
-def write_run(figures, *, headline=(), simulated=True, features=None):
+def write_run(figures, *, headline=(), kind="simulated"):
     """Writes a metrics.json with as much as the README's table needs."""
     run = {
         "slug": "gla",
+        "kind": kind,
         "metrics": METRICS | {"claims": {"a beats b": "holds"}},
         "headline": headline,
-        "parameters": {"features": features} if features else {},
-        "corpus": {"name": "mediaeval18", "simulated": simulated},
+        "parameters": {},
+        "corpus": {"name": "mediaeval18", "simulated": kind == "simulated"},
     }
     (figures / "gla").mkdir(parents=True, exist_ok=True)
     (figures / "gla" / "metrics.json").write_text(json.dumps(run))
@@ -46,10 +47,8 @@ def test_report_without_a_headline_shows_all_numbers(figures):
 
 
 def test_report_names_the_features_of_a_real_run(figures):
-    write_run(figures, simulated=False)
-    assert "| **real** |" in last_line()
-    write_run(figures, simulated=False, features="organisers")
-    assert "| **real**, organisers |" in last_line()
+    write_run(figures, kind="real, organisers' features")
+    assert "| **real, organisers' features** |" in last_line()
 
 
 def test_headline_of_a_run_that_was_not_made_is_empty(figures):
