@@ -11,7 +11,7 @@ CHECKS  := $(patsubst notebooks/%.ipynb,check-%,$(wildcard notebooks/*.ipynb))
 
 # Options are text that make and the shell pass on as it stands. Names of films may hold anything, also `...` and $$(...):
 # make takes each option unexpanded, and the shell reads it from its environment, as "$$OPTION_<name>".
-OPTIONS := PAPER PROFILE CORPUS JOBS EXTRACTORS FEATURES PRECISION ROOT SECONDS PARTS ON_ERROR DASK_SCHEDULER GRID NAMES
+OPTIONS := PAPER PROFILE CORPUS SET DRY_RUN JOBS EXTRACTORS FEATURES PRECISION ROOT SECONDS PARTS ON_ERROR DASK_SCHEDULER GRID NAMES
 $(foreach name,$(OPTIONS),$(eval override $(name) := $$(value $(name))))
 $(foreach name,$(OPTIONS),$(eval export OPTION_$(name) := $$($(name))))
 unexport $(OPTIONS)
@@ -26,7 +26,7 @@ endif
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo "  options of reproduce: PAPER=$$OPTION_PAPER PROFILE=demo|full CORPUS=simulated|real JOBS=$$OPTION_JOBS"
+	@echo "  options of reproduce: PAPER=$$OPTION_PAPER|\"gla caan\" PROFILE=demo|full|paper CORPUS=simulated|real JOBS=$$OPTION_JOBS SET=\"name=value ...\" DRY_RUN=yes"
 
 # The copies in .venv are compared by content: dates say nothing after a checkout.
 env:  ## build .venv from requirements.lock (hashes checked)
@@ -44,7 +44,7 @@ env:  ## build .venv from requirements.lock (hashes checked)
 
 reproduce: env  ## run every notebook headless, write figures/, print one table
 	@$(BIN)/python -m affectlib.runner.reproduce --paper "$$OPTION_PAPER" --profile "$$OPTION_PROFILE" \
-	  --corpus "$$OPTION_CORPUS" --jobs "$$OPTION_JOBS"
+	  --corpus "$$OPTION_CORPUS" --set "$$OPTION_SET" --jobs "$$OPTION_JOBS" $(if $(DRY_RUN),--dry-run)
 
 test: env  ## lint, unit tests, doctests, and the committed notebooks against their outputs (nbval), JOBS at once
 	$(BIN)/ruff check .

@@ -42,6 +42,7 @@ BAND = 4.0  # standard deviations that a number may lie away from the stored one
 OUTSIDE = 0.02  # share of the numbers that may lie outside by chance: twenty of a thousand
 SEEDS_FROM = (100, 200)  # first seed of each run that the spread is taken over
 OPPOSITES = ("holds", "does not")
+VERDICTS = (*OPPOSITES, "undecided", "too few units", "undefined", "not run")
 
 _METRICS = re.compile(r"mse|pcc|ccc|accuracy|f1|trustworthiness|silhouette|correlation|\bp\b")
 _BOUNDS = ("low", "high", "n")
@@ -147,6 +148,40 @@ def disagreements(stored: Mapping, fresh: Mapping, spread: Mapping, *, same: boo
     if len(doubtful) > OUTSIDE * max(len(numbers), 50):
         return certain + doubtful
     return certain
+
+
+def compared(stored: Mapping, fresh: Mapping) -> tuple[int, int, list[str]]:
+    """Counts the numbers of a fresh run that are those of the stored one, to the stored digits.
+
+    Args:
+        stored: metrics of the stored run, nested
+        fresh: metrics of the fresh run, nested
+
+    Returns:
+        numbers that agree, numbers in all, and one line for each verdict that differs. A number
+        that only one of the runs has does not agree
+
+    Examples:
+        >>> stored = {"mse": 0.1, "claims": {"a beats b": {"verdict": "holds", "p": 0.01}}}
+        >>> fresh = {"mse": 0.1, "claims": {"a beats b": {"verdict": "undecided", "p": 0.2}}}
+        >>> compared(stored, fresh)
+        (1, 2, ['claims / a beats b / verdict: stored holds, now undecided'])
+    """
+    old = dict(leaves(stored))
+    new = dict(leaves(fresh))
+    same = 0
+    n_numbers = 0
+    verdicts = []
+    for path in dict.fromkeys([*old, *new]):
+        before = old.get(path)
+        after = new.get(path)
+        if before in VERDICTS or after in VERDICTS:
+            if before != after:
+                verdicts.append(f"{path}: stored {before}, now {after}")
+        elif _is_number(before) or _is_number(after):
+            n_numbers += 1
+            same += path in old and path in new and _is_equal(before, after)
+    return same, n_numbers, verdicts
 
 
 def _line(path: str, old: Mapping, new: Mapping) -> str:

@@ -9,6 +9,7 @@ import ast
 import functools
 import hashlib
 import json
+import os
 import re
 import sys
 from collections.abc import Iterable, Mapping
@@ -42,7 +43,8 @@ def content_key(notebook: Path, slug: str, parameters: Mapping[str, object]) -> 
         [_syntax(source) for source in sources],
         modules,
         [[file.name, _digest(file)] for file in files],
-        [manifest(folder) for folder in _folders_read(code, slug, parameters)],
+        [manifest(folder) for folder in _golden_folders(code, slug)],
+        _real_corpora(code, parameters),
         {other: results_hash(other) for other in slugs_read(notebook, slug)},
     ]
     if "paths.DATA" in code and not re.search(r"^corpus\b", code, flags=re.M):
@@ -166,13 +168,31 @@ def _origin(file: Path, text: str, name: str | None) -> str | None:
 # ---------------------------------------------------------------- data
 
 
-def _folders_read(code: str, slug: str, parameters: Mapping[str, object]) -> list[Path]:
-    """Folders of real files that a notebook may read: of reference files and of corpora."""
-    folders = _golden_folders(code, slug)
-    if parameters.get("corpus") == "real":
-        corpora = sorted(set(re.findall(r"\bload_(\w+)\(", code)))
-        folders += [paths.DATA / name for name in corpora]
-    return [folder for folder in folders if folder.is_dir()]
+def corpora_read(code: str) -> list[str]:
+    """Names of the real corpora that some code may load.
+
+    A corpus is named by the call of its loader, or by its name as text, as in
+    ``getattr(corpora, f"load_{name}")``. A name that the code only mentions does no harm: its files
+    then are part of the key for nothing.
+    """
+    named = set(re.findall(r"\bload_(\w+)\b", code))
+    named |= set(re.findall(r"[\"'](\w+)[\"']", code))
+    return sorted(named & _loaders())
+
+
+@functools.cache
+def _loaders() -> set[str]:
+    """Names of all corpora that have a loader."""
+    package = Path(__file__).resolve().parents[1] / "corpora" / "__init__.py"
+    return set(re.findall(r"\bload_(\w+)\b", package.read_text(encoding="utf-8")))
+
+
+def _real_corpora(code: str, parameters: Mapping[str, object]) -> list[list[str]]:
+    """Name and hash of every real corpus that a notebook may read and that is there."""
+    if parameters.get("corpus") != "real":
+        return []
+    folders = [paths.DATA / name for name in corpora_read(code)]
+    return [[folder.name, scan(folder)] for folder in folders if folder.is_dir()]
 
 
 def _golden_folders(code: str, slug: str) -> list[Path]:
@@ -188,17 +208,48 @@ def _golden_folders(code: str, slug: str) -> list[Path]:
     return folders
 
 
-def manifest(folder: Path) -> list[list[str]]:
-    """Relative path and content hash of every file below a folder.
+def manifest(folder: Path) -> list[list]:
+    """Relative path and content hash of every file below a folder of reference files.
 
-    Links are followed, as the loaders follow them.
+    Links are followed.
     """
     from affectlib.corpora.files import files_below
     from affectlib.features.store import Store
 
-    # The store reads a file once, and afterwards knows its hash by size and date.
     content = Store().content
     return [[file.relative_to(folder).as_posix(), content(file)] for file in files_below(folder)]
+
+
+def scan(folder: Path) -> str:
+    """Hash of the path, size and modification time of every file below a folder.
+
+    Contents are not read: a real corpus has up to a million and a half of files. Links are
+    followed, as the loaders follow them, each folder once.
+    """
+    digest = hashlib.sha256()
+    seen = set()
+    waiting = [str(folder)]
+    while waiting:
+        place = waiting.pop()
+        about = os.stat(place)
+        if (about.st_dev, about.st_ino) in seen:
+            continue
+        seen.add((about.st_dev, about.st_ino))
+        with os.scandir(place) as entries:
+            ordered = sorted(entries, key=lambda entry: entry.name)
+        for entry in ordered:
+            if entry.is_dir():
+                waiting.append(entry.path)
+                continue
+            try:
+                about = entry.stat()
+            except FileNotFoundError:
+                # A link to nothing: the loaders do not see it either.
+                continue
+            name = os.path.relpath(entry.path, folder)
+            line = f"{name}\0{about.st_size}\0{about.st_mtime_ns}\n"
+            digest.update(line.encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
 
 
 def _listing(folder: Path) -> list[list]:

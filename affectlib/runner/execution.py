@@ -4,11 +4,12 @@ import contextlib
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -228,7 +229,14 @@ def end_with_parent(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def run_in_child(job: Job, *, profile: str, corpus: str, first_seed: int) -> bool:
+def run_in_child(
+    job: Job,
+    *,
+    profile: str,
+    corpus: str,
+    first_seed: int,
+    parameters: Mapping[str, object] | None = None,
+) -> bool:
     """Runs one notebook in a process of its own, which ends with this process.
 
     Returns:
@@ -237,7 +245,11 @@ def run_in_child(job: Job, *, profile: str, corpus: str, first_seed: int) -> boo
     command = [sys.executable, "-m", "affectlib.runner.reproduce", "--execute"]
     command += ["--paper", job.slug, "--profile", profile, "--corpus", corpus]
     command += ["--first-seed", str(first_seed), "--parent", str(os.getpid())]
+    # JSON is YAML, and quoting keeps each value one word.
+    words = [f"{name}={json.dumps(value)}" for name, value in (parameters or {}).items()]
+    command += ["--set", shlex.join(words)]
     environment = dict(os.environ)
+    environment["AFFECTLIB_FIGURES"] = str(paths.FIGURES)
     if profile != "demo":
         # Only the demo's digits are compared between processors; a run of hours is as fast as it
         # can be.

@@ -6,6 +6,7 @@ is an error.
 
 import ast
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -15,7 +16,10 @@ from affectlib import paths
 from affectlib.errors import AffectError
 
 NOTEBOOKS = paths.ROOT / "notebooks"
-PROFILES = ("demo", "full")
+# The files of each profile, the later ones on top of the earlier: the paper's features and protocol
+# come on top of its sizes.
+LAYERS = {"demo": ("demo",), "full": ("full",), "paper": ("full", "paper")}
+PROFILES = tuple(LAYERS)
 CORPORA = ("simulated", "real")
 
 
@@ -131,11 +135,25 @@ def _same_type(value: object, default: object) -> bool:
 
 
 def profile_parameters(
-    notebook: Path | str, slug: str, profile: str, corpus: str, first_seed: int = 0
+    notebook: Path | str,
+    slug: str,
+    profile: str,
+    corpus: str,
+    first_seed: int = 0,
+    settings: Mapping[str, object] | None = None,
 ) -> dict[str, object]:
-    """Parameters of a profile's YAML file; corpus and first seed where the notebook has them.
+    """Parameters of a profile's YAML files; corpus and first seed where the notebook has them.
 
     A paper without a file for a profile has the same sizes under it.
+
+    Args:
+        notebook: its file
+        slug: its slug
+        profile: ``"demo"``, ``"full"`` (the paper's sizes), or ``"paper"`` (the paper's features
+            and protocol as well)
+        corpus: ``"simulated"`` or ``"real"``
+        first_seed: first of the seeds under which the notebook trains
+        settings: parameters of one's own, which take the place of the profile's
 
     Raises:
         ParameterError: for another profile or corpus than there are, a file that is no YAML, or a
@@ -143,19 +161,55 @@ def profile_parameters(
     """
     _check_word("profile", profile, PROFILES)
     _check_word("corpus", corpus, CORPORA)
-    source = NOTEBOOKS / "parameters" / f"{slug}.{profile}.yaml"
     given = {}
-    if source.exists():
-        given = read_yaml(source.read_bytes(), str(source)) or {}
-        if not isinstance(given, dict):
-            raise ParameterError(f"{source}: expected parameters, each with its value")
-        for name, value in given.items():
-            check_plain(value, f"{source}, {name}")
+    for layer in LAYERS[profile]:
+        given |= _layer(NOTEBOOKS / "parameters" / f"{slug}.{layer}.yaml")
     defaults = default_parameters(notebook)
     for name, value in {"corpus": corpus, "first_seed": first_seed}.items():
         if name in defaults:
             given[name] = value
-    return checked_parameters(notebook, given)
+    return checked_parameters(notebook, given | dict(settings or {}))
+
+
+def _layer(source: Path) -> dict[str, object]:
+    """The parameters in one YAML file; none where the file is not there."""
+    if not source.exists():
+        return {}
+    given = read_yaml(source.read_bytes(), str(source)) or {}
+    if not isinstance(given, dict):
+        raise ParameterError(f"{source}: expected parameters, each with its value")
+    for name, value in given.items():
+        check_plain(value, f"{source}, {name}")
+    return given
+
+
+def read_settings(text: str) -> dict[str, object]:
+    """Parameters from a line such as ``epochs=5 features=organisers lengths='[3, 6]'``.
+
+    Values are plain YAML; words are split as a shell splits them.
+
+    Raises:
+        ParameterError: for a word that is no ``name=value``, a name that stands twice, or a value
+            that is no plain YAML
+
+    Examples:
+        >>> read_settings("epochs=5 protocol=paper lengths='[3, 6]'")
+        {'epochs': 5, 'protocol': 'paper', 'lengths': [3, 6]}
+    """
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise ParameterError(f"SET: {error}, found {text}") from None
+    settings = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals or not name.isidentifier():
+            raise ParameterError(f"SET: expected name=value, not {word!r}")
+        if name in settings:
+            raise ParameterError(f"SET: {name} stands twice")
+        settings[name] = read_yaml(value, f"SET, {name}")
+        check_plain(settings[name], f"SET, {name}")
+    return settings
 
 
 class _StrictLoader(yaml.SafeLoader):

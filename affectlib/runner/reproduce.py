@@ -6,15 +6,20 @@ the executed notebook; :mod:`affectlib.runner.content_key` says what it covers.
 """
 
 import argparse
+import hashlib
 import json
+import os
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from affectlib import paths
-from affectlib.runner import agreement, execution, notebooks
+from affectlib.results import read_metrics
+from affectlib.runner import agreement, execution, notebooks, preflight
 from affectlib.runner.content_key import content_key, slugs_read
 from affectlib.runner.execution import Job
 from affectlib.runner.failures import FAILED, report
@@ -25,31 +30,73 @@ from affectlib.runner.notebooks import (
     find_notebooks,
     notebook_file,
     profile_parameters,
+    read_settings,
 )
 from affectlib.runner.options import positive_count
 from affectlib.runner.readme import headline, update_readme
 
 
-def plan(
-    slug: str, *, profile: str = "demo", corpus: str = "simulated", first_seed: int = 0
-) -> Job:
-    """The job that one notebook makes under a profile.
+@dataclass(frozen=True)
+class Settings:
+    """What a run differs by from the committed one.
+
+    Args:
+        profile: ``"demo"``, ``"full"`` or ``"paper"``
+        corpus: ``"simulated"`` or ``"real"``
+        first_seed: first of the seeds under which notebooks train; 0 is committed
+        parameters: parameters of one's own
+    """
+
+    profile: str = "demo"
+    corpus: str = "simulated"
+    first_seed: int = 0
+    parameters: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def folder(self) -> str:
+        """Name of the folder of such runs, such as ``full-real``."""
+        name = f"{self.profile}-{self.corpus}"
+        if self.first_seed:
+            name += f"-{self.first_seed}"
+        if self.parameters:
+            text = json.dumps(dict(self.parameters), sort_keys=True)
+            name += f"-set-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+        return name
+
+    @property
+    def figures(self) -> Path:
+        """Where the figures of such runs go.
+
+        Only the demo on simulated corpora writes to ``figures/``, which is committed. Any other run
+        gets a folder of its own in the cache, unless AFFECTLIB_FIGURES names one.
+        """
+        is_demo = (self.profile, self.corpus) == ("demo", "simulated") and not self.parameters
+        if is_demo or os.environ.get("AFFECTLIB_FIGURES"):
+            return paths.FIGURES
+        return paths.CACHE / "figures" / self.folder
+
+
+def plan(slug: str, settings: Settings | None = None) -> Job:
+    """The job that one notebook makes.
 
     Args:
         slug: of the notebook
-        profile: ``"demo"`` or ``"full"``
-        corpus: ``"simulated"`` or ``"real"``
-        first_seed: first of the seeds under which a notebook trains; 0 is committed
+        settings: of the run, by default those of the demo
 
     Raises:
-        ParameterError: if the slug, or a parameter of the profile, does not exist
+        ParameterError: if the slug, or a parameter, does not exist
     """
+    settings = settings or Settings()
     notebook = notebook_file(slug)
-    parameters = profile_parameters(notebook, slug, profile, corpus, first_seed)
-    folder = f"{profile}-{corpus}"
-    if first_seed:
-        folder += f"-{first_seed}"
-    output = paths.CACHE / "reproduce" / folder / notebook.name
+    parameters = profile_parameters(
+        notebook,
+        slug,
+        settings.profile,
+        settings.corpus,
+        settings.first_seed,
+        settings.parameters,
+    )
+    output = paths.CACHE / "reproduce" / settings.folder / notebook.name
     return Job(slug, notebook, output, parameters, content_key(notebook, slug, parameters))
 
 
@@ -85,21 +132,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _reproduce(options: Namespace) -> int:
     """Runs what the options ask for, prints the table and returns the exit status."""
     begun = time.perf_counter()
-    if options.store and options.first_seed:
-        raise ParameterError(
-            f"--store takes the run of first seed 0 only, not {options.first_seed}: "
-            "the committed results are those of seed 0"
-        )
-    slugs = list(find_notebooks()) if options.paper == "all" else [options.paper]
-    jobs = [_plan(slug, options) for slug in slugs]
+    settings = _settings(options)
+    # Results of one profile are never taken for those of another one.
+    paths.FIGURES = settings.figures
+    jobs = [plan(slug, settings) for slug in _slugs(options.paper)]
     order = list(waves(jobs))
     if options.execute:
         return execution.execute_and_report(jobs[0])
+    missing = preflight.missing(jobs)
+    if options.dry_run:
+        print(preflight.report(jobs, settings.figures, missing))
+        return FAILED if missing else 0
+    for line in missing:
+        print(f"missing: {line}", file=sys.stderr)
     paths.tell_figures_moved()
     paths.check_writable(paths.CACHE)
     if options.store:
         paths.check_writable(notebooks.NOTEBOOKS)
-    ran, failed = _run_in_order(order, options)
+    before = {job.slug: stored_metrics(job.slug) for job in jobs}
+    ran, failed = _run_in_order(order, settings, options.jobs)
     for job in failed:
         print(f"failed: {job.notebook.name}{_cells_so_far(job)}", file=sys.stderr)
     if failed:
@@ -107,12 +158,74 @@ def _reproduce(options: Namespace) -> int:
     if options.store:
         _store_all(jobs)
     print(_table(jobs, ran))
+    for slug in ran:
+        for line in against_stored(slug, before[slug]):
+            print(line)
+    print(_summary(jobs, ran, time.perf_counter() - begun))
+    return 0
+
+
+def _summary(jobs: Sequence[Job], ran: Sequence[str], seconds: float) -> str:
+    """What was run, and where its results are."""
     summary = "nothing to do: every notebook is up to date"
     if ran:
         summary = f"{len(ran)} of {len(jobs)} notebooks run"
-    seconds = time.perf_counter() - begun
-    print(f"{summary}, {seconds:.1f} s; executed notebooks: {jobs[0].output.parent}")
-    return 0
+    text = f"{summary}, {seconds:.1f} s; executed notebooks: {jobs[0].output.parent}"
+    if paths.FIGURES != paths.ROOT / "figures":
+        text += f"\ntables and figures: {paths.FIGURES}"
+    return text
+
+
+def _settings(options: Namespace) -> Settings:
+    """The settings that the options ask for.
+
+    Raises:
+        ParameterError: for settings that may not be stored, or are written wrongly
+    """
+    parameters = read_settings(options.set)
+    settings = Settings(options.profile, options.corpus, options.first_seed, parameters)
+    if options.store and settings != Settings():
+        raise ParameterError(
+            f"--store takes the demo of first seed 0 only, not {settings.folder}: "
+            "the committed results are those of seed 0"
+        )
+    return settings
+
+
+def _slugs(papers: str) -> list[str]:
+    """Slugs of the notebooks that are asked for: ``all``, or some names between spaces.
+
+    Raises:
+        ParameterError: if there is none
+    """
+    names = list(dict.fromkeys(papers.replace(",", " ").split()))
+    if not names:
+        raise ParameterError("PAPER is empty, expected all, or slugs with spaces between them")
+    return list(find_notebooks()) if names == ["all"] else names
+
+
+def stored_metrics(slug: str) -> dict | None:
+    """Metrics of the run whose figures are there; None where there is none that can be read."""
+    try:
+        return read_metrics(slug)["metrics"]
+    except (FileNotFoundError, ValueError, LookupError, TypeError):
+        return None
+
+
+def against_stored(slug: str, before: Mapping | None) -> list[str]:
+    """Lines on how the numbers of a run differ from those that were there before it.
+
+    Args:
+        slug: of the notebook
+        before: its metrics before the run; None gives no line
+    """
+    after = stored_metrics(slug)
+    if before is None or after is None:
+        return []
+    same, n_numbers, verdicts = agreement.compared(before, after)
+    lines = [f"{slug}: {same} of {n_numbers} numbers agree with the stored ones"]
+    lines += [f"{slug}: another verdict: {line}" for line in verdicts]
+    return lines
 
 
 def _cells_so_far(job: Job) -> str:
@@ -124,10 +237,16 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m affectlib.runner.reproduce", description=__doc__.splitlines()[0]
     )
-    parser.add_argument("--paper", default="all", help="slug of one notebook, or all")
+    parser.add_argument("--paper", default="all", help="slugs of notebooks, or all")
     parser.add_argument("--profile", default="demo", choices=PROFILES)
     parser.add_argument("--corpus", default="simulated", choices=CORPORA)
+    parser.add_argument(
+        "--set", default="", help="parameters of your own: 'features=organisers missing=zeros'"
+    )
     parser.add_argument("--jobs", type=positive_count, default=2, help="notebooks run at once")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="list what would run and what is missing"
+    )
     parser.add_argument(
         "--first-seed", type=int, default=0, help="first of the seeds under which models train"
     )
@@ -140,11 +259,9 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _plan(slug: str, options: Namespace) -> Job:
-    return plan(slug, profile=options.profile, corpus=options.corpus, first_seed=options.first_seed)
-
-
-def _run_in_order(order: list[list[str]], options: Namespace) -> tuple[list[str], list[Job]]:
+def _run_in_order(
+    order: list[list[str]], settings: Settings, n_jobs: int
+) -> tuple[list[str], list[Job]]:
     """Runs every notebook that is not up to date.
 
     Returns:
@@ -155,19 +272,23 @@ def _run_in_order(order: list[list[str]], options: Namespace) -> tuple[list[str]
     for slugs in order:
         # Planned again: the key of a notebook that reads the results of others is known only once
         # these are there.
-        jobs = [_plan(slug, options) for slug in slugs]
+        jobs = [plan(slug, settings) for slug in slugs]
         waiting = [job for job in jobs if not job.done]
-        with ThreadPoolExecutor(max(1, options.jobs)) as pool:
-            succeeded = list(pool.map(lambda job: _run(job, options), waiting))
+        with ThreadPoolExecutor(max(1, n_jobs)) as pool:
+            succeeded = list(pool.map(lambda job: _run(job, settings), waiting))
         ran += [job.slug for job in waiting]
         failed += [job for job, good in zip(waiting, succeeded, strict=True) if not good]
     return ran, failed
 
 
-def _run(job: Job, options: Namespace) -> bool:
+def _run(job: Job, settings: Settings) -> bool:
     """Runs one notebook in a child; whether it succeeded."""
     return execution.run_in_child(
-        job, profile=options.profile, corpus=options.corpus, first_seed=options.first_seed
+        job,
+        profile=settings.profile,
+        corpus=settings.corpus,
+        first_seed=settings.first_seed,
+        parameters=settings.parameters,
     )
 
 

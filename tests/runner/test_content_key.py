@@ -1,10 +1,18 @@
 """The content key follows everything that a notebook's outputs depend on, and nothing else."""
 
+import os
+
 import nbformat
 import pytest
 
 from affectlib import paths
-from affectlib.runner.content_key import content_key, module_files, slugs_read
+from affectlib.runner.content_key import (
+    content_key,
+    corpora_read,
+    module_files,
+    scan,
+    slugs_read,
+)
 from affectlib.runner.reproduce import plan
 
 
@@ -128,3 +136,60 @@ def test_key_holds_the_results_that_a_notebook_reads_of_others(notebook_folder, 
     assert present != absent
     (figures / "writer" / "metrics.json").write_text('{"epochs": 1}')
     assert plan("reader").key not in (absent, present)
+
+
+@pytest.mark.parametrize(
+    ("code", "names"),
+    [
+        ("corpora.load_heiv(root)", ["heiv"]),
+        ("getattr(corpora, f'load_{name}')\nNAMES = ('heiv', \"ekman6\")", ["ekman6", "heiv"]),
+        ("load_cognimuse(paths.DATA / 'cognimuse')", ["cognimuse"]),
+        ("load_features('table')", []),
+    ],
+)
+def test_corpora_are_found_by_loader_or_by_name(code, names):
+    assert corpora_read(code) == names
+
+
+def test_key_follows_the_files_of_every_real_corpus(checkout, monkeypatch, write_notebook):
+    monkeypatch.setattr(paths, "DATA", checkout / "data")
+    source = "for name in ('heiv', 'ekman6'):\n    getattr(corpora, f'load_{name}')"
+    notebook = write_notebook(checkout / "n.ipynb", "corpus: str = 'simulated'", source)
+    real = {"corpus": "real"}
+    keys = {content_key(notebook, "n", real)}
+    for name in ("heiv", "ekman6"):
+        (checkout / "data" / name).mkdir(parents=True)
+        keys.add(content_key(notebook, "n", real))
+        (checkout / "data" / name / "a.mp4").write_text("film")
+        keys.add(content_key(notebook, "n", real))
+    (checkout / "data" / "afew_va").mkdir()
+    assert content_key(notebook, "n", real) in keys
+    assert len(keys) == 5
+
+
+def test_a_scan_sees_names_sizes_dates_and_through_links(tmp_path):
+    folder = tmp_path / "corpus"
+    outside = tmp_path / "disk"
+    for place in (folder / "a", outside):
+        place.mkdir(parents=True)
+    (outside / "b.mp4").write_text("1")
+    (folder / "films").symlink_to(outside)
+    # A circle of links is walked once.
+    (outside / "back").symlink_to(folder)
+    (folder / "lost").symlink_to(tmp_path / "nowhere")
+    seen = {scan(folder)}
+    assert scan(folder) in seen
+    (outside / "b.mp4").write_text("12")
+    seen.add(scan(folder))
+    os.utime(outside / "b.mp4", ns=(0, 0))
+    seen.add(scan(folder))
+    (outside / "b.mp4").rename(outside / "c.mp4")
+    seen.add(scan(folder))
+    assert len(seen) == 4
+
+
+def test_a_scan_reads_no_file(tmp_path):
+    # A terabyte that takes no room on disk: to read it would take hours.
+    with (tmp_path / "a.mp4").open("wb") as file:
+        file.truncate(10**12)
+    assert len(scan(tmp_path)) == 64

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from affectlib import paths
 from affectlib.runner import reproduce
 from affectlib.runner.content_key import figures_hash
 
@@ -15,7 +16,98 @@ def test_unknown_paper_is_named(capsys):
 
 def test_results_of_another_first_seed_are_not_stored(capsys):
     assert reproduce.main(["--store", "--first-seed", "100"]) == 2
-    assert "first seed 0 only, not 100" in capsys.readouterr().err
+    assert "first seed 0 only, not demo-simulated-100" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "folder"),
+    [
+        ([], None),
+        (["--profile", "full"], "full-simulated"),
+        (["--corpus", "real"], "demo-real"),
+        (["--profile", "paper", "--corpus", "real"], "paper-real"),
+    ],
+)
+def test_only_the_demo_writes_over_the_committed_figures(runs, options, folder, monkeypatch):
+    monkeypatch.delenv("AFFECTLIB_FIGURES", raising=False)
+    committed = paths.FIGURES
+    assert reproduce.main(["--paper", "writer", *options]) == 0
+    expected = committed if folder is None else paths.CACHE / "figures" / folder
+    assert expected == paths.FIGURES
+    # A folder that the user names takes whatever is run.
+    monkeypatch.setenv("AFFECTLIB_FIGURES", str(committed))
+    paths.FIGURES = committed
+    assert reproduce.main(["--paper", "writer", *options]) == 0
+    assert committed == paths.FIGURES
+
+
+def test_parameters_of_ones_own_get_folders_of_their_own(monkeypatch):
+    monkeypatch.delenv("AFFECTLIB_FIGURES", raising=False)
+    folders = {reproduce.Settings().folder}
+    for parameters in ({"epochs": 5}, {"epochs": 6}, {"epochs": 5, "lengths": [3]}):
+        settings = reproduce.Settings(parameters=parameters)
+        assert settings.figures == paths.CACHE / "figures" / settings.folder
+        folders.add(settings.folder)
+    assert len(folders) == 4
+
+
+def test_several_papers_in_one_call(runs):
+    assert reproduce.main(["--paper", "writer reader"]) == 0
+    assert [slug for slug, _ in runs] == ["writer", "reader"]
+    assert reproduce.main(["--paper", " "]) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("epoch=5", "no parameter 'epoch'; it has epochs"),
+        ("epochs=many", "epochs='many' is str, the default 3 is int"),
+        ("epochs", "expected name=value, not 'epochs'"),
+        ("epochs=1 epochs=2", "epochs stands twice"),
+        ("epochs='1", "No closing quotation"),
+        ("epochs=2020-01-01", "is date, expected"),
+    ],
+)
+def test_parameters_of_ones_own_are_checked(runs, text, message, capsys):
+    assert reproduce.main(["--paper", "writer", "--set", text]) == 2
+    assert message in capsys.readouterr().err
+    assert runs == []
+
+
+def test_a_run_says_how_many_numbers_and_which_verdicts_differ(runs, reader_and_writer, capsys):
+    metrics = reader_and_writer / "figures" / "writer" / "metrics.json"
+    metrics.parent.mkdir(parents=True)
+    numbers = {"mse": 0.5, "pcc": 0.1, "claims": {"a beats b": {"verdict": "holds", "p": 0.01}}}
+    metrics.write_text(json.dumps({"metrics": numbers}))
+    before = reproduce.stored_metrics("writer")
+    numbers = {"mse": 0.5, "pcc": 0.2, "claims": {"a beats b": {"verdict": "undecided", "p": 0.3}}}
+    metrics.write_text(json.dumps({"metrics": numbers}))
+    assert reproduce.against_stored("writer", before) == [
+        "writer: 1 of 3 numbers agree with the stored ones",
+        "writer: another verdict: claims / a beats b / verdict: stored holds, now undecided",
+    ]
+    assert reproduce.against_stored("writer", None) == []
+
+
+def test_a_dry_run_lists_what_is_missing_and_runs_nothing(
+    runs, reader_and_writer, write_notebook, capsys, monkeypatch
+):
+    monkeypatch.setattr(paths, "DATA", reader_and_writer / "data")
+    (reader_and_writer / "data" / "heiv").mkdir(parents=True)
+    source = "corpus: str = 'simulated'\nfeatures: str = 'descriptors'"
+    loading = "[getattr(corpora, f'load_{name}') for name in ('heiv', 'ekman6')]"
+    write_notebook(reader_and_writer / "02_caan.ipynb", loading, parameters=source)
+    options = ["--paper", "caan", "--corpus", "real", "--set", "features=pretrained", "--dry-run"]
+    monkeypatch.setenv("AFFECTLIB_WEIGHTS", str(reader_and_writer / "weights"))
+    assert reproduce.main(options) == 1
+    said = capsys.readouterr().out
+    assert "02_caan.ipynb: to run" in said
+    assert "corpus ekman6, expected in" in said
+    assert "corpus heiv" not in said
+    assert "weights vgg_face" in said or "weights vggface" in said
+    assert runs == []
+    assert reproduce.main(["--paper", "caan", "--dry-run"]) == 0
+    assert "nothing is missing" in capsys.readouterr().out
 
 
 @pytest.fixture
@@ -35,7 +127,7 @@ def runs(reader_and_writer, monkeypatch):
     """Replaces the execution of notebooks; lists slug, and whether the key was up to date."""
     ran = []
 
-    def run(job, options):
+    def run(job, settings):
         ran.append((job.slug, job.key == reproduce.plan(job.slug).key))
         metrics = reader_and_writer / "figures" / job.slug / "metrics.json"
         metrics.parent.mkdir(parents=True, exist_ok=True)
