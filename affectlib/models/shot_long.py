@@ -9,11 +9,18 @@ References:
 
 Differs from the paper in:
     - Faces come from MTCNN, as in the paper, with the pretrained features, and from HOG otherwise.
+    - Expression: the weights of Xception, trained on RAF, are not public.
     - Action is the mean over the maps of OpenPose's backbone; the layers that the paper trains on
-      it are not published.
-    - Order, epochs, clips of long context and beta are chosen on validation films;
-      ``protocol="paper"`` of the notebook chooses on the test films.
+      it are not published. The paper says both that newly added layers are fine-tuned and that
+      all weights of the feature extractors are fixed.
+    - Order, epochs, clips of long context and beta are chosen on validation films, and by the
+      lowest error. The paper has no validation films and chooses "the best performance": its
+      beta has not the lowest error in its own Table 4. ``protocol="paper"`` of the notebook
+      chooses on the test films; that the paper did so for order and epochs too is inferred.
 and, where the paper leaves things open, in:
+    - The optimiser (Adam), its rate, the size of batches and early stopping are ours.
+    - Scene is the spatial mean of the last pooling layer's maps of VGG-16; the paper gives the size
+      of 512 only.
     - Features are standardised by the training seconds.
     - A second without a face gets the mean of the features of the training faces, not the features
       of a mean face.
@@ -28,6 +35,7 @@ and, where the paper leaves things open, in:
     - Clips in overlapping windows get the mean of their predictions (``InterClip``).
     - The moving average starts at a film's first prediction.
     - For Table 6 an excerpt is cut into seconds and is one clip, filled up as above.
+    - Correlations are taken within each film; the paper does not say whether its own are.
 """
 
 from __future__ import annotations
@@ -321,6 +329,35 @@ def _vectors(model: IntraClip, data: Samples, i: int) -> torch.Tensor:
 def pick(data: Samples, used: Sequence[int]) -> Samples:
     """Samples with some of their inputs only, in the given order."""
     return replace(data, inputs=tuple(data.inputs[i] for i in used))
+
+
+def shares(model: IntraClip, data: Samples) -> torch.Tensor:
+    """What each modality adds to the sum of each clip.
+
+    Args:
+        model: its modalities are those of ``data``
+        data: clips with a window of seconds each, see :func:`clips_of`
+
+    Shape:
+        result ``(modalities, clips, 2 * hidden)``; its sum over modalities goes into the first
+        dense layer
+
+    Raises:
+        ValueError: if the samples have no windows, or not one input per modality
+
+    References:
+        Residual-based Progressive Training Strategy: a modality "of low importance" would "push
+        the mapping to zero"
+    """
+    if data.windows is None:
+        raise ValueError("expected clips with a window of seconds each, see clips_of")
+    if len(data.inputs) != len(model.lstms):
+        raise ValueError(
+            f"data has {len(data.inputs)} inputs, the model has {len(model.lstms)} modalities"
+        )
+    first_seconds = data.windows[:, 0]
+    modalities = range(len(model.lstms))
+    return torch.stack([_vectors(model, data, i)[first_seconds] for i in modalities])
 
 
 # Seconds to clips, clips to runs

@@ -20,9 +20,11 @@ from affectlib.models.shot_long import (
     pick,
     progressive_fit,
     runs_of,
+    shares,
     spread,
 )
 from affectlib.results import published
+from affectlib.simulate.affect import remembered_course
 from affectlib.training import Samples, fit, predict, samples
 
 SIZES, SECONDS = (6, 4, 5), 4
@@ -242,6 +244,27 @@ def test_wrong_input_to_progressive_training_is_named(parts):
         progressive_fit(small(), plain, plain, fit=quick)
 
 
+def test_shares_are_the_final_states_and_their_sum_is_what_the_dense_layers_see(data):
+    model = small()
+    parts = shares(model, data)
+    assert parts.shape == (3, len(data), 8)
+    with torch.no_grad():
+        for i, lstm in enumerate(model.lstms):
+            states, _ = lstm(data.inputs[i][data.windows])  # both directions side by side
+            by_hand = torch.cat([states[:, -1, :4], states[:, 0, 4:]], 1)
+            assert torch.allclose(parts[i], by_hand, atol=1e-6)
+        prediction = model.head(model.dense(parts.sum(0)).relu()).squeeze(-1)
+        whole = model(data.take(range(len(data))))
+    assert torch.allclose(prediction, whole, atol=1e-6)
+
+
+def test_wrong_input_to_shares_is_named(data):
+    with pytest.raises(ValueError, match="data has 2 inputs, the model has 3 modalities"):
+        shares(small(), pick(data, [0, 1]))
+    with pytest.raises(ValueError, match="window of seconds"):
+        shares(small(), replace(data, windows=None, inputs=(torch.zeros(80, 6),) * 3))
+
+
 # clips, runs and the way back to seconds
 
 
@@ -364,6 +387,32 @@ def test_a_wrong_beta_is_named(arguments, message):
         exponential_moving_average([1.0, 2.0], 0.5, by=["a"])
 
 
+def correlations_of_moving_averages(memory, betas, *, films=8, seconds=7200, clip_seconds=10):
+    """Within-film correlation of felt clips and the moving average of perfectly shown ones."""
+    rng = np.random.default_rng(0)
+    by_film = []
+    for _ in range(films):
+        shown, felt = remembered_course(seconds, hertz=1, memory=memory, rng=rng)
+        shown_clips = shown[:, 1].reshape(-1, clip_seconds).mean(1)
+        felt_clips = felt[:, 1].reshape(-1, clip_seconds).mean(1)
+        smooth = [exponential_moving_average(shown_clips, beta) for beta in betas]
+        by_film.append([np.corrcoef(felt_clips, values)[0, 1] for values in smooth])
+    return np.array(by_film)  # (films, betas)
+
+
+def test_a_beta_of_the_paper_helps_where_a_memory_was_planted():
+    """exp(-10 / 240) is 0.96: the weight of the past per clip of a memory of 240 s."""
+    without, chosen = correlations_of_moving_averages(240.0, (0.0, 0.96)).T
+    assert (chosen - without).min() > 0.2
+    assert chosen.mean() > 0.8
+
+
+def test_a_beta_of_the_paper_harms_where_no_memory_was_planted():
+    without, chosen = correlations_of_moving_averages(0.0, (0.0, 0.96)).T
+    assert np.allclose(without, 1)
+    assert (without - chosen).min() > 0.2
+
+
 def test_the_mean_face_comes_from_training_seconds_with_a_face():
     faces = np.array([[1.0, 2], [3, 4], [100, 100], [0, 0], [0, 0], [50, 50]])
     found = np.array([True, True, True, False, False, True])
@@ -396,6 +445,25 @@ def test_published_tables_agree_with_the_text():
     assert ours["arousal_pcc"] == cells[4]["beta 0.98", "arousal_pcc"]
     assert cells[1].xs("arousal_mse", level="column").idxmin() == "Audio"
     assert isinstance(pd.Index(cells[3].index.get_level_values("row"))[0], str)
+
+
+def test_the_lowest_error_does_not_choose_the_published_beta():
+    table = published("shot_long", 4).pivot(index="row", columns="column", values="value")
+    ours = published("shot_long", 5).query("row == 'Ours'").set_index("column")["value"]
+    reported = table[(table - ours[table.columns]).abs().max(axis=1) < 1e-9].index.tolist()
+    assert reported == ["beta 0.98"]
+    assert table["arousal_mse"].idxmin() != "beta 0.98"
+    assert table["arousal_pcc"].idxmax() != "beta 0.98", "nor does the highest correlation"
+
+
+def test_the_row_of_gla_joins_the_errors_of_one_run_with_the_correlations_of_another():
+    row = published("shot_long", 5).query("row.str.startswith('GLA')").set_index("column")["value"]
+    runs = published("gla", 1).pivot(index="row", columns="column", values="value")
+    is_equal = (runs - row[runs.columns]).abs() < 0.0005 + 1e-9  # row has three decimals
+    errors = is_equal[["valence_mse", "arousal_mse"]].all(axis=1)
+    correlations = is_equal[["valence_pcc", "arousal_pcc"]].all(axis=1)
+    assert runs.index[errors].tolist() == ["Run 5"]
+    assert runs.index[correlations].tolist() == ["Run 4"]
 
 
 def test_samples_of_a_table_become_clips(data):
