@@ -45,7 +45,6 @@ import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,13 +55,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from affectlib import paths
-from affectlib.baselines import fit_logistic, pooled
 from affectlib.corpora.afew_va import BOX, FACE_MARGIN
 from affectlib.corpora.base import Corpus
 from affectlib.corpora.folds import Fold
-from affectlib.metrics import balanced_accuracy
-from affectlib.statistics import pseudo_values
-from affectlib.training import Samples, standardise
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -958,135 +953,6 @@ def vote(logits: torch.Tensor, clips: Sequence) -> pd.Series:
     votes = votes + 1e-3 * probabilities
     means = pd.DataFrame(votes.double().numpy()).groupby(np.asarray(clips), sort=False).mean()
     return means.idxmax(axis=1)
-
-
-# Scores by actor
-
-
-def scores_by_actor(
-    row: str, truth: np.ndarray, predictions: np.ndarray, actors: np.ndarray
-) -> pd.DataFrame:
-    """Scores of every actor, who are the units of intervals and claims.
-
-    Folds share their training clips, and windows of one clip share their frames. Actors share
-    neither clips nor test folds.
-
-    An actor has too few clips for a balanced accuracy of their own. What the actor adds to the
-    balanced accuracy of all windows stands in its place
-    (:func:`affectlib.statistics.pseudo_values`).
-
-    Args:
-        row: name of the model
-        truth: class of each window
-        predictions: of each seed
-        actors: of each window
-
-    Shape:
-        truth and actors ``(n,)``; predictions ``(seeds, n)``
-
-    Returns:
-        DataFrame with the columns row, column (accuracy, balanced accuracy), group (actor), value;
-        one row per column, actor and seed, in the order of the seeds
-
-    References:
-        ours; the paper gives the deviation over five folds
-    """
-    tables = []
-    for prediction in np.atleast_2d(predictions):
-        is_right = pd.Series(prediction == np.asarray(truth))  # (n,)
-        columns = {
-            "accuracy": is_right.groupby(actors).mean(),
-            "balanced accuracy": pseudo_values(balanced_accuracy, truth, prediction, groups=actors),
-        }
-        for column, values in columns.items():
-            table = {"row": row, "column": column, "group": values.index, "value": values.array}
-            tables.append(pd.DataFrame(table))
-    return pd.concat(tables, ignore_index=True)
-
-
-# Linear models
-
-
-def linear_predictions(
-    windows: Windows, folds: Sequence[Fold], actors: Sequence[str], *, side: int = 8
-) -> dict[str, np.ndarray]:
-    """Test predictions of logistic regression from small pictures of each window.
-
-    - ``"mood"``: from the mean frame
-    - ``"mood, difference"``: from the mean frame and the last frame minus the first
-    - ``"change"``: from the last frame minus the first
-    - ``"mood, change"``: from the mean frame and the probabilities that the model of change gives,
-      the linear counterpart of the 2-CNN+MLP
-
-    Args:
-        windows: of all clips
-        folds: positions of clips to train on, to choose the penalty by, and to test on
-        actors: of each window
-        side: side of the small pictures in pixels
-
-    Shape:
-        each prediction ``(n,)``: every window is predicted by the fold that tests it
-
-    Raises:
-        ValueError: if the folds do not test every window once
-
-    References:
-        ours: a network that does not beat it has not been shown to need its layers
-    """
-    tested = torch.cat([windows.in_clips(fold.test) for fold in folds])
-    if not tested.sort().values.equal(torch.arange(len(windows))):
-        raise ValueError("the folds must test every window once")
-    mean, difference = _small_pictures(windows, side)
-    mood, change = windows.targets["mood"], windows.targets["change"]
-    both = torch.cat([mean, difference], 1)
-    names = ("mood", "mood, difference", "change", "mood, change")
-    predictions = {name: np.empty(len(windows), dtype=int) for name in names}
-    for fold in folds:
-        fit = partial(_fit_linear, windows=windows, fold=fold, actors=actors)
-        found = {"mood": fit(mean, mood), "mood, difference": fit(both, mood)}
-        found["change"] = fit(difference, change)
-        with_change = torch.cat([mean, found["change"]], 1)
-        found["mood, change"] = fit(with_change, mood)
-        rows = windows.in_clips(fold.test)
-        for name, probabilities in found.items():
-            predictions[name][rows] = probabilities[rows].argmax(-1)
-    return predictions
-
-
-def _small_pictures(windows: Windows, side: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean frame of each window, and its last frame minus its first, both ``(n, side * side * 3)``.
-
-    Each cell of a small picture is the mean of a square of pixels.
-    """
-    precision = torch.get_default_dtype()
-    pixels = windows.frames.to(precision).movedim(-1, 1)  # (frames, 3, 32, 32)
-    small = F.adaptive_avg_pool2d(pixels, side).flatten(1)  # (frames, 3 * side * side)
-    rows = windows.start[:, None] + torch.arange(windows.k)  # (n, k)
-    first, last = small[rows[:, 0]], small[rows[:, -1]]
-    return small[rows].mean(1), last - first
-
-
-def _fit_linear(
-    inputs: torch.Tensor,
-    target: torch.Tensor,
-    *,
-    windows: Windows,
-    fold: Fold,
-    actors: Sequence[str],
-) -> torch.Tensor:
-    """Logistic regression of one fold: probabilities for all windows, ``(n, 3)``."""
-    ids = tuple(map(str, range(len(windows))))
-    data = Samples((inputs,), target, ids, tuple(actors))
-    train = data.select(windows.in_clips(fold.train))
-    validation = data.select(windows.in_clips(fold.validation))
-    train, validation, data = standardise(train, validation, data)
-    model = fit_logistic(train, validation)
-    probabilities = torch.zeros(len(windows), 3, dtype=inputs.dtype)
-    # A class that no training window has keeps a probability of 0.
-    probabilities[:, model.classes_] = torch.tensor(
-        model.predict_proba(pooled(data)), dtype=inputs.dtype
-    )
-    return probabilities
 
 
 # Attention

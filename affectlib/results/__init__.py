@@ -7,6 +7,7 @@ from (:func:`kind`).
 """
 
 from affectlib.moved import moved_names
+from affectlib.results.actors import scores_by_actor
 from affectlib.results.kinds import is_simulated, kind
 from affectlib.results.records import (
     PACKAGES,
@@ -32,6 +33,7 @@ __all__ = [
     "read_metrics",
     "recorded",
     "scores",
+    "scores_by_actor",
     "scores_by_group",
     "side_by_side",
     "source_commit",

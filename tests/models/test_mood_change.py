@@ -8,6 +8,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from affectlib import results
+from affectlib.baselines.mood_change import linear_predictions
 from affectlib.corpora import frame_array, with_mood
 from affectlib.metrics import balanced_accuracy
 from affectlib.models.mood_change import (
@@ -19,8 +21,6 @@ from affectlib.models.mood_change import (
     distillation_loss,
     fit_mood_folds,
     grad_cam,
-    linear_predictions,
-    scores_by_actor,
     subject_folds,
     vote,
 )
@@ -382,7 +382,7 @@ def test_scores_by_actor_average_to_those_of_all_windows():
     truth = rng.choice(3, 200, p=[0.7, 0.2, 0.1])
     predictions = rng.integers(0, 3, (2, 200))
     actors = rng.choice(list("abcdefg"), 200)
-    scores = scores_by_actor("x", truth, predictions, actors)
+    scores = results.scores_by_actor("x", truth, predictions, actors)
     assert scores.columns.tolist() == ["row", "column", "group", "value"]
     for seed, prediction in enumerate(predictions):
         of_column = scores[scores["column"] == "balanced accuracy"]
@@ -405,7 +405,7 @@ def linear_control(root, **planted):
     change = balanced_accuracy(windows.targets["change"].numpy(), found["change"])
     of_models = []
     for name in ("mood", "mood, change"):
-        scores = scores_by_actor(name, windows.targets["mood"].numpy(), found[name], actors)
+        scores = results.scores_by_actor(name, windows.targets["mood"].numpy(), found[name], actors)
         of_models.append(scores.loc[scores["column"] == "accuracy", "value"].to_numpy())
     return change, paired_difference(of_models[1], of_models[0])
 

@@ -1,10 +1,7 @@
-"""Linear models that every network has to beat: ridge and logistic regression.
+"""Ridge and logistic regression on the samples that the networks see.
 
-They see the same samples as the networks. The rows of a sample with windows (the seconds of a clip)
-are averaged first, which is *mean pooling*: the linear model of the means.
-A network that does not beat them has not been shown to need its layers.
-
-Trivial predictors, which see no sample at all, stand in :mod:`affectlib.statistics`.
+The rows of a sample with windows (the seconds of a clip) are averaged first, which is *mean
+pooling*: the linear model of the means.
 """
 
 from __future__ import annotations
