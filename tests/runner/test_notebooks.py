@@ -4,7 +4,14 @@ import pytest
 import yaml
 
 from affectlib.runner import notebooks
-from affectlib.runner.notebooks import ParameterError, checked_parameters, default_parameters
+from affectlib.runner.notebooks import (
+    PROFILES,
+    ParameterError,
+    checked_parameters,
+    default_parameters,
+    find_notebooks,
+    profile_parameters,
+)
 
 
 @pytest.fixture
@@ -51,3 +58,14 @@ def test_a_corpus_that_does_not_exist_is_refused(tmp_path, write_notebook):
     assert checked_parameters(notebook, {"corpus": "real"}) == {"corpus": "real"}
     with pytest.raises(ParameterError, match="no corpus 'rael'; there are simulated, real"):
         checked_parameters(notebook, {"corpus": "rael"})
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("slug", find_notebooks())
+def test_every_profile_has_parameters_that_its_notebook_knows(slug, profile):
+    notebook = find_notebooks()[slug]
+    given = profile_parameters(notebook, slug, profile, "simulated")
+    full = profile_parameters(notebook, slug, "full", "simulated")
+    # The paper's profile has its sizes, and what comes on top of them.
+    assert profile != "paper" or full.items() <= given.items()
+    assert profile != "demo" or given == {}
