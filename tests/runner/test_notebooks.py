@@ -50,7 +50,7 @@ def test_every_profile_fits_its_notebook(file):
     notebook = notebooks.notebook_file(slug)
     given = yaml.safe_load(file.read_text()) or {}
     assert set(checked_parameters(notebook, given)) <= set(given)
-    assert profile in ("demo", "full")
+    assert profile in PROFILES
 
 
 def test_a_corpus_that_does_not_exist_is_refused(tmp_path, write_notebook):
