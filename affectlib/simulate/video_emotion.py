@@ -38,7 +38,6 @@ from affectlib.corpora.video_emotion import (
 )
 from affectlib.errors import NotFoundError
 from affectlib.simulate.build import (
-    FRAME_RATE,
     SAMPLING_RATE,
     build_corpus,
     durations,
@@ -49,6 +48,8 @@ from affectlib.simulate.build import (
 from affectlib.simulate.face import UNITS, colour, draw_face, tint
 from affectlib.simulate.stage import SIZE, Look, backdrop
 
+# Pictures per second. The notebook looks at two of them; drawing faces is what takes the time.
+VIDEO_RATE = 4.0
 SNR = {"face": 3.0, "scene": 2.0}
 # Action units by category. Trust and anticipation have no agreed ones: a mild smile, and raised
 # brows and lids over parted lips.
@@ -324,8 +325,9 @@ class Shot:
 
     def at(self, frame: int) -> tuple[float, float]:
         """Centre of the main face in one frame: it sways a little."""
-        x = self.centre[0] + 3 * np.sin(0.16 * frame + self.yaw)
-        y = self.centre[1] + 1.5 * np.sin(0.11 * frame)
+        seconds = frame / VIDEO_RATE
+        x = self.centre[0] + 3 * np.sin(2.0 * seconds + self.yaw)
+        y = self.centre[1] + 1.5 * np.sin(1.4 * seconds)
         return x, y
 
     def box(self, frame: int) -> np.ndarray:
@@ -344,7 +346,7 @@ def shots(seconds: float, rng: np.random.Generator, telling: str | None = None) 
         rng: random generator
         telling: as for :func:`make_heiv`
     """
-    stops = _draw_stops(round(seconds * FRAME_RATE), rng)
+    stops = _draw_stops(round(seconds * VIDEO_RATE), rng)
     if telling is not None:
         return _planted_shots(stops, telling, rng)
     faces = rng.choice(list(FACES), len(stops) - 1, p=list(FACES.values()))
@@ -416,16 +418,16 @@ def _planted_shots(stops, telling, rng):
 def _draw_stops(n_frames, rng):
     """Frame numbers at which shots of one to two seconds begin and end."""
     stops = [0]
-    while stops[-1] < n_frames - 1.5 * FRAME_RATE:
-        stops.append(stops[-1] + round(rng.uniform(1, 2) * FRAME_RATE))
+    while stops[-1] < n_frames - 1.5 * VIDEO_RATE:
+        stops.append(stops[-1] + round(rng.uniform(1, 2) * VIDEO_RATE))
     # A shot of less than half a second joins the one before.
-    return [*(stop for stop in stops if stop <= n_frames - 0.5 * FRAME_RATE), n_frames]
+    return [*(stop for stop in stops if stop <= n_frames - 0.5 * VIDEO_RATE), n_frames]
 
 
 def _truth(tasks, clips):
     """Text of the table of what the videos show every half second."""
     rows = []
-    step = TRUTH_SECONDS * FRAME_RATE
+    step = TRUTH_SECONDS * VIDEO_RATE
     for (_, _, key, _, seconds, _, telling), clip in zip(tasks, clips, strict=True):
         for shot in shots(seconds, np.random.default_rng([3, *key]), telling):
             for beat in np.arange(np.ceil(shot.start / step), shot.stop / step):
@@ -450,7 +452,7 @@ def _write_video(root, file, key, emotion, seconds, snr, telling):
         plan, emotion, snr, np.random.default_rng([4, *key]), planted=telling is not None
     )
     silence = np.zeros(round(seconds * SAMPLING_RATE), np.float32)
-    write_file(root / file, encode(pictures, silence))
+    write_file(root / file, encode(pictures, silence, frame_rate=VIDEO_RATE))
 
 
 def _pictures(plan, emotion, snr, rng, *, planted=False):
@@ -473,13 +475,14 @@ def _pictures(plan, emotion, snr, rng, *, planted=False):
         cover = (_hand, _brim, _post)[rng.integers(3)]
         heading = rng.uniform(0, 2 * np.pi)
         for frame in range(shot.start, shot.stop):
-            pan = _MARGIN * (1 + 0.9 * np.sin(0.05 * (frame - shot.start) + heading))
+            in_shot = (frame - shot.start) / VIDEO_RATE  # seconds
+            pan = _MARGIN * (1 + 0.9 * np.sin(0.6 * in_shot + heading))
             x = round(pan)
             y = round(_MARGIN + 0.4 * (pan - _MARGIN))
             picture = scene[y : y + height, x : x + width].copy()
             if shot.bystander:
-                blink = {43: float(frame % 37 < 2)}
-                place = other_place + (2 * np.sin(0.13 * frame), 0)
+                blink = {43: float(frame % 12 < 1)}  # once in three seconds
+                place = other_place + (2 * np.sin(1.6 * frame / VIDEO_RATE), 0)
                 draw_face(picture, other, blink, place, other_size)
             if shot.face != "none":
                 draw_face(picture, main, units, shot.at(frame), shot.size, yaw=shot.yaw, gaze=gaze)
