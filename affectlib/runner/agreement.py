@@ -88,13 +88,16 @@ def spread(runs: Sequence[Mapping]) -> dict[str, dict]:
 
     Returns:
         ``numbers``: path to standard deviation, of the numbers that every run has; ``texts``: path
-        to the different texts (verdicts, choices) of the runs, where there are several
+        to the different texts (verdicts, choices) of the runs, where there are several;
+        ``sometimes``: paths that some of the runs lack, since a choice led another way
     """
     flat = [dict(leaves(run)) for run in runs]
+    every = set.intersection(*map(set, flat))
+    sometimes = sorted(set.union(*map(set, flat)) - every)
     numbers = {}
     texts = {}
     for path in flat[0]:
-        if not all(path in run for run in flat):
+        if path not in every:
             continue
         values = [run[path] for run in flat]
         if all(_is_number(value) for value in values):
@@ -103,7 +106,7 @@ def spread(runs: Sequence[Mapping]) -> dict[str, dict]:
             different = sorted({str(value) for value in values})
             if len(different) > 1:
                 texts[path] = different
-    return {"numbers": numbers, "texts": texts}
+    return {"numbers": numbers, "texts": texts, "sometimes": sometimes}
 
 
 def disagreements(stored: Mapping, fresh: Mapping, spread: Mapping, *, same: bool) -> list[str]:
@@ -121,9 +124,13 @@ def disagreements(stored: Mapping, fresh: Mapping, spread: Mapping, *, same: boo
     """
     old = dict(leaves(stored))
     new = dict(leaves(fresh))
-    if old.keys() != new.keys():
-        names = ", ".join(sorted(old.keys() ^ new.keys()))
-        return [f"only one of the runs has: {names}"]
+    only_one_has = old.keys() ^ new.keys()
+    if not same:
+        # Elsewhere a choice may lead another way, as it does under another seed.
+        only_one_has = only_one_has - set(spread.get("sometimes", ()))
+        old = {path: value for path, value in old.items() if path in new}
+    if only_one_has:
+        return [f"only one of the runs has: {', '.join(sorted(only_one_has))}"]
     if same:
         return [_line(path, old, new) for path in old if not _is_equal(old[path], new[path])]
 

@@ -192,3 +192,21 @@ def test_a_simulated_film_is_the_same_bytes_under_another_instruction_set():
     if "avx2" in affectlib._instruction_sets():
         assert usual["numpy"] != other["numpy"]
         assert usual["torch"] != other["torch"]
+
+
+def test_numbers_that_hang_on_a_choice_may_be_absent_on_other_arithmetic_only():
+    stored = {"mse": 0.1, "gap": 0.2}
+    fresh = {"mse": 0.1}
+    measured = agreement.spread([stored, fresh])
+    assert measured["sometimes"] == ["gap"]
+    assert agreement.disagreements(stored, fresh, measured, same=False) == []
+    assert agreement.disagreements(fresh, stored, measured, same=False) == []
+    assert (
+        "only one of the runs has: gap"
+        in agreement.disagreements(stored, fresh, measured, same=True)[0]
+    )
+    other = {"mse": 0.1, "pcc": 0.3}
+    assert (
+        "only one of the runs has: pcc"
+        in agreement.disagreements(stored, other, measured, same=False)[0]
+    )
