@@ -7,7 +7,10 @@ JOBS    ?= 2
 BIN     := .venv/bin
 # Relative, so that no folder outside the checkout is ever named to rm, whatever the checkout's path holds.
 TEST_FIGURES := build/test-figures
-CHECKS  := $(patsubst notebooks/%.ipynb,check-%,$(wildcard notebooks/*.ipynb))
+# The longest first: two cores then end at about the same time.
+LONGEST := check-05_caan check-01_mood_change check-03_attend_affect check-02_shot_long check-04_gla
+FOUND   := $(patsubst notebooks/%.ipynb,check-%,$(wildcard notebooks/*.ipynb))
+CHECKS  := $(filter $(FOUND),$(LONGEST)) $(filter-out $(LONGEST),$(FOUND))
 
 # Options are text that make and the shell pass on as it stands. Names of films may hold anything, also `...` and $$(...):
 # make takes each option unexpanded, and the shell reads it from its environment, as "$$OPTION_<name>".
@@ -61,7 +64,7 @@ unit:
 $(CHECKS): check-%: notebooks/%.ipynb
 	AFFECTLIB_FIGURES="$$PWD/$(TEST_FIGURES)" $(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout 900 $<
 
-check-06_comparison: $(filter-out check-06_comparison,$(CHECKS))  # reads the results of the others
+check-06_comparison: $(filter check-02_shot_long check-04_gla,$(CHECKS))  # reads their results
 
 browser: env  ## open 00_start_here in JupyterLab with a real Chromium and move a slider
 	AFFECTLIB_BROWSER=1 $(BIN)/python -m pytest tests/notebooks/test_lab.py

@@ -18,7 +18,7 @@ from affectlib.simulate import make_cognimuse
 
 PIPELINE = Path(__file__).with_name("faults_pipeline.py")
 # Points at which a run is killed; `AFFECTLIB_FAULTS=20` tries more of them.
-POINTS = int(os.environ.get("AFFECTLIB_FAULTS") or 2)
+POINTS = int(os.environ.get("AFFECTLIB_FAULTS") or 1)
 KILLED = 9
 MODULES = (
     "affectlib.features",

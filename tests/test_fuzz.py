@@ -28,7 +28,7 @@ from affectlib.models.attend_affect import from_released
 from affectlib.runner.notebooks import ParameterError, check_plain, read_yaml
 
 SECONDS = float(os.environ.get("AFFECTLIB_FUZZ") or 0)
-EXAMPLES = 60  # damages of each reader in `make test`
+EXAMPLES = 25  # damages of each reader in `make test`
 LONGEST = 20.0  # seconds that one damaged file may take
 LARGEST = 500e6  # bytes of memory that one damaged file may take
 
