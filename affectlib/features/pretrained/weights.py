@@ -469,9 +469,10 @@ def refuse_inflated(path: Path | str) -> None:
         FileFormatError: if it is
     """
     path = Path(path)
-    if not zipfile.is_zipfile(path):
-        return
     try:
+        # Already this question is an error for a damaged end of an archive.
+        if not zipfile.is_zipfile(path):
+            return
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
     except Exception as error:  # damaged bytes fail in as many ways as there are bytes

@@ -284,6 +284,19 @@ def test_the_key_that_differs_is_named_as_in_the_file(folder, name, make, state,
         load(name, make, weights=save(folder / "other.pt", state))
 
 
+@pytest.mark.parametrize("place", [4, 16])
+def test_a_damaged_end_of_an_archive_is_refused_by_name(folder, place):
+    file = folder / "weights.pt"
+    torch.save({"layer.weight": torch.zeros(3, 2)}, file)
+    content = bytearray(file.read_bytes())
+    # The locator of a large archive before the end: torch writes one, with the number of disks.
+    locator = content.rindex(b"PK\x06\x07")
+    content[locator + place] ^= 255
+    file.write_bytes(content)
+    with pytest.raises(FileFormatError, match=r"weights\.pt"):
+        weights.read_tensors(file)
+
+
 @pytest.mark.parametrize("legacy", [False, True])
 @pytest.mark.parametrize("share", [0, 0.01, 0.5, 0.98])
 def test_a_file_cut_short_is_refused_by_name(folder, state, legacy, share):
