@@ -76,7 +76,7 @@ def folders_below(root: Path, *, closed: Collection[str] = ()) -> list[Path]:
         folders.append(folder)
         if folder.name in closed and folder != root:
             return
-        for entry in _entries(folder):
+        for entry in entries_of(folder):
             # True for a link to a folder, which is entered.
             if entry.is_dir():
                 walk(folder / entry.name, above | {real})
@@ -104,13 +104,13 @@ def files_below(root: Path, *, closed: Collection[str] = ()) -> list[Path]:
         if folder.name in closed and folder != root:
             continue
         # True for a link to a file; false for a link that leads nowhere.
-        for entry in _entries(folder):
+        for entry in entries_of(folder):
             if entry.is_file():
                 files.append(folder / entry.name)
     return sorted(files)
 
 
-def _entries(folder: Path) -> list[os.DirEntry]:
+def entries_of(folder: Path) -> list[os.DirEntry]:
     """Lists the content of a folder, without hidden entries and without ``__MACOSX``."""
     try:
         with os.scandir(folder) as content:

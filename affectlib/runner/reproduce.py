@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from affectlib import kept, paths
+from affectlib.errors import AffectError
 from affectlib.results import read_metrics
 from affectlib.runner import agreement, execution, notebooks, preflight
 from affectlib.runner.content_key import content_key, slugs_read
@@ -126,7 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         execution.end_with_parent(options.parent)
     try:
         return _reproduce(options)
-    except (ParameterError, OSError) as error:
+    except (AffectError, OSError) as error:
         return report(error)
 
 
