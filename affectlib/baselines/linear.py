@@ -67,17 +67,14 @@ def fit_ridge(
     targets = _last(train)
     validation_inputs = pooled(validation)
     validation_targets = _last(validation)
-    lowest = np.inf
-    best = None
-    for alpha in alphas:
-        # The default solver differs with the shape of the data; this one is the same everywhere.
-        model = Ridge(alpha, solver="cholesky").fit(inputs, targets)
+
+    def error(model: RidgeModel) -> float:
         prediction = model.predict(validation_inputs)
-        error = mse(validation_targets, prediction, by=validation.groups)
-        if best is None or error < lowest:
-            lowest = error
-            best = model
-    return best
+        return mse(validation_targets, prediction, by=validation.groups)
+
+    # The default solver differs with the shape of the data; this one is the same everywhere.
+    models = (Ridge(alpha, solver="cholesky").fit(inputs, targets) for alpha in alphas)
+    return min(models, key=error)
 
 
 def ridge(
@@ -117,15 +114,15 @@ def fit_logistic(
     classes = train.target.numpy()
     validation_inputs = pooled(validation)
     validation_classes = validation.target.numpy()
-    highest = -np.inf
-    best = None
-    for strength in sorted(strengths):
-        model = LogisticRegression(C=strength, max_iter=1000).fit(inputs, classes)
-        share = accuracy(validation_classes, model.predict(validation_inputs))
-        if best is None or share > highest:
-            highest = share
-            best = model
-    return best
+
+    def share_right(model: LogisticRegression) -> float:
+        return accuracy(validation_classes, model.predict(validation_inputs))
+
+    models = (
+        LogisticRegression(C=strength, max_iter=1000).fit(inputs, classes)
+        for strength in sorted(strengths)
+    )
+    return max(models, key=share_right)
 
 
 def logistic(
