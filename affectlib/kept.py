@@ -90,8 +90,8 @@ def key(*parts: object) -> str:
     """Hash of some parts, of the code that trains, and of the version of torch.
 
     Args:
-        parts: tensors, arrays, numbers, text, None, functions, and mappings, lists, tuples and
-            dataclasses of these
+        parts: tensors, arrays, numbers, text, None, functions, models with their weights, and
+            mappings, lists, tuples and dataclasses of these
 
     Raises:
         TypeError: for anything else, whose value cannot be told
@@ -107,8 +107,8 @@ def key(*parts: object) -> str:
     return digest.hexdigest()
 
 
-def described(model: torch.nn.Module) -> list[list[object]]:
-    """What a model does besides its weights: classes and settings of all its parts, for a key.
+def _described(model: torch.nn.Module) -> list[list[object]]:
+    """What a model does besides its weights: classes and settings of all its parts.
 
     Args:
         model: a module; of its attributes, numbers, text, booleans and tuples of these count
@@ -146,7 +146,7 @@ def _add(digest: object, part: object) -> None:
         digest.update(repr(part.tolist()).encode() if part.dtype == object else part.tobytes())
     elif part is None or isinstance(part, str | int | float | bool | np.generic):
         digest.update(f"{part!r};".encode())
-    elif callable(part) and not isinstance(part, functools.partial):
+    elif callable(part) and not isinstance(part, functools.partial | torch.nn.Module):
         digest.update(_source(part).encode())
     else:
         items = _items(part)
@@ -156,7 +156,9 @@ def _add(digest: object, part: object) -> None:
 
 
 def _items(part: object) -> list[object]:
-    """The parts of a mapping, list, tuple, dataclass or partial function."""
+    """The parts of a model, mapping, list, tuple, dataclass or partial function."""
+    if isinstance(part, torch.nn.Module):
+        return [_described(part), part.state_dict()]
     if isinstance(part, Mapping):
         return [*part.keys(), *part.values()]
     if isinstance(part, list | tuple | range):

@@ -23,8 +23,8 @@ import pandas as pd
 import torch
 from torch import nn
 
-from affectlib.corpora.folds import group_starts
-from affectlib.kept import Kept, described
+from affectlib.corpora.folds import first_rows
+from affectlib.kept import Kept
 
 if TYPE_CHECKING:
     from affectlib.features import FeatureTable
@@ -280,8 +280,7 @@ def sequences(
     if sources is None:
         sources = [name.rpartition(":")[0] or name for name in data.ids]
     row = np.arange(len(data))
-    # First row of the source that each row belongs to.
-    start = np.maximum.accumulate(np.where(group_starts(sources), row, 0))  # (n,)
+    start = first_rows(sources)  # (n,)
     windows = row[:, None] + np.arange(1 - length, 1)  # (n, length)
     ends = row if pad else row[windows[:, 0] >= start]
     windows = np.maximum(windows, start[:, None])[ends]  # (windows, length)
@@ -520,7 +519,7 @@ def fit(
         if count < 1:
             raise ValueError(f"{name} is {count}, at least 1 is needed")
     kept = Kept(
-        ["fit", described(model), model.state_dict(), train, validation, loss],
+        ["fit", model, train, validation, loss],
         [epochs, batch_size, learning_rate, patience, weight_decay, seed, str(devices), strategy],
     )
     state = kept.load()

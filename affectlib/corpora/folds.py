@@ -62,6 +62,22 @@ def group_starts(groups: Iterable[Hashable]) -> np.ndarray:
     return np.array(starts, dtype=bool)
 
 
+def first_rows(groups: Iterable[Hashable]) -> np.ndarray:
+    """For each row, the first row of its film, actor or other group.
+
+    Arguments and errors as for :func:`group_starts`.
+
+    Shape:
+        result ``(rows,)``, integers
+
+    Examples:
+        >>> first_rows(["a", "a", "b"]).tolist()
+        [0, 0, 2]
+    """
+    starts = group_starts(groups)
+    return np.maximum.accumulate(np.where(starts, np.arange(len(starts)), 0))
+
+
 def leave_one_film_out(corpus: Corpus, *, seed: int | None = None) -> list[Fold]:
     """Makes one fold per film: it tests, another one validates, the rest trains.
 

@@ -49,7 +49,7 @@ from numpy.typing import ArrayLike
 from torch import nn
 from torch.nn import functional
 
-from affectlib.corpora.folds import group_starts
+from affectlib.corpora.folds import first_rows, group_starts
 
 if TYPE_CHECKING:
     from affectlib.training import Samples
@@ -451,8 +451,9 @@ def past_means(data: Samples, length: int) -> Samples:
     if length < 1:
         raise ValueError(f"length is at least 1, not {length}")
     row = np.arange(len(data.groups))
-    film_start = np.maximum.accumulate(np.where(group_starts(data.groups), row, 0))
-    first = np.maximum(row - length + 1, film_start)  # (seconds,), first row of each window
+    first = np.maximum(
+        row - length + 1, first_rows(data.groups)
+    )  # (seconds,), first row of each window
     first = torch.from_numpy(first)
     end = torch.from_numpy(row + 1)
     inputs = []
@@ -562,8 +563,7 @@ def cutoffs(film_seconds: float, *, hertz: float) -> list[float]:
         >>> cutoffs(50, hertz=1)
         [0.4, 0.2, 0.1, 0.05, 0.025]
     """
-    if film_seconds * hertz < 3:
-        raise ValueError(f"a film of {film_seconds:g} s at {hertz:g} Hz is too short to filter")
+    _check_long_enough(film_seconds, hertz)
     frequencies = []
     frequency = 0.4 * hertz
     while frequency * film_seconds >= 1:
@@ -586,14 +586,19 @@ def widths(film_seconds: float, *, hertz: float) -> list[float]:
         >>> widths(50, hertz=1)
         [3.0, 5.0, 9.0, 17.0, 33.0]
     """
-    if film_seconds * hertz < 3:
-        raise ValueError(f"a film of {film_seconds:g} s at {hertz:g} Hz is too short to filter")
+    _check_long_enough(film_seconds, hertz)
     durations = []
     values = 3  # odd: as many before a moment as after it
     while values <= film_seconds * hertz:
         durations.append(values / hertz)
         values = 2 * values - 1
     return durations
+
+
+def _check_long_enough(film_seconds: float, hertz: float) -> None:
+    """Refuses films of fewer than three values, for which there is no filter to try."""
+    if film_seconds * hertz < 3:
+        raise ValueError(f"a film of {film_seconds:g} s at {hertz:g} Hz is too short to filter")
 
 
 def film_by_film(

@@ -32,7 +32,7 @@ import torch
 from torch import nn
 
 from affectlib.corpora.folds import Fold
-from affectlib.kept import Kept, described
+from affectlib.kept import Kept
 from affectlib.stacked.twins import fast
 from affectlib.training import (
     History,
@@ -143,7 +143,7 @@ def fit_folds(
         )
         schedule = _CommonBatches(train, seeds, batch_size)
         kept = Kept(
-            ["fit_folds", described(models.module), models.parameters, samples, loss],
+            ["fit_folds", models.module, models.parameters, samples, loss],
             [train, validation, list(seeds), standardise],
             [epochs, batch_size, learning_rate, patience, weight_decay],
         )
