@@ -97,21 +97,6 @@ def build_corpus(
     Raises:
         FileFormatError: if ``root`` holds a file that no simulator wrote
     """
-    with _one_at_a_time(root):
-        _build(root, name, arguments, files, tables, write, tasks, jobs)
-
-
-def _build(
-    root: Path,
-    name: str,
-    arguments: dict,
-    files: list[str],
-    tables: Callable[[], dict[str, str]],
-    write: Callable[..., None],
-    tasks: list[tuple],
-    jobs: int,
-) -> None:
-    """What :func:`build_corpus` does while no other process builds the same corpus."""
     mark = {
         "corpus": name,
         "arguments": arguments,
@@ -119,26 +104,27 @@ def _build(
         "source": _source(write, tables),
         "files": files,
     }
-    final = root / SIMULATED_MARK
-    begun = root / f"begun.{SIMULATED_MARK}"
-    old_mark = _read_mark(final, begun)
-    old_files = set() if old_mark is None else set(old_mark["files"])
-    present = {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
-    _refuse_foreign(root, present - old_files - {final.name, begun.name})
-    if old_mark is not None and old_mark != mark:
-        # The marks go last, so that a kill in between leaves them.
-        _delete(root, [*sorted(present & old_files), begun.name, final.name])
-    missing = [path for path in files if not (root / path).is_file()]
-    if final.is_file() and not missing:
-        return
-    text = json.dumps(mark, indent=1).encode()
-    write_file(begun, text)
-    for path, table in tables().items():
-        write_file(root / path, table.encode())
-    undone = [task for task in tasks if any(task[1] in path for path in missing)]
-    _run(write, undone, jobs)
-    write_file(final, text)
-    begun.unlink(missing_ok=True)
+    with _one_at_a_time(root):
+        final = root / SIMULATED_MARK
+        begun = root / f"begun.{SIMULATED_MARK}"
+        old_mark = _read_mark(final, begun)
+        old_files = set() if old_mark is None else set(old_mark["files"])
+        present = {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
+        _refuse_foreign(root, present - old_files - {final.name, begun.name})
+        if old_mark is not None and old_mark != mark:
+            # The marks go last, so that a kill in between leaves them.
+            _delete(root, [*sorted(present & old_files), begun.name, final.name])
+        missing = [path for path in files if not (root / path).is_file()]
+        if final.is_file() and not missing:
+            return
+        text = json.dumps(mark, indent=1).encode()
+        write_file(begun, text)
+        for path, table in tables().items():
+            write_file(root / path, table.encode())
+        undone = [task for task in tasks if any(task[1] in path for path in missing)]
+        _run(write, undone, jobs)
+        write_file(final, text)
+        begun.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

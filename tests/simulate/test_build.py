@@ -192,11 +192,12 @@ def test_one_process_builds_a_corpus_at_a_time(tmp_path, monkeypatch):
                 return False
         return True
 
-    def build_it(root, *_):
-        locked.append((try_lock(root), try_lock(tmp_path / "other")))
+    def run_nothing(*_):
+        locked.append((try_lock(tmp_path / "corpus"), try_lock(tmp_path / "other")))
 
-    monkeypatch.setattr(build, "_build", build_it)
-    build.build_corpus(tmp_path / "corpus", "cognimuse", {}, [], None, None, [], 1)
+    monkeypatch.setattr(build, "_run", run_nothing)
+    nothing = build.no_tables
+    build.build_corpus(tmp_path / "corpus", "cognimuse", {}, [], nothing, nothing, [], 1)
     # While it is built, others wait for this corpus, and not for another one.
     assert locked == [(False, True)]
     assert try_lock(tmp_path / "corpus")
@@ -208,8 +209,9 @@ def test_a_corpus_that_may_not_be_locked_is_built_all_the_same(tmp_path, monkeyp
 
     built = []
     monkeypatch.setattr(build.fcntl, "flock", no_locks)
-    monkeypatch.setattr(build, "_build", lambda root, *_: built.append(root))
-    build.build_corpus(tmp_path / "corpus", "cognimuse", {}, [], None, None, [], 1)
+    monkeypatch.setattr(build, "_run", lambda *_: built.append(tmp_path / "corpus"))
+    nothing = build.no_tables
+    build.build_corpus(tmp_path / "corpus", "cognimuse", {}, [], nothing, nothing, [], 1)
     assert built == [tmp_path / "corpus"]
 
 
