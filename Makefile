@@ -7,8 +7,8 @@ JOBS    ?= 2
 BIN     := .venv/bin
 # Relative, so that no folder outside the checkout is ever named to rm, whatever the checkout's path holds.
 TEST_FIGURES := build/test-figures
-# The longest first: two cores then end at about the same time.
-LONGEST := check-05_caan check-01_mood_change check-03_attend_affect check-02_shot_long check-04_gla
+# The longest first, and those that 06 waits for: two cores then end at about the same time.
+LONGEST := check-05_caan check-01_mood_change check-02_shot_long check-04_gla check-03_attend_affect
 FOUND   := $(patsubst notebooks/%.ipynb,check-%,$(wildcard notebooks/*.ipynb))
 CHECKS  := $(filter $(FOUND),$(LONGEST)) $(filter-out $(LONGEST),$(FOUND))
 
