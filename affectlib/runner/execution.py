@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import resource
 import shlex
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from affectlib import AVX2_VARIABLES, AVX512_OFF, paths
-from affectlib.runner import notebooks
+from affectlib.runner import estimate, notebooks
 from affectlib.runner.content_key import figures_hash
 from affectlib.runner.failures import FAILED, report
 
@@ -98,8 +99,16 @@ def execute(job: Job) -> None:
         "seconds": round(time.perf_counter() - begun, 1),
     }
     paths.write(job.output, _notebook_bytes(content))
+    estimate.remember(job, content, _peak_of_kernel())
     # papermill's own copy has no key: it is of use only where a cell failed.
     partial.unlink()
+
+
+def _peak_of_kernel() -> int:
+    """Most bytes of memory that a child of this process has held: its kernel, which has ended."""
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    # Kilobytes on Linux, bytes on macOS.
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def _engine(job: Job, begun: float) -> type:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from affectlib import paths
-from affectlib.features.papers import PAPERS
-from affectlib.features.pretrained import weights
+from affectlib.runner import estimate
 from affectlib.runner.content_key import corpora_read
 from affectlib.runner.notebooks import code_cells
 
@@ -46,6 +44,10 @@ def _missing_corpora(job: Job) -> list[str]:
 
 def _missing_weights(job: Job) -> list[str]:
     """The weight files of a paper's networks that are not there, with their sources."""
+    # Imported here: every notebook's process imports this module, and torch takes seconds.
+    from affectlib.features.papers import PAPERS
+    from affectlib.features.pretrained import weights
+
     if job.slug not in PAPERS:
         return []
     try:
@@ -55,19 +57,73 @@ def _missing_weights(job: Job) -> list[str]:
     return []
 
 
-def report(jobs: Sequence[Job], figures: Path, missing: Sequence[str]) -> str:
-    """What a run would do, as text: notebooks, their parameters, places, and what is missing."""
+def report(jobs: Sequence[Job], figures: Path, problems: Sequence[str]) -> str:
+    """What a run would do, as text.
+
+    Args:
+        jobs: of the run
+        figures: where its tables and figures go
+        problems: result of :func:`problems`
+    """
     lines = []
     for job in jobs:
         state = "up to date" if job.done else "to run"
         lines.append(f"{job.notebook.name}: {state}")
         lines += [f"  {name} = {value!r}" for name, value in job.parameters.items()]
-    free = shutil.disk_usage(_existing(paths.CACHE)).free / GIGABYTE
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIGABYTE
+        if not job.done:
+            lines.append(f"  {estimate.estimate(job)}")
+    free = _free_disk() / GIGABYTE
+    memory = estimate.total_memory() / GIGABYTE
     lines.append(f"cache: {paths.CACHE}, {free:.0f} GB free; memory: {memory:.0f} GB")
     lines.append(f"tables and figures: {figures}")
-    lines += [f"missing: {line}" for line in missing] or ["nothing is missing"]
+    lines += problems or ["nothing is missing"]
     return "\n".join(lines)
+
+
+def problems(jobs: Sequence[Job], n_jobs: int) -> list[str]:
+    """Everything that stands in the way of a run, one line each.
+
+    Args:
+        jobs: of the run
+        n_jobs: notebooks run at once
+    """
+    lines = [f"missing: {line}" for line in missing(jobs)]
+    return lines + [f"too little {line}" for line in too_large(jobs, n_jobs)]
+
+
+def too_large(jobs: Sequence[Job], n_jobs: int) -> list[str]:
+    """Memory and disk that the notebooks to run take beyond what there is, one line each.
+
+    Args:
+        jobs: of the run
+        n_jobs: notebooks run at once
+    """
+    waiting = [job for job in jobs if not job.done]
+    estimates = {job.notebook.name: estimate.estimate(job) for job in waiting}
+    lines = []
+    known = {name: each.memory for name, each in estimates.items() if each.memory is not None}
+    largest = sorted(known.items(), key=lambda item: -item[1])[:n_jobs]
+    needed = sum(memory for _, memory in largest)
+    there = estimate.total_memory()
+    if needed > there:
+        names = " and ".join(name for name, _ in largest)
+        lines.append(
+            f"memory: {names} at once take about {needed / GIGABYTE:.0f} GB, "
+            f"this machine has {there / GIGABYTE:.0f} GB"
+        )
+    written = sum(each.disk for each in estimates.values())
+    free = _free_disk()
+    if written > free:
+        lines.append(
+            f"disk: the run writes about {written / GIGABYTE:.0f} GB, "
+            f"{paths.CACHE} has {free / GIGABYTE:.0f} GB free (AFFECTLIB_CACHE moves it)"
+        )
+    return lines
+
+
+def _free_disk() -> int:
+    """Bytes that are free where the cache is, or will be."""
+    return shutil.disk_usage(_existing(paths.CACHE)).free
 
 
 def _existing(folder: Path) -> Path:

@@ -18,10 +18,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from affectlib import kept, paths
+from affectlib import paths
 from affectlib.errors import AffectError
 from affectlib.results import read_metrics
-from affectlib.runner import agreement, execution, notebooks, preflight
+from affectlib.runner import agreement, estimate, execution, notebooks, preflight
 from affectlib.runner.content_key import content_key, slugs_read
 from affectlib.runner.execution import Job
 from affectlib.runner.failures import FAILED, report
@@ -141,11 +141,15 @@ def _reproduce(options: Namespace) -> int:
     order = list(waves(jobs))
     if options.execute:
         return execution.execute_and_report(jobs[0])
-    missing = preflight.missing(jobs)
+    problems = preflight.problems(jobs, options.jobs)
     if options.dry_run:
-        print(preflight.report(jobs, settings.figures, missing))
-        return FAILED if missing else 0
-    _prepare(options, jobs, missing)
+        print(preflight.report(jobs, settings.figures, problems))
+        return FAILED if problems else 0
+    for line in problems:
+        print(line, file=sys.stderr)
+    if settings != Settings():
+        _tell_estimates(jobs)
+    _prepare(options, jobs)
     before = {job.slug: stored_metrics(job.slug) for job in jobs}
     ran, failed = _run_in_order(order, settings, options.jobs)
     for job in failed:
@@ -162,10 +166,15 @@ def _reproduce(options: Namespace) -> int:
     return 0
 
 
-def _prepare(options: Namespace, jobs: Sequence[Job], missing: Sequence[str]) -> None:
-    """Names what is missing, and refuses places that may not be written, before hours of work."""
-    for line in missing:
-        print(f"missing: {line}", file=sys.stderr)
+def _tell_estimates(jobs: Sequence[Job]) -> None:
+    """Says how long a run of hours will take, before it begins."""
+    for job in jobs:
+        if not job.done:
+            print(f"{job.notebook.name}: {estimate.estimate(job)}", flush=True)
+
+
+def _prepare(options: Namespace, jobs: Sequence[Job]) -> None:
+    """Refuses places that may not be written, before hours of work."""
     paths.tell_figures_moved()
     paths.check_writable(paths.CACHE)
     if options.store:
@@ -176,6 +185,9 @@ def _prepare(options: Namespace, jobs: Sequence[Job], missing: Sequence[str]) ->
 
 def _forget(jobs: Sequence[Job]) -> None:
     """Deletes the executed copies of notebooks, and all trainings that were kept."""
+    # Imported here: every notebook's process imports this module, and torch takes seconds.
+    from affectlib import kept
+
     for job in jobs:
         job.output.unlink(missing_ok=True)
     shutil.rmtree(kept.folder(), ignore_errors=True)

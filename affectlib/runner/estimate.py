@@ -1,0 +1,272 @@
+"""How long a run will take, and its memory and disk, from runs that this machine has made.
+
+A cell whose time grows with the sizes of a run says how, in its metadata:
+
+    "work": {"part": "films", "amount": "films * film_seconds"}
+
+``amount`` is an expression in the notebook's parameters that the seconds of the cell are
+proportional to. After each run the runner keeps the seconds per unit of each part, the slowest that
+it has seen: a run that finds its films in the cache tells nothing about making them. From these
+rates and the parameters of another run come its seconds. Epochs count as if none was spared, so
+this is what a run takes at most.
+
+The part ``features`` is in seconds of film. Its rate is that of the descriptors; the rate of a
+paper's networks is measured on a film of ten seconds, with random weights.
+
+The parameters cell has two such expressions in bytes: ``held``, what the notebook keeps in memory,
+and ``written``, what it leaves in the cache.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import statistics
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from affectlib import paths
+from affectlib.runner.notebooks import ParameterError, cells, default_parameters
+
+if TYPE_CHECKING:
+    from affectlib.runner.execution import Job
+
+# Sizes of the real corpora, in the parameters of the notebooks. Films of MediaEval 2018: 54 of them
+# last 26 hours and 49 minutes (shot_long, Dataset and Metrics). Frames of AFEW-VA: 30,051 in 600
+# clips. Videos are longer than the frames that are taken of each: `most` frames at `rate` a second.
+_MEDIAEVAL18 = {"films": 66, "test_films": 12, "film_seconds": (26 * 60 + 49) * 60 / 54}
+REAL = {
+    "mood_change": {"clips": 600, "clip_frames": [30051 / 600, 30051 / 600]},
+    "shot_long": _MEDIAEVAL18 | {"excerpts": 10900, "excerpt_seconds": [8.0, 12.0]},
+    "attend_affect": {"films": 12, "film_seconds": 1800.0, "excerpts": 11000},
+    "gla": _MEDIAEVAL18,
+    "caan": {"videos": [1012, 1637, 1101], "video_seconds": [32.0, 32.0]},
+    "comparison": _MEDIAEVAL18,
+}
+# Notebooks that take the networks of another one's paper.
+NETWORKS_OF = {"comparison": "gla", "your_own_film": "attend_affect"}
+# The part whose rate depends on what describes the films.
+FEATURES = "features"
+# What an expression may call.
+_FUNCTIONS = {
+    "ceil": math.ceil,
+    "len": len,
+    "max": max,
+    "mean": statistics.fmean,
+    "min": min,
+    "sum": sum,
+}
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run of one notebook takes at most.
+
+    Args:
+        seconds: of each part
+        memory: bytes; None where this machine has not run the notebook yet
+        disk: bytes in the cache
+        unknown: parts that this machine has no rate for
+    """
+
+    seconds: Mapping[str, float]
+    memory: float | None
+    disk: float
+    unknown: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        if self.memory is None:
+            return "time and memory unknown: this machine has not run its demo yet"
+        longest = sorted(self.seconds.items(), key=lambda item: -item[1])
+        parts = ", ".join(f"{part} {_duration(value)}" for part, value in longest[:4])
+        text = f"at most about {_duration(sum(self.seconds.values()))} ({parts}), "
+        text += f"{self.memory / 1e9:.1f} GB of memory, {self.disk / 1e9:.1f} GB of disk"
+        if self.unknown:
+            text += f"; not counted: {', '.join(self.unknown)}"
+        return text
+
+
+def amount(expression: str, parameters: Mapping[str, object]) -> float:
+    """The value of an expression under a notebook's parameters.
+
+    Args:
+        expression: arithmetic on names of parameters, with ``len``, ``sum``, ``mean``, ``min``,
+            ``max`` and ``ceil``; ``simulated`` and ``float_bytes`` are names too
+        parameters: all of them, defaults included
+
+    Raises:
+        ParameterError: if the expression cannot be computed
+
+    Examples:
+        >>> amount("films * mean(lengths)", {"films": 3, "lengths": [2, 4]})
+        9.0
+    """
+    names = dict(parameters)
+    names["simulated"] = parameters.get("corpus", "simulated") == "simulated"
+    names["float_bytes"] = 8 if parameters.get("precision") == "float64" else 4
+    try:
+        # The expressions stand in this project's notebooks, whose code is run anyway.
+        value = eval(expression, {"__builtins__": {}, **_FUNCTIONS}, names)
+        return float(value)
+    except Exception as error:
+        raise ParameterError(f"work {expression!r}: {error}") from None
+
+
+def all_parameters(job: Job) -> dict[str, object]:
+    """The parameters of a job, defaults included; a real corpus has its own sizes."""
+    parameters = default_parameters(job.notebook) | job.parameters
+    if parameters.get("corpus") == "real":
+        parameters |= REAL.get(job.slug, {})
+    return parameters
+
+
+def works(notebook: Path) -> list[tuple[dict, dict[str, str]]]:
+    """The code cells of a notebook that say what their time grows with, each with its work."""
+    found = []
+    for cell in cells(notebook):
+        work = cell["metadata"].get("work")
+        if work is not None:
+            found.append((cell, work))
+    return found
+
+
+def rates_file(slug: str) -> Path:
+    """Where the rates of a notebook on this machine are kept."""
+    return paths.CACHE / "rates" / f"{slug}.json"
+
+
+def read_rates(slug: str) -> dict:
+    """Seconds per unit of each part, and peak of memory; empty where there are none."""
+    try:
+        rates = json.loads(rates_file(slug).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return rates if isinstance(rates, dict) else {}
+
+
+def remember(job: Job, executed: Mapping, peak: int) -> None:
+    """Keeps the rates of a run that has ended.
+
+    Args:
+        job: the run
+        executed: the executed notebook; papermill has put the seconds of each cell into it
+        peak: most bytes of memory that its kernel has held
+
+    Raises:
+        WriteError: if the disk is full
+    """
+    parameters = all_parameters(job)
+    rates = read_rates(job.slug)
+    seconds = dict(rates.get("seconds", {}))
+    for part, (taken, units) in _measured(executed, parameters).items():
+        is_of_descriptors = part != FEATURES or not _needs_networks(parameters)
+        if units > 0 and is_of_descriptors:
+            seconds[part] = max(seconds.get(part, 0.0), taken / units)
+    held = _bytes(job.notebook, "held", parameters)
+    # Of two runs, the one that holds more tells more.
+    memory = max(rates.get("memory", [0.0, 0]), [held, peak])
+    content = json.dumps({"seconds": seconds, "memory": memory}, indent=1) + "\n"
+    paths.make_folder(rates_file(job.slug).parent)
+    paths.write(rates_file(job.slug), content.encode())
+
+
+def _measured(executed: Mapping, parameters: Mapping) -> dict[str, tuple[float, float]]:
+    """Seconds and units of each part; the cells without work are the part ``other``, one unit."""
+    measured = {"other": (0.0, 1.0)}
+    for cell in executed["cells"]:
+        taken = cell["metadata"].get("papermill", {}).get("duration") or 0.0
+        work = cell["metadata"].get("work")
+        part = work["part"] if work else "other"
+        units = amount(work["amount"], parameters) if work else 0.0
+        before = measured.get(part, (0.0, 0.0))
+        measured[part] = (before[0] + taken, before[1] + units)
+    return measured
+
+
+def estimate(job: Job) -> Estimate:
+    """What a run takes at most, by the rates of this machine."""
+    parameters = all_parameters(job)
+    rates = read_rates(job.slug)
+    known = dict(rates.get("seconds", {}))
+    if known and _needs_networks(parameters):
+        known[FEATURES] = network_rate(NETWORKS_OF.get(job.slug, job.slug))
+    units = {"other": 1.0}
+    for _, work in works(job.notebook):
+        units[work["part"]] = units.get(work["part"], 0.0) + amount(work["amount"], parameters)
+    seconds = {part: known[part] * count for part, count in units.items() if part in known}
+    memory = None
+    if "memory" in rates:
+        held_then, peak = rates["memory"]
+        more = _bytes(job.notebook, "held", parameters) - held_then
+        memory = max(peak + more, 0.0)
+    unknown = tuple(part for part, count in units.items() if count and part not in known)
+    return Estimate(seconds, memory, _bytes(job.notebook, "written", parameters), unknown)
+
+
+def _needs_networks(parameters: Mapping) -> bool:
+    """Whether some of the features are those of a paper's networks."""
+    features = parameters.get("features", "descriptors")
+    return features == "pretrained" or isinstance(features, Mapping)
+
+
+def network_rate(slug: str) -> float:
+    """Seconds that a paper's networks take for a second of film, measured on this machine.
+
+    Their weights are random: they take as long as the released ones.
+
+    Args:
+        slug: of a paper that has networks, see ``features.papers.PAPERS``
+    """
+    # Imported here: every notebook's process imports this module, and torch takes seconds.
+    from affectlib.corpora import segments
+    from affectlib.features.extract import extract
+    from affectlib.features.papers import pretrained
+    from affectlib.simulate.cognimuse import make_cognimuse
+
+    networks = pretrained(slug, weights="random")
+    with TemporaryDirectory() as folder:
+        film = make_cognimuse(Path(folder) / "film", n_films=1, seconds=10.0)
+        first, second = (segments(film, seconds=5.0).select([position]) for position in range(2))
+        # The first call builds the networks.
+        extract(first, networks, progress=False, jobs=1)
+        begun = time.perf_counter()
+        extract(second, networks, progress=False, jobs=1)
+        return (time.perf_counter() - begun) / 5.0
+
+
+def _bytes(notebook: Path, name: str, parameters: Mapping) -> float:
+    """The value of an expression of the parameters cell; 0 where it has none."""
+    (cell,) = cells(notebook, "parameters")
+    return amount(cell["metadata"].get(name, "0"), parameters)
+
+
+def _duration(seconds: float) -> str:
+    """Seconds, minutes or hours, in words.
+
+    Examples:
+        >>> _duration(40), _duration(600), _duration(9000)
+        ('40 s', '10 min', '2.5 h')
+    """
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    if seconds < 6000:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def total_memory() -> float:
+    """Bytes of memory that this machine has, or that this process may use."""
+    try:
+        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError):
+        return math.inf
+    try:
+        limit = int(Path("/sys/fs/cgroup/memory.max").read_text())
+    except (OSError, ValueError):
+        return float(total)
+    return float(min(total, limit))
