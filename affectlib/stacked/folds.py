@@ -382,14 +382,13 @@ class _StackedModels:
     def _set_active(self, active: torch.Tensor) -> None:
         """Remembers which models are left, ``(models,)``, and which of them share samples."""
         self.active = active
-        self.positions = active.to(self.device)
         self.seed_of = (active // self.n_folds).to(self.device)
         self.fold_of = (active % self.n_folds).to(self.device)
         self.groups = {
             "seed": _Groups.of(active // self.n_folds, self.device),
             "fold": _Groups.of(active % self.n_folds, self.device),
         }
-        draw_for_all(self.module, self.n_models, self.positions)
+        draw_for_all(self.module, self.n_models, active.to(self.device))
 
     def drop(self, stays: torch.Tensor, optimiser: torch.optim.Optimizer) -> None:
         """Drops the models that have stopped, also from the state of the optimiser.
