@@ -24,6 +24,7 @@ import torch
 from torch import nn
 
 from affectlib.corpora.folds import first_rows
+from affectlib.errors import AffectError
 from affectlib.kept import Kept
 
 if TYPE_CHECKING:
@@ -299,8 +300,9 @@ def batches(n: int, batch_size: int, *, seed: int, epoch: int) -> tuple[torch.Te
 
     Batches differ by at most one sample in size.
     """
-    generator = torch.Generator().manual_seed(_SEED_STRIDE * seed + epoch)
-    order = torch.randperm(n, generator=generator)
+    generator = torch.Generator("cpu").manual_seed(_SEED_STRIDE * seed + epoch)
+    # On the CPU, so that the order is the same on every device.
+    order = torch.randperm(n, generator=generator, device="cpu")
     return order.tensor_split(_batch_count(n, batch_size))
 
 
@@ -345,6 +347,31 @@ def last(target: torch.Tensor) -> torch.Tensor:
         result without the last dimension, ``(n,)`` unchanged
     """
     return target[..., -1] if target.dim() > 1 else target
+
+
+class DeviceError(AffectError, ValueError):
+    """A device to train on that has another name, or is not there."""
+
+
+def find_device(name: str) -> torch.device:
+    """The device to train on.
+
+    Args:
+        name: ``"cpu"``, ``"cuda"``, or ``"auto"``: a CUDA device where there is one, else the CPU
+
+    Raises:
+        DeviceError: for another name, or if this machine has no CUDA device
+
+    Examples:
+        >>> find_device("cpu")
+        device(type='cpu')
+    """
+    if name not in ("cpu", "cuda", "auto"):
+        raise DeviceError(f"device is {name!r}, expected 'cpu', 'cuda' or 'auto'")
+    has_cuda = torch.cuda.is_available()
+    if name == "cuda" and not has_cuda:
+        raise DeviceError("device is 'cuda', and torch finds no CUDA device: take 'cpu' or 'auto'")
+    return torch.device("cuda" if has_cuda and name != "cpu" else "cpu")
 
 
 class BestEpoch:
@@ -480,6 +507,7 @@ def fit(
     weight_decay: float = 0.0,
     seed: int = 0,
     progress: bool = False,
+    device: str = "cpu",
     devices: int | str | list[int] = 1,
     strategy: str = "auto",
 ) -> History:
@@ -499,6 +527,8 @@ def fit(
         weight_decay: of Adam
         seed: of the order of samples and of dropout; the weights are drawn before
         progress: show a bar
+        device: ``"cpu"``, ``"cuda"``, or ``"auto"`` for a CUDA device where there is one; the
+            trained model is on the CPU
         devices: Lightning's: how many processors or graphics cards share every batch
         strategy: Lightning's: how they share it, in a notebook ``"ddp_notebook"``.
             A loss over a batch, such as a correlation, is then one over each share
@@ -507,10 +537,12 @@ def fit(
         ValueError: if there is no sample to learn from or to validate by, a number is below 1 that
             has to count something, one sample is alone in a batch of a model with batch norm,
             or the validation loss was never a number
+        DeviceError: if there is no such device
 
     References:
         attend_affect IV-B for the defaults
     """
+    place = find_device(device).type
     if not len(train) or not len(validation):
         raise ValueError(
             f"{len(train)} samples to train on, {len(validation)} to validate: both are needed"
@@ -520,7 +552,8 @@ def fit(
             raise ValueError(f"{name} is {count}, at least 1 is needed")
     kept = Kept(
         ["fit", model, train, validation, loss],
-        [epochs, batch_size, learning_rate, patience, weight_decay, seed, str(devices), strategy],
+        [epochs, batch_size, learning_rate, patience, weight_decay, seed],
+        [place, str(devices), strategy],
     )
     state = kept.load()
     if state is not None:
@@ -544,6 +577,7 @@ def fit(
         torch.manual_seed(seed)
         trainer = pl.Trainer(
             max_epochs=epochs,
+            accelerator=place,
             devices=devices,
             strategy=strategy,
             # Nothing goes to disk: weights stay in memory, losses in the History.
