@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from affectlib import paths
-from affectlib.features.papers import PAPERS
+from affectlib.features.detection import DETECTOR_WEIGHTS
+from affectlib.features.papers import PAPERS, weights_needed
 from affectlib.features.pretrained import weights
 from affectlib.runner.content_key import corpora_read
 from affectlib.runner.notebooks import code_cells
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from affectlib.runner.execution import Job
 
 GIGABYTE = 1e9
+# Notebooks that describe films by the features of another notebook's paper.
+FEATURES_OF = {"comparison": "gla"}
 
 
 def missing(jobs: Sequence[Job]) -> list[str]:
@@ -29,8 +32,7 @@ def missing(jobs: Sequence[Job]) -> list[str]:
     for job in jobs:
         if job.parameters.get("corpus") == "real":
             lines += _missing_corpora(job)
-        if job.parameters.get("features") == "pretrained":
-            lines += _missing_weights(job)
+        lines += _missing_weights(job)
     return list(dict.fromkeys(lines))
 
 
@@ -45,11 +47,21 @@ def _missing_corpora(job: Job) -> list[str]:
 
 
 def _missing_weights(job: Job) -> list[str]:
-    """The weight files of a paper's networks that are not there, with their sources."""
-    if job.slug not in PAPERS:
+    """The weight files that a notebook's features need and that are not there, with their sources.
+
+    Raises:
+        FeatureChoiceError: for features that the notebook does not have
+    """
+    paper = FEATURES_OF.get(job.slug, job.slug)
+    if paper not in PAPERS:
         return []
+    needed = []
+    # With weights of one's own, as in 05, no released file is read.
+    if not job.parameters.get("weights"):
+        needed += weights_needed(job.parameters.get("features", "descriptors"), paper)
+    needed += DETECTOR_WEIGHTS.get(job.parameters.get("detector"), ())
     try:
-        weights.find(*PAPERS[job.slug].weights)
+        weights.find(*needed)
     except weights.WeightsNotFoundError as error:
         return [f"weights {line.strip()}" for line in str(error).splitlines()[1:]]
     return []
