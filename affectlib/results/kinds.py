@@ -56,7 +56,8 @@ def kind(
         return SIMULATED
     names = {getattr(extractor, "name", extractor) for extractor in extractors}
     words = {_word(name, paper) for name in names - _shared(paper)}
-    text = " and ".join(sorted(words)) or PAPER
+    *others, last = sorted(words) or [PAPER]
+    text = f"{', '.join(others)} and {last}" if others else last
     return f"real, {text} ({but})" if but else f"real, {text}"
 
 

@@ -11,6 +11,7 @@ from affectlib.runner.notebooks import (
     default_parameters,
     find_notebooks,
     profile_parameters,
+    read_settings,
 )
 
 
@@ -34,6 +35,39 @@ def test_parameters_that_equal_the_default_are_left_out(notebook):
 def test_unknown_or_mistyped_parameter_is_an_error(notebook, given):
     with pytest.raises(ParameterError, match=next(iter(given))):
         checked_parameters(notebook, given)
+
+
+def test_a_parameter_may_have_another_type_where_its_annotation_says_so(tmp_path, write_notebook):
+    parameters = "features: str | dict = 'descriptors'\nepochs: int = 3"
+    notebook = write_notebook(tmp_path / "n.ipynb", parameters=parameters)
+    mapping = {"face": "descriptors"}
+    assert checked_parameters(notebook, {"features": mapping}) == {"features": mapping}
+    for given in ({"features": 3}, {"features": ["face"]}, {"epochs": mapping}):
+        with pytest.raises(ParameterError, match="the default"):
+            checked_parameters(notebook, given)
+
+
+@pytest.mark.parametrize(
+    ("text", "settings"),
+    [
+        (
+            "features={expression: descriptors, audio: organisers} epochs=5",
+            {"features": {"expression": "descriptors", "audio": "organisers"}, "epochs": 5},
+        ),
+        ("lengths=[[1, 2], [3]] name='a b'", {"lengths": [[1, 2], [3]], "name": "a b"}),
+        ("films='[REC] 2.mp4'", ParameterError),
+        ("features={face: descriptors epochs=5", ParameterError),
+        ("features={face: a, face: b} epochs=5", ParameterError),
+        ("model=/films/[REC/a epochs=5", {"model": "/films/[REC/a", "epochs": 5}),
+        ("""title='{"a": "["}' epochs=5""", {"title": {"a": "["}, "epochs": 5}),
+    ],
+)
+def test_a_list_or_mapping_goes_on_to_its_closing_bracket(text, settings):
+    if settings is ParameterError:
+        with pytest.raises(ParameterError):
+            read_settings(text)
+    else:
+        assert read_settings(text) == settings
 
 
 def test_a_default_must_be_a_literal(tmp_path, write_notebook):
