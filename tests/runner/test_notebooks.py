@@ -87,6 +87,13 @@ def test_every_profile_fits_its_notebook(file):
     assert profile in PROFILES
 
 
+@pytest.mark.parametrize(
+    "file", sorted((notebooks.NOTEBOOKS / "parameters").glob("*.full.yaml")), ids=lambda f: f.name
+)
+def test_the_full_profile_says_first_what_it_is_not(file):
+    assert file.read_text().startswith("# Not the paper")
+
+
 def test_a_corpus_that_does_not_exist_is_refused(tmp_path, write_notebook):
     notebook = write_notebook(tmp_path / "n.ipynb", parameters="corpus: str = 'simulated'")
     assert checked_parameters(notebook, {"corpus": "real"}) == {"corpus": "real"}

@@ -203,6 +203,13 @@ def test_notebooks_that_are_up_to_date_are_skipped(runs, capsys):
     assert "nothing to do: every notebook is up to date" in capsys.readouterr().out
 
 
+def test_a_deleted_figure_is_made_again(runs, reader_and_writer):
+    assert reproduce.main([]) == 0
+    (reader_and_writer / "figures" / "writer" / "metrics.json").unlink()
+    assert reproduce.main([]) == 0
+    assert runs[2:] == [("writer", True), ("reader", True)]
+
+
 def test_a_change_reaches_the_notebooks_that_read_the_results(
     runs, reader_and_writer, write_notebook
 ):
