@@ -21,6 +21,7 @@ from affectlib import media
 from affectlib.corpora.base import ANNOTATION_COLUMNS, Corpus
 from affectlib.errors import FileFormatError, NotFoundError
 from affectlib.features.extractor import Extractor, FeatureTable
+from affectlib.features.organisers import Distributed, add_distributed
 from affectlib.features.processes import describe_parts
 from affectlib.features.store import Store
 from affectlib.features.work import ExtractionError, Part, Result, done
@@ -99,7 +100,7 @@ def film(path: Path | str, *, seconds: float | None = 5.0) -> Corpus:
 
 def extract(
     corpus: Corpus,
-    extractors: Sequence[Extractor],
+    extractors: Sequence[Extractor | Distributed],
     *,
     store: Store | None = None,
     client: Client | str | None = None,
@@ -112,7 +113,8 @@ def extract(
 
     Args:
         corpus: its clips are described; one pass over a media file serves all its clips
-        extractors: for example those of :func:`affectlib.features.papers.descriptors`
+        extractors: for example those of :func:`affectlib.features.papers.descriptors`;
+            features of the organisers among them are read from their files
         store: keeps results and serves those that it holds, None to keep nothing
         client: a Dask client, or the address of a scheduler (``tcp://...``),
             whose workers see the media files under the same paths.
@@ -137,6 +139,8 @@ def extract(
     """
     extractors = tuple(extractors)
     _check_arguments(corpus, extractors, missing, on_error)
+    distributed = [each for each in extractors if isinstance(each, Distributed)]
+    extractors = tuple(each for each in extractors if not isinstance(each, Distributed))
     films = _films(corpus.clips)
     # By path: features by name of the extractor, rows of inf where nothing is done yet.
     features = {}
@@ -157,11 +161,12 @@ def extract(
                 if on_error == "raise" or not isinstance(error, FORGIVEN):
                     raise error
                 failures[part.path, row] = str(error)
-    return _table(corpus, extractors, films, features, failures, missing)
+    table = _table(corpus, extractors, films, features, failures, missing)
+    return add_distributed(table, distributed, corpus, missing=missing)
 
 
 def _check_arguments(
-    corpus: Corpus, extractors: tuple[Extractor, ...], missing: str, on_error: str
+    corpus: Corpus, extractors: tuple[Extractor | Distributed, ...], missing: str, on_error: str
 ) -> None:
     if missing not in ("error", "zeros") or on_error not in ("raise", "skip"):
         expected = "expected missing 'error' or 'zeros', on_error 'raise' or 'skip'"

@@ -258,7 +258,12 @@ class Windows:
 
 
 def subject_folds(
-    corpus: Corpus, k: int = 5, *, seed: int = 0, folder: Path | str | None = None
+    corpus: Corpus,
+    k: int = 5,
+    *,
+    seed: int = 0,
+    folder: Path | str | None = None,
+    frozen: Path | str | None = None,
 ) -> list[Fold]:
     """Folds over actors, stratified by mood; each fold tests once and validates once.
 
@@ -268,7 +273,9 @@ def subject_folds(
         seed: of the draw
         folder: keeps the folds as JSON, one file for each corpus (by the hash of its clips, actors
             and moods), ``k`` and ``seed``. The file is read where it exists and written otherwise,
-            so that the folds outlive the algorithm that drew them
+            so that the folds outlive the algorithm that drew them. It names the actors: for a
+            real corpus, a folder that is not published
+        frozen: a folder of such files that is looked at first, and never written
 
     Raises:
         ValueError: if ``k`` is below 3, or there are fewer actors than folds,
@@ -284,16 +291,16 @@ def subject_folds(
         )
     table = corpus.clips[["clip", "group", "mood"]].to_csv(index=False)
     key = hashlib.sha256(table.encode()).hexdigest()
-    path = None
-    if folder is not None:
-        path = Path(folder) / f"folds_{corpus.name}_{key[:8]}_{k}_{seed}.json"
-    if path is not None and path.exists():
-        parts = _read_folds(path, key, groups)
+    file = f"folds_{corpus.name}_{key[:8]}_{k}_{seed}.json"
+    places = [Path(place) / file for place in (frozen, folder) if place is not None]
+    kept = [path for path in places if path.exists()]
+    if kept:
+        parts = _read_folds(kept[0], key, groups)
     else:
         parts = _draw_folds(corpus, k, seed)
-        if path is not None:
+        if folder is not None:
             actors = [sorted(set(groups[part])) for part in parts]
-            _write_folds(path, {"corpus": key, "folds": actors})
+            _write_folds(Path(folder) / file, {"corpus": key, "folds": actors})
     folds = []
     for i, test in enumerate(parts):
         # Each part validates once, for the fold before its own.
