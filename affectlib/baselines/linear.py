@@ -38,13 +38,18 @@ def pooled(data: Samples) -> np.ndarray:
         >>> pooled(Samples((x,), torch.zeros(2), ("a", "b"), ("a", "a"), pairs)).tolist()
         [[2.0], [4.0]]
     """
-    tokens = []
-    for x in data.take(torch.arange(len(data))):
-        rows = x.double()
-        if data.windows is not None:
-            rows = rows.mean(1)
-        tokens.append(rows)
-    return torch.cat(tokens, dim=1).numpy()
+    size = sum(x.shape[1] for x in data.inputs)
+    result = torch.empty(len(data), size, dtype=torch.double)
+    # In parts: on real films there are gigabytes.
+    for part in data.parts():
+        tokens = []
+        for x in data.take(part):
+            rows = x.double()
+            if data.windows is not None:
+                rows = rows.mean(1)
+            tokens.append(rows)
+        torch.cat(tokens, dim=1, out=result[part[0] : part[-1] + 1])
+    return result.numpy()
 
 
 def fit_ridge(
@@ -65,6 +70,10 @@ def fit_ridge(
 
     inputs = pooled(train)
     targets = _last(train)
+    # Centred here, once and in place: scikit-learn would copy the inputs for each penalty.
+    mean_inputs = inputs.mean(0)
+    inputs -= mean_inputs
+    mean_target = targets.mean()
     validation_inputs = pooled(validation)
     validation_targets = _last(validation)
 
@@ -72,8 +81,13 @@ def fit_ridge(
         prediction = model.predict(validation_inputs)
         return mse(validation_targets, prediction, by=validation.groups)
 
-    # The default solver differs with the shape of the data; this one is the same everywhere.
-    models = (Ridge(alpha, solver="cholesky").fit(inputs, targets) for alpha in alphas)
+    models = []
+    for alpha in alphas:
+        # The default solver differs with the shape of the data; this one is the same everywhere.
+        model = Ridge(alpha, solver="cholesky", fit_intercept=False, copy_X=False)
+        model.fit(inputs, targets - mean_target)
+        model.intercept_ = mean_target - mean_inputs @ model.coef_
+        models.append(model)
     return min(models, key=error)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from affectlib.corpora.base import Corpus
 from affectlib.media import SAMPLING_RATE, Clip, Picture
 
 
@@ -178,6 +179,16 @@ class FeatureTable:
     def sizes(self) -> dict[str, int]:
         """Number of values by name of the extractor."""
         return {name: array.shape[1] for name, array in self.arrays.items()}
+
+    def described(self, corpus: Corpus) -> Corpus:
+        """The corpus without the clips that have no features, because ``extract`` skipped them.
+
+        Args:
+            corpus: whose clips were described
+        """
+        if len(corpus) == len(self):
+            return corpus
+        return corpus.select(corpus.clips["clip"].isin(self.clips).to_numpy())
 
     def select(self, rows: Sequence[int] | np.ndarray) -> FeatureTable:
         """The same table with some clips only.

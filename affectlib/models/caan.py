@@ -745,6 +745,28 @@ def videos(frames: Samples, seen: Sequence[bool]) -> Samples:
     )
 
 
+def scale_maps(maps: torch.Tensor, rows: Sequence[int] | np.ndarray) -> None:
+    """Divides maps by one deviation for all of them, in place; their zeros stay zeros.
+
+    Args:
+        maps: in half precision, and too many for a copy in single precision
+        rows: of the training frames, that the deviation is taken from
+
+    Shape:
+        maps ``(frames, channels, height, width)``
+    """
+    count = 0
+    total = 0.0
+    squares = 0.0
+    for part in torch.as_tensor(rows).split(_PART):
+        values = maps[part].double()
+        count += values.numel()
+        total += float(values.sum())
+        squares += float(values.square().sum())
+    variance = (squares - total**2 / count) / (count - 1)
+    maps.div_(variance**0.5)
+
+
 # The first stage: tuning the backbones
 
 

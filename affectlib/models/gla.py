@@ -434,7 +434,8 @@ def per_second(data: Samples, values: ArrayLike) -> np.ndarray:
 def past_means(data: Samples, length: int) -> Samples:
     """Mean pooling: the features of each second become their mean over the window that ends there.
 
-    A window that begins before its film is shorter, as in :func:`last_states`.
+    A window that begins before its film is shorter, as in :func:`last_states`. Each sample of the
+    result is a window of one row, so that ``select`` copies nothing.
 
     Args:
         data: samples, one per second; those of a film stand together and in order
@@ -461,7 +462,7 @@ def past_means(data: Samples, length: int) -> Samples:
             sums = functional.pad(sums, (0, 0, 1, 0))  # (seconds + 1, columns)
             result[:] = (sums[end] - sums[first]) / (end - first).unsqueeze(1)
         inputs.append(means)
-    return replace(data, inputs=tuple(inputs))
+    return replace(data, inputs=tuple(inputs), windows=torch.from_numpy(row)[:, None])
 
 
 def butterworth(
