@@ -36,6 +36,11 @@ Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 # torch.randperm is seeded with this prime times the seed, plus the epoch:
 # no two (seed, epoch) of a real run meet in one number.
 _SEED_STRIDE = 1_000_003
+# Rows of a token that are checked at once: the check must not need as much memory as the token.
+_CHECKED_ROWS = 1024
+# Samples that are predicted at once: at most as many, and no more than fit into as many bytes.
+_PART_SAMPLES = 512
+_PART_BYTES = 2**27
 
 
 @dataclass(frozen=True)
@@ -48,8 +53,8 @@ class Samples:
         target: the value to predict
         ids: name of each sample
         groups: film or actor of each sample; no group may straddle two folds
-        windows: for sequences, the rows of the inputs that each sample is made of.
-            None: row i is sample i
+        windows: for sequences, the rows of the inputs that each sample is made of; -1 stands for
+            a row of zeros, where there is nothing. None: row i is sample i
 
     Shape:
         inputs ``(n, size)``; target ``(n,)``, with windows ``(n, length)``;
@@ -94,12 +99,9 @@ class Samples:
                 raise ValueError(f"{name} has {length} samples, target has {len(self)}")
 
     def _check_finite(self, name: str, values: torch.Tensor) -> None:
-        finite = values.isfinite()
-        if values.dim() > 1:
-            finite = finite.flatten(1).all(1)  # (rows,)
-        if finite.all():
+        row = _first_not_finite(values)
+        if row is None:
             return
-        row = int((~finite).nonzero()[0])
         # Rows are samples only where no windows are cut from them.
         if len(values) == len(self) and self.windows is None:
             raise ValueError(f"{name} of {self.ids[row]} is not finite")
@@ -121,7 +123,23 @@ class Samples:
     def take(self, chosen: Sequence[int] | torch.Tensor) -> list[torch.Tensor]:
         """Inputs of some samples, one tensor per token."""
         rows = self.rows(torch.as_tensor(chosen))
-        return [x[rows] for x in self.inputs]
+        inputs = [x[rows] for x in self.inputs]
+        if self.windows is not None:
+            absent = rows < 0
+            if absent.any():
+                for x in inputs:
+                    x[absent] = 0
+        return inputs
+
+    def parts(self) -> tuple[torch.Tensor, ...]:
+        """Positions of all samples, cut into parts whose inputs fit into memory at once."""
+        rows = 1 if self.windows is None else self.windows.shape[1]
+        size = 1  # bytes of one sample, at least
+        for x in self.inputs:
+            values = math.prod(x.shape[1:])
+            size += rows * values * x.element_size()
+        at_once = min(_PART_SAMPLES, max(1, _PART_BYTES // size))
+        return torch.arange(len(self)).split(at_once)
 
     def select(self, chosen: Sequence[int] | np.ndarray | torch.Tensor) -> Samples:
         """Some of the samples.
@@ -143,6 +161,17 @@ class Samples:
             groups=tuple(self.groups[i] for i in chosen),
             windows=windows,
         )
+
+
+def _first_not_finite(values: torch.Tensor) -> int | None:
+    """The first row that holds a value which is not finite, None if there is none."""
+    for i, part in enumerate(values.split(_CHECKED_ROWS)):
+        finite = part.isfinite()
+        if finite.all():
+            continue
+        finite = finite.flatten(1).all(1) if finite.dim() > 1 else finite  # (rows,)
+        return _CHECKED_ROWS * i + int((~finite).nonzero()[0])
+    return None
 
 
 @dataclass(frozen=True)
@@ -197,7 +226,8 @@ def samples(
     rows = [place[clip] for clip in clips["clip"]]
     # Models are built in torch's default precision too.
     precision = torch.get_default_dtype()
-    inputs = tuple(torch.tensor(table[name][rows], dtype=precision) for name in names)
+    # Indexing copies, so that the table is not shared.
+    inputs = tuple(torch.from_numpy(table[name][rows]).to(precision) for name in names)
     if not pd.api.types.is_numeric_dtype(clips[target]):
         raise ValueError(f"{target} holds {clips[target].dtype}, expected numbers in every row")
     numbers = clips[target].to_numpy(dtype=float, na_value=np.nan)
@@ -236,6 +266,32 @@ def standardise(train: Samples, *others: Samples) -> list[Samples]:
             inputs.append((x - mean) / deviation)
         scaled.append(replace(data, inputs=tuple(inputs)))
     return scaled
+
+
+def standardise_in_place(data: Samples, rows: np.ndarray | Sequence[int]) -> None:
+    """Like :func:`standardise`, for samples that are too large to be held twice.
+
+    Args:
+        data: samples without windows; their inputs are changed
+        rows: positions of the training samples, that mean and deviation are taken from
+
+    Raises:
+        ValueError: if there is no training sample, or the samples have windows
+
+    Examples:
+        >>> data = Samples((torch.tensor([[1.0], [3.0]]),), torch.zeros(2), ("a", "b"), ("a", "b"))
+        >>> standardise_in_place(data, [0, 1])
+        >>> data.inputs[0].flatten()
+        tensor([-1.,  1.])
+    """
+    if not len(rows):
+        raise ValueError("no training sample to take mean and deviation from")
+    if data.windows is not None:
+        raise ValueError("samples with windows share their rows, and cannot be changed in place")
+    rows = torch.as_tensor(np.asarray(rows), dtype=torch.long)
+    for x in data.inputs:
+        mean, deviation = moments(x[rows])
+        x.sub_(mean).div_(deviation)
 
 
 def moments(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -337,6 +393,15 @@ def run(
         return model(inputs)
     previous = None if target is None else model.previous(target)
     return model(inputs, previous)[..., -1]
+
+
+def _run_in_parts(model: nn.Module, data: Samples, device: torch.device) -> torch.Tensor:
+    """The prediction of :func:`run` for all samples, of which not all need to fit into memory."""
+    predictions = []
+    for part in data.parts():
+        inputs = [x.to(device) for x in data.take(part)]
+        predictions.append(run(model, inputs))
+    return torch.cat(predictions)
 
 
 def last(target: torch.Tensor) -> torch.Tensor:
@@ -442,12 +507,12 @@ def _lightning() -> tuple:
 
         def validate(self):
             """Loss over all validation samples at once: a correlation is no mean over batches."""
-            inputs = self.validation.take(torch.arange(len(self.validation)))
-            inputs = [x.to(self.device) for x in inputs]
             truth = last(self.validation.target).to(self.device)
             self.model.eval()
             with torch.no_grad():
-                value = float(self.loss(truth, run(self.model, inputs)))
+                value = float(
+                    self.loss(truth, _run_in_parts(self.model, self.validation, self.device))
+                )
             self.model.train()
             return value
 
@@ -621,16 +686,22 @@ def _history(curves: Sequence[tuple[int, float, float]], best_epoch: int) -> His
     return History(table, best_epoch)
 
 
-def predict(model: nn.Module, data: Samples, *, batch_size: int = 512) -> Predictions:
+def predict(model: nn.Module, data: Samples, *, batch_size: int | None = None) -> Predictions:
     """Predictions of a model for samples, with the embedding of each.
 
     A sequence model feeds itself; its embedding is that of the last segment.
+
+    Args:
+        model: a trained model
+        data: the samples
+        batch_size: samples that are predicted at once; by default as many as fit into memory
     """
     model.eval()
+    parts = data.parts() if batch_size is None else torch.arange(len(data)).split(batch_size)
     predictions = []
     embeddings = []
     with torch.no_grad():
-        for chosen in torch.arange(len(data)).split(batch_size):
+        for chosen in parts:
             embedding = model.embed(data.take(chosen))
             embeddings.append(embedding)
             predictions.append(model.head(embedding).squeeze(-1))

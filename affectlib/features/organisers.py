@@ -31,7 +31,7 @@ from affectlib.corpora.files import (
 )
 from affectlib.corpora.liris_accede import ASK
 from affectlib.corpora.mediaeval import FEATURE_FOLDERS, KNOWN_FAULTS
-from affectlib.errors import FileFormatError
+from affectlib.errors import FileFormatError, NotFoundError
 from affectlib.features.extractor import FeatureTable
 
 # Number of values of each feature of MediaEval 2018, per second.
@@ -166,6 +166,7 @@ def organisers(
         FeatureTable of the clips that have every feature, in the order of the corpus
 
     Raises:
+        NotFoundError: if the archives of these features are not below ``root``
         FileFormatError: if a series is absent or does not count from 1,
             or a file is absent, empty or does not have as many values as it should
         ValueError: if a name is unknown, or the clips are not seconds
@@ -180,6 +181,7 @@ def organisers(
     ids = clips["clip"].to_numpy()
     seconds = clips["start"].to_numpy().astype(int) + 1  # files count from 1
     folders = _film_folders(root, set(clips["source"]))
+    _refuse_absent(folders, root, names)
     arrays = {name: np.zeros((len(clips), SIZES[name]), np.float32) for name in names}
     without = {name: [] for name in names}
     kept = np.ones(len(clips), bool)
@@ -268,6 +270,18 @@ def _film_folders(root: Path, films: set[str]) -> dict[tuple[str, str], Path]:
             raise FileFormatError(folder, f"expected one such folder, there is {other} too")
         folders[film, kind] = folder
     return folders
+
+
+def _refuse_absent(folders: dict[tuple[str, str], Path], root: Path, names: Sequence[str]) -> None:
+    """Raises NotFoundError if no film has a folder of a kind that is needed."""
+    needed = {"audio_features" if name == "audio" else "visual_features" for name in names}
+    for kind in sorted(needed - {kind for _, kind in folders}):
+        archive = kind.capitalize()
+        raise NotFoundError(
+            f"the organisers' features of MediaEval 2018 at {root}: looked in every folder for "
+            f"{kind}/<film>, which are in the archives MEDIAEVAL18-...-{archive}. "
+            f"Ask for them at {ASK}"
+        )
 
 
 def _series(

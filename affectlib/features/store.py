@@ -104,6 +104,8 @@ class Store:
         # The usual value adds nothing: keys from before the field existed stay valid.
         if extractor.padded != 1:
             parts.append(extractor.padded)
+        if extractor.half:
+            parts.append("half")
         key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
         return self.root / extractor.name / f"{key[:40]}.npy"
 
@@ -121,7 +123,7 @@ class Store:
         # Taken before the film is read: a change during its reading is noticed.
         before = stamp(film)
         path = self.path(film, extractor, starts, seconds)
-        return Place(path, str(film), before, (len(starts), extractor.size))
+        return Place(path, str(film), before, (len(starts), extractor.size), extractor.dtype)
 
 
 class Place(NamedTuple):
@@ -132,18 +134,20 @@ class Place(NamedTuple):
         film: media file
         stamp: size and modification time of the film, see :func:`stamp`
         shape: ``(clips, size)`` of the features
+        dtype: type of their values
     """
 
     path: Path
     film: str
     stamp: tuple[int, int]
     shape: tuple[int, int]
+    dtype: np.dtype = np.dtype(np.float32)
 
     def load(self) -> np.ndarray:
         """Reads the features.
 
         Returns:
-            float32; a row of nan where a clip lacks the sound or picture that is needed,
+            a row of nan where a clip lacks the sound or picture that is needed,
             a row of inf where a clip is not done yet
 
         Shape:
@@ -161,7 +165,7 @@ class Place(NamedTuple):
         except OSError as error:
             raise _unreadable(self.path, error) from error
         try:
-            return _unpacked(content, self.shape)
+            return _unpacked(content, self.shape, self.dtype)
         except ValueError as error:
             warnings.warn(
                 f"{self.path}: stored features are damaged ({error}): they are computed again",
@@ -170,7 +174,7 @@ class Place(NamedTuple):
             return self._nothing_done()
 
     def _nothing_done(self) -> np.ndarray:
-        return np.full(self.shape, np.inf, np.float32)
+        return np.full(self.shape, np.inf, self.dtype)
 
     def save(self, array: np.ndarray) -> None:
         """Stores the features. Rows of inf leave what is already stored of these clips.
@@ -190,7 +194,7 @@ class Place(NamedTuple):
         if now != self.stamp:
             changed = "changed while it was read: nothing is kept, run it again"
             raise FileFormatError(self.film, changed)
-        array = np.asarray(array, np.float32)
+        array = np.asarray(array, self.dtype)
         # Parts of one film come one after another: each keeps the rows of those before.
         undone = np.isinf(array)
         if undone.any():
@@ -236,35 +240,36 @@ def unsealed(content: bytes) -> bytes | None:
 def _packed(array: np.ndarray) -> bytes:
     """The bytes of a stored file: an npy file, and a digest."""
     buffer = io.BytesIO()
-    np.save(buffer, np.ascontiguousarray(array, np.float32), allow_pickle=False)
+    np.save(buffer, np.ascontiguousarray(array), allow_pickle=False)
     return sealed(buffer.getvalue())
 
 
-def _unpacked(content: bytes, shape: tuple[int, int]) -> np.ndarray:
+def _unpacked(content: bytes, shape: tuple[int, int], dtype: np.dtype) -> np.ndarray:
     """The features in the bytes of a stored file.
 
     Raises:
         ValueError: if the bytes are damaged
     """
     body = unsealed(content)
-    reason = f"they are not float32 {shape}"
+    reason = f"they are not {dtype} {shape}"
     if body is None:
         # A file of earlier versions holds an array and no digest.
         body = content
         reason = "they do not fit their digest"
     # Compared and not parsed: a damaged header can make numpy raise nearly any error.
-    header = _header(shape)
-    values = body[len(header) :]
-    if not body.startswith(header) or len(values) != 4 * math.prod(shape):
+    header = _header(shape, dtype)
+    # A view: bytes would be copied.
+    values = memoryview(body)[len(header) :]
+    if not body.startswith(header) or len(values) != dtype.itemsize * math.prod(shape):
         raise ValueError(reason)
     # Copied: what comes from bytes cannot be changed.
-    return np.frombuffer(values, "<f4").reshape(shape).copy()
+    return np.frombuffer(values, dtype).reshape(shape).copy()
 
 
-def _header(shape: tuple[int, int]) -> bytes:
+def _header(shape: tuple[int, int], dtype: np.dtype) -> bytes:
     """The first bytes of an npy file of such features."""
     stream = io.BytesIO()
-    about = {"descr": "<f4", "fortran_order": False, "shape": shape}
+    about = {"descr": dtype.str, "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(stream, about)
     return stream.getvalue()
 
