@@ -15,6 +15,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import pickle
+import signal
 import sys
 import threading
 from collections import Counter, deque
@@ -228,13 +229,16 @@ _clips_done = None  # in a worker: number of clips done by all workers, shared w
 
 
 def _die_with_parent(clips_done=None) -> None:
-    """Starts a thread that ends this worker with its parent: it would wait for ever otherwise.
+    """Lets this worker end with its parent, for which it would wait for ever otherwise.
+
+    It also ends at Ctrl-C, which reaches it too, and leaves the telling to the parent.
 
     Args:
         clips_done: number that the workers share with the parent
     """
     global _clips_done
     _clips_done = clips_done
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     parent = multiprocessing.parent_process()
 
     def watch() -> None:

@@ -1,14 +1,18 @@
 """What a command says, and its exit status, where it cannot go on."""
 
+import os
+import signal
 import sys
 from pathlib import Path
 
 from affectlib.errors import AffectError
 from affectlib.features.cluster import ClusterError
+from affectlib.features.store import StoreError
 from affectlib.paths import FULL, WriteError, write_error
 
 FAILED = 1  # what was asked for was tried, and did not succeed
 REFUSED = 2  # what was asked for cannot be done
+INTERRUPTED = 130  # by Ctrl-C, as shells count it
 
 
 def report(error: Exception) -> int:
@@ -23,4 +27,21 @@ def report(error: Exception) -> int:
         error = write_error(error, Path(error.filename or "this disk"))
     print(f"error: {error}", file=sys.stderr)
     is_place = isinstance(error, OSError) and not isinstance(error, AffectError)
-    return FAILED if is_place or isinstance(error, WriteError | ClusterError) else REFUSED
+    failed = is_place or isinstance(error, WriteError | StoreError | ClusterError)
+    return FAILED if failed else REFUSED
+
+
+def end_on_interrupt() -> None:
+    """Lets Ctrl-C end a command in one line, at once.
+
+    Processes that it has started end by themselves with this one. What is finished is kept: files
+    are written completely or not at all.
+    """
+
+    def end(*_: object) -> None:
+        # By its number: a text stream may be in the middle of a line of its own.
+        os.write(2, b"\ninterrupted: what is finished is kept; the same command goes on\n")
+        # Not sys.exit, which waits for the threads that wait for the notebooks.
+        os._exit(INTERRUPTED)
+
+    signal.signal(signal.SIGINT, end)

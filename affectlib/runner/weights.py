@@ -13,6 +13,7 @@ from affectlib.features.pretrained.weights import (
     find,
     weights_named,
 )
+from affectlib.runner.failures import end_on_interrupt
 
 
 def download_all(names: Sequence[str] = ()) -> int:
@@ -60,4 +61,5 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    end_on_interrupt()
     sys.exit(main())
