@@ -147,6 +147,8 @@ def extract(
         rest = part.unfinished(features[path])
         if rest is not None:
             todo.append(rest)
+    if todo and store is not None:
+        store.remove_leftovers()
     failures = {}
     # Closed at once after an error, so that no worker process goes on.
     with closing(_results(corpus, todo, client, jobs, progress)) as results:

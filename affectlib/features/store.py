@@ -105,6 +105,11 @@ class Store:
         key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
         return self.root / extractor.name / f"{key[:40]}.npy"
 
+    def remove_leftovers(self) -> None:
+        """Deletes what processes that were killed have left of their writes."""
+        for folder in self.root.glob("*/"):
+            paths.remove_leftovers(folder)
+
     def place(
         self,
         film: Path | str,
