@@ -24,6 +24,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from dataclasses import replace
+from multiprocessing import forkserver, resource_tracker
 from typing import TYPE_CHECKING
 
 from affectlib.features.cluster import connected
@@ -222,6 +223,12 @@ def _processes() -> multiprocessing.context.BaseContext:
             "affectlib.features",
         ]
     )
+    # Ctrl-C reaches all processes of a terminal: this one would say where in its imports it was.
+    # The tracker first: starting it would unblock the signal.
+    resource_tracker.ensure_running()
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    forkserver.ensure_running()
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     return context
 
 
@@ -239,6 +246,9 @@ def _die_with_parent(clips_done=None) -> None:
     global _clips_done
     _clips_done = clips_done
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if hasattr(signal, "pthread_sigmask"):
+        # The process from which this one was forked does not hear it.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     parent = multiprocessing.parent_process()
 
     def watch() -> None:

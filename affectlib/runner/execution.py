@@ -121,6 +121,8 @@ def _engine(job: Job, begun: float) -> type:
             manager.cell_start = _announced(job, manager, begun)
             with TemporaryDirectory() as folder:
                 options["config"] = Config({"KernelManager": _transport(folder)})
+                # Errors only: at Ctrl-C a kernel would tell that it ends too.
+                options["extra_arguments"] = ["--log-level=ERROR"]
                 return super().execute_managed_notebook(manager, kernel_name, **options)
 
     return Progress

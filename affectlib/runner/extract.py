@@ -19,7 +19,7 @@ from affectlib.features import Extractor, FeatureTable, Store, descriptors, film
 from affectlib.features import extract as extract_features
 from affectlib.features import extractors as paper_extractors
 from affectlib.features.papers import PAPERS
-from affectlib.runner.failures import end_on_interrupt, report
+from affectlib.runner.failures import interrupted, report
 from affectlib.runner.options import OptionError, positive_count, positive_number, read_options
 
 if TYPE_CHECKING:
@@ -175,6 +175,8 @@ def main(arguments: Sequence[str]) -> int:
         table = extract_corpus(**options)
     except (AffectError, ValueError, OSError) as error:
         return report(error)
+    except KeyboardInterrupt:
+        return interrupted()
     print(table)
     for message in table.skipped:
         print(f"skipped: {message}", file=sys.stderr)
@@ -187,5 +189,4 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    end_on_interrupt()
     sys.exit(main(sys.argv[1:]))

@@ -31,17 +31,24 @@ def report(error: Exception) -> int:
     return FAILED if failed else REFUSED
 
 
-def end_on_interrupt() -> None:
-    """Lets Ctrl-C end a command in one line, at once.
+def interrupted() -> int:
+    """Says in one line that Ctrl-C has ended a command; returns the exit status.
 
-    Processes that it has started end by themselves with this one. What is finished is kept: files
-    are written completely or not at all.
+    What is finished is kept: files are written completely or not at all.
+    """
+    # By its number: the text stream may be in the middle of a line of its own.
+    os.write(2, b"\ninterrupted: what is finished is kept; the same command goes on\n")
+    return INTERRUPTED
+
+
+def end_on_interrupt() -> None:
+    """Lets Ctrl-C end this process at once, also while its threads wait for notebooks.
+
+    The processes that it has started end by themselves with it.
     """
 
     def end(*_: object) -> None:
-        # By its number: a text stream may be in the middle of a line of its own.
-        os.write(2, b"\ninterrupted: what is finished is kept; the same command goes on\n")
-        # Not sys.exit, which waits for the threads that wait for the notebooks.
-        os._exit(INTERRUPTED)
+        # Not sys.exit, which waits for the threads.
+        os._exit(interrupted())
 
     signal.signal(signal.SIGINT, end)

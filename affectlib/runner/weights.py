@@ -13,7 +13,7 @@ from affectlib.features.pretrained.weights import (
     find,
     weights_named,
 )
-from affectlib.runner.failures import end_on_interrupt
+from affectlib.runner.failures import interrupted
 
 
 def download_all(names: Sequence[str] = ()) -> int:
@@ -57,9 +57,10 @@ def main(arguments: list[str] | None = None) -> int:
         failed = download_all(options.names)
     except ValueError as error:
         parser.error(str(error))
+    except KeyboardInterrupt:
+        return interrupted()
     return 1 if failed else 0
 
 
 if __name__ == "__main__":
-    end_on_interrupt()
     sys.exit(main())

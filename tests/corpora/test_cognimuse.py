@@ -365,7 +365,7 @@ def test_a_film_shorter_than_the_real_annotation_is_reported(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda rows: [row.replace(".", ",") for row in rows], "row 1: expected time as a number"),
+        (lambda rows: [row.replace(".", ",") for row in rows], "row 2: expected time as a number"),
         (lambda rows: [row.replace(" ", ", ") for row in rows], "row 1: expected time as a number"),
         (lambda rows: ["time valence arousal", *rows], "row 1: expected time as a number"),
         (lambda rows: ["0.00 True 0.2", *rows[1:]], "row 1: expected valence as a number"),

@@ -225,13 +225,14 @@ def test_a_film_of_any_name_is_described_and_served(run, name):
 
 def test_what_killed_writes_have_left_in_the_store_is_removed(run):
     right = run()
-    folder = run.stored.parent
+    stored = run.stored
+    folder = stored.parent
     old = folder / ".a.npy.0123.part"
     at_work = folder / ".b.npy.4567.part"
     for file in (old, at_work):
         file.write_bytes(b"half")
     os.utime(old, (0, 0))
-    run.stored.unlink()
+    stored.unlink()
     np.testing.assert_array_equal(run(), right)
     assert not old.exists()
     assert at_work.exists()

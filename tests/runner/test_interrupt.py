@@ -105,6 +105,7 @@ def test_ctrl_c_ends_a_command_in_one_line_and_all_that_it_started(checkout, com
     lines = [
         line for line in told.splitlines() if line and not line.startswith(("features", "sweep"))
     ]
+    print(told)
     assert lines == ["interrupted: what is finished is kept; the same command goes on"]
     assert wait_until(lambda: content(pipe) == b"")
     assert wait_until(lambda: is_empty(run.pid))
