@@ -19,7 +19,7 @@ import pandas as pd
 
 from affectlib import media
 from affectlib.corpora.base import ANNOTATION_COLUMNS, Corpus
-from affectlib.errors import FileFormatError, NotFoundError
+from affectlib.errors import FileFormatError, NotFoundError, printable
 from affectlib.features.extractor import Extractor, FeatureTable
 from affectlib.features.processes import describe_parts
 from affectlib.features.store import Store
@@ -245,7 +245,7 @@ def _results(
         initial=finished,
         unit="clip",
         disable=not progress,
-        desc=f"features of {corpus.name}",
+        desc=f"features of {printable(corpus.name)}",
     )
 
     def report(clips: int) -> None:

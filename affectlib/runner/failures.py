@@ -5,7 +5,7 @@ import signal
 import sys
 from pathlib import Path
 
-from affectlib.errors import AffectError
+from affectlib.errors import AffectError, printable
 from affectlib.features.cluster import ClusterError
 from affectlib.features.store import StoreError
 from affectlib.paths import FULL, WriteError, write_error
@@ -25,7 +25,9 @@ def report(error: Exception) -> int:
     if isinstance(error, OSError) and error.errno in FULL:
         # Raised by a library: its text may lack the place.
         error = write_error(error, Path(error.filename or "this disk"))
-    print(f"error: {error}", file=sys.stderr)
+    # Names of files stand in it; some errors have lines.
+    lines = [printable(line) for line in str(error).split("\n")]
+    print("error: " + "\n".join(lines), file=sys.stderr)
     is_place = isinstance(error, OSError) and not isinstance(error, AffectError)
     failed = is_place or isinstance(error, WriteError | StoreError | ClusterError)
     return FAILED if failed else REFUSED
