@@ -12,6 +12,7 @@ this pool 27 s, loky 45 s, a local cluster 60 s.
 
 from __future__ import annotations
 
+import functools
 import multiprocessing
 import os
 import pickle
@@ -202,6 +203,7 @@ def _start_one() -> None:
         ) from None
 
 
+@functools.cache
 def _processes() -> multiprocessing.context.BaseContext:
     """Starts workers, where possible as forks of a clean process that has imported what they need.
 
@@ -223,11 +225,14 @@ def _processes() -> multiprocessing.context.BaseContext:
             "affectlib.features",
         ]
     )
-    # Ctrl-C reaches all processes of a terminal: this one would say where in its imports it was.
+    # Ctrl-C reaches all processes of a terminal. Until that one is ready, it would say where in its
+    # imports it was, and so would a worker that is forked when its parent has gone.
     # The tracker first: starting it would unblock the signal.
     resource_tracker.ensure_running()
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     forkserver.ensure_running()
+    # Does nothing; it starts when the imports are done.
+    context.Process(target=int).start()
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     return context
 
