@@ -35,6 +35,8 @@ help:  ## list the targets
 env:  ## build .venv from requirements.lock (hashes checked)
 	@if ! cmp -s requirements.lock .venv/requirements.lock || ! cmp -s pyproject.toml .venv/pyproject.toml; then \
 	  set -e; \
+	  if test -e .venv; then place=.venv; else place=.; fi; \
+	  test -w "$$place" || { echo "error: $$PWD: .venv has to be built, and may not be written here: allow it, or copy the checkout to another folder" >&2; exit 1; }; \
 	  $(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] < (3, 14) else "affectlib needs Python 3.11 to 3.13, this is %s: name another with make PYTHON=..." % sys.version.split()[0])'; \
 	  echo "environment: installing requirements.lock into .venv"; \
 	  test -x $(BIN)/python || $(PYTHON) -m venv .venv; \

@@ -34,7 +34,7 @@ class FileFormatError(AffectError, ValueError):
         place = str(path)
         if row is not None:
             place += f", row {row}"
-        super().__init__(_printable(f"{place}: {expected}"))
+        super().__init__(printable(f"{place}: {expected}"))
 
     def __reduce__(self) -> tuple[Callable, tuple]:
         # Without this method, an error from a worker process would be rebuilt from its message.
@@ -45,10 +45,14 @@ def _format_error(path: Path, expected: str, row: int | str | None) -> FileForma
     return FileFormatError(path, expected, row=row)
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Spells out every letter that cannot be printed.
 
     File names come from other people, and such letters could send commands to a terminal.
+
+    Examples:
+        >>> printable("red\\x1b[31m\\n")
+        'red\\\\x1b[31m\\\\n'
     """
     letters = []
     for letter in text:

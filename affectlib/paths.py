@@ -2,20 +2,26 @@
 
 An environment variable moves each place but ROOT:
 
-- ROOT: the checkout
+- ROOT: the checkout, or the folder of an installed package
 - DATA (``AFFECTLIB_DATA``): the licensed corpora, one folder each
 - CACHE (``AFFECTLIB_CACHE``): simulated corpora and extracted features; may be deleted
 - FIGURES (``AFFECTLIB_FIGURES``): tables and pictures that the notebooks save; in the cache where
   the checkout may not be written
 - GOLDEN (``AFFECTLIB_GOLDEN``): the released AttendAffectNet checkpoints and their sample features
+
+By default they stand in the checkout. A package that was installed from a wheel has none: then data
+and figures are in the current folder, and the cache is ``affectlib`` in the user's own
+(``XDG_CACHE_HOME``, else ``~/.cache``).
 """
 
 import contextlib
 import errno
 import functools
+import hashlib
 import os
 import stat
 import sys
+import time
 import uuid
 from pathlib import Path
 
@@ -24,7 +30,13 @@ from affectlib.errors import AffectError
 FULL = (errno.ENOSPC, errno.EDQUOT)
 FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
+# Of a SHA-256, in bytes.
+DIGEST_BYTES = 32
+# In seconds: a temporary file that is older was left by a process that was killed.
+LONGEST_WRITE = 3600
+
 ROOT = Path(__file__).resolve().parents[1]
+IS_CHECKOUT = (ROOT / "pyproject.toml").is_file()
 
 
 def _place(variable: str, default: Path) -> Path:
@@ -38,17 +50,21 @@ def _default_figures(usual: Path, instead: Path) -> Path:
     return usual if os.access(above, os.W_OK) else instead
 
 
-DATA = _place("AFFECTLIB_DATA", ROOT / "data")
-CACHE = _place("AFFECTLIB_CACHE", ROOT / "build")
-FIGURES = _place("AFFECTLIB_FIGURES", _default_figures(ROOT / "figures", CACHE / "figures"))
-GOLDEN = _place("AFFECTLIB_GOLDEN", ROOT.parent / "shared" / "golden")
+# Nobody looks for data of his own among installed packages, and an update may delete them there.
+_HOME = ROOT if IS_CHECKOUT else Path.cwd()
+_USER_CACHE = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "affectlib"
+
+DATA = _place("AFFECTLIB_DATA", _HOME / "data")
+CACHE = _place("AFFECTLIB_CACHE", ROOT / "build" if IS_CHECKOUT else _USER_CACHE)
+FIGURES = _place("AFFECTLIB_FIGURES", _default_figures(_HOME / "figures", CACHE / "figures"))
+GOLDEN = _place("AFFECTLIB_GOLDEN", _HOME.parent / "shared" / "golden")
 
 
 @functools.cache
 def tell_figures_moved() -> None:
     """Says where figures go if the checkout may not be written; once in a process."""
     if FIGURES == CACHE / "figures" and not os.environ.get("AFFECTLIB_FIGURES"):
-        usual = ROOT / "figures"
+        usual = _HOME / "figures"
         print(f"{usual} may not be written: figures go to {FIGURES}", file=sys.stderr)
 
 
@@ -173,6 +189,37 @@ def write(path: Path | str, content: bytes) -> None:
         if isinstance(error, OSError):
             raise write_error(error, path, size=len(content)) from error
         raise
+
+
+def sealed(content: bytes) -> bytes:
+    """Some bytes, and their SHA-256 after them."""
+    return content + hashlib.sha256(content).digest()
+
+
+def unsealed(content: bytes) -> bytes | None:
+    """The bytes that were given to :func:`sealed`, None if any of them changed since.
+
+    Examples:
+        >>> unsealed(sealed(b"joy"))
+        b'joy'
+        >>> unsealed(sealed(b"joy").replace(b"j", b"b")) is None
+        True
+    """
+    body = content[:-DIGEST_BYTES]
+    if hashlib.sha256(body).digest() != content[-DIGEST_BYTES:]:
+        return None
+    return body
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Deletes the temporary files that processes left in a folder when they were killed.
+
+    A write that is at work now is younger than an hour, and is left alone.
+    """
+    for file in folder.glob(".*.part"):
+        with contextlib.suppress(OSError):
+            if time.time() - file.stat().st_mtime > LONGEST_WRITE:
+                file.unlink()
 
 
 def _keep_rights(path: Path, temporary: Path) -> None:

@@ -5,6 +5,7 @@ Each is built here, or is a real clip.
 
 import os
 import re
+import socket
 import struct
 import sys
 from fractions import Fraction
@@ -127,6 +128,36 @@ def test_sound_without_a_header_is_measured_not_guessed(tmp_path, quiet_first):
     path = write(tmp_path / "a.aac", sounds=[(signal, DEFAULT)], container="adts")
     assert media.probe(path).seconds == pytest.approx(10, abs=0.2)
     assert heard(path)[0] == pytest.approx(10, abs=0.2)
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.ts"])
+@pytest.mark.parametrize("late", ["sound", "picture"])
+def test_picture_or_sound_may_begin_later_than_the_other(tmp_path, name, late):
+    path = tmp_path / name
+    with av.open(str(path), "w") as out:
+        video = out.add_stream("libx264", rate=25, options={"preset": "ultrafast"})
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        track = out.add_stream("aac", rate=16000, layout="mono")
+        for number in range(50):
+            frame = av.VideoFrame.from_ndarray(grey(90), format="rgb24")
+            frame.pts = number + (25 if late == "picture" else 0)
+            frame.time_base = Fraction(1, 25)
+            out.mux(video.encode(frame))
+        out.mux(video.encode(None))
+        sound = av.AudioFrame.from_ndarray(tone(2, 16000)[None], format="fltp", layout="mono")
+        sound.sample_rate = 16000
+        sound.pts, sound.time_base = 16000 * (late == "sound"), Fraction(1, 16000)
+        out.mux(track.encode(sound))
+        out.mux(track.encode(None))
+    assert media.probe(path).seconds == pytest.approx(3, abs=0.1)
+    clip = media.read(path, rate=1)
+    # Before its first frame a film shows this frame; before its first sample it is silent.
+    assert [float(picture.image.mean()) for picture in clip.pictures][:3] == pytest.approx(
+        [90] * 3, abs=3
+    )
+    first_second = np.abs(clip.sound[:14000]).max()
+    assert first_second == pytest.approx(0 if late == "sound" else 0.3, abs=0.02)
+    assert len(clip.sound) / 16000 == pytest.approx(3 if late == "sound" else 2, abs=0.15)
 
 
 def test_probe_and_film_seconds_are_one(tmp_path):
@@ -298,9 +329,10 @@ def test_the_cover_of_a_song_is_no_film(tmp_path):
     assert heard(path)[0] == pytest.approx(2, abs=0.1)
 
 
-def test_the_cover_of_a_film_is_left_out(tmp_path):
-    path = tmp_path / "a.mp4"
-    with av.open(str(path), "w") as out:
+@pytest.mark.parametrize("name", ["a.mp4", "a.m4a"])
+def test_the_cover_of_a_film_is_left_out(tmp_path, name):
+    path = tmp_path / name
+    with av.open(str(path), "w", format="mp4") as out:
         cover = out.add_stream("mjpeg", rate=1)
         cover.width, cover.height, cover.pix_fmt = 32, 32, "yuvj420p"
         cover.disposition = av.stream.Disposition.attached_pic
@@ -318,6 +350,139 @@ def test_the_cover_of_a_film_is_left_out(tmp_path):
     assert [float(p.image.mean()) for p in media.read(path, rate=1).pictures] == pytest.approx(
         [90, 90], abs=3
     )
+
+
+# ---------------------------------------------------------------- colours, sizes, order of frames
+
+
+def rgb(y, u, v, red, blue, *, full):
+    """Colour of a pixel by the formula of ITU-R BT.601, 709 and 2020.
+
+    Args:
+        y, u, v: as the file stores them
+        red, blue: share of these in the brightness
+        full: whether values use all of 0 to 255
+    """
+    if not full:
+        y, u, v = (y - 16) * 255 / 219, (u - 128) * 255 / 224 + 128, (v - 128) * 255 / 224 + 128
+    r = y + 2 * (1 - red) * (v - 128)
+    b = y + 2 * (1 - blue) * (u - 128)
+    g = (y - red * r - blue * b) / (1 - red - blue)
+    return np.clip([r, g, b], 0, 255)
+
+
+@pytest.mark.parametrize(
+    ("colours", "red", "blue", "full"),
+    [
+        (6, 0.299, 0.114, False),
+        (1, 0.2126, 0.0722, False),
+        (9, 0.2627, 0.0593, False),
+        (1, 0.2126, 0.0722, True),
+        (6, 0.299, 0.114, True),
+    ],
+    ids=["601", "709", "2020", "709 of full range", "601 of full range"],
+)
+def test_colours_are_those_of_the_matrix_that_the_file_names(tmp_path, colours, red, blue, full):
+    path = tmp_path / "a.mp4"
+    with av.open(str(path), "w") as out:
+        video = out.add_stream("libx264", rate=25, options={"qp": "1", "preset": "ultrafast"})
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        video.codec_context.colorspace = colours
+        video.codec_context.color_range = 2 if full else 1
+        frame = av.VideoFrame(64, 48, "yuv420p")
+        for plane, value in zip(frame.planes, (100, 90, 200), strict=True):
+            plane.update(bytes([value]) * plane.buffer_size)
+        frame.colorspace, frame.color_range = colours, 2 if full else 1
+        frame.pts, frame.time_base = 0, Fraction(1, 25)
+        out.mux(video.encode(frame))
+        out.mux(video.encode(None))
+    found = media.read(path, rate=1).pictures[0].image[20, 30]
+    assert found.tolist() == pytest.approx(rgb(100, 90, 200, red, blue, full=full), abs=3)
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "pixels", "size"),
+    [
+        ("a.gif", "gif", "rgb8", (64, 48)),
+        ("odd.mkv", "ffv1", "yuv444p", (65, 49)),
+        ("ten.mkv", "ffv1", "yuv420p10le", (64, 48)),
+        ("alpha.webm", "libvpx-vp9", "yuva420p", (64, 48)),
+    ],
+    ids=["gif", "odd sides", "10 bits", "transparent"],
+)
+def test_other_kinds_of_pixels_are_seen(tmp_path, name, codec, pixels, size):
+    path = tmp_path / name
+    with av.open(str(path), "w") as out:
+        video = out.add_stream(codec, rate=25)
+        video.width, video.height, video.pix_fmt = *size, pixels
+        for number in range(10):
+            picture = grey(90 if number < 5 else 200, size)
+            out.mux(video.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        out.mux(video.encode(None))
+    assert (media.probe(path).width, media.probe(path).height) == size
+    pictures = media.read(path, rate=5).pictures
+    assert [float(picture.image.mean()) for picture in pictures] == pytest.approx([90, 200], abs=4)
+
+
+def test_a_picture_is_a_film_of_one_frame(tmp_path):
+    path = tmp_path / "a.png"
+    with av.open(str(path), "w", format="image2") as out:
+        video = out.add_stream("png", rate=1)
+        video.width, video.height, video.pix_fmt = 64, 48, "rgb24"
+        out.mux(video.encode(av.VideoFrame.from_ndarray(grey(80), format="rgb24")))
+        out.mux(video.encode(None))
+    assert [float(p.image.mean()) for p in media.read(path, rate=2).pictures] == [80]
+
+
+def reordered(path):
+    """A film that gets lighter by 5 a frame, whose frames are stored in another order."""
+    with av.open(str(path), "w") as out:
+        options = {"preset": "medium", "bf": "3", "crf": "4"}
+        video = out.add_stream("libx264", rate=25, options=options)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        for number in range(50):
+            frame = av.VideoFrame.from_ndarray(grey(5 * number), format="rgb24")
+            out.mux(video.encode(frame))
+        out.mux(video.encode(None))
+    with av.open(str(path)) as opened:
+        stamps = [packet.pts for packet in opened.demux(video=0) if packet.size]
+    assert stamps != sorted(stamps), "the file is not what this test is about"
+    return path
+
+
+def frame_numbers(path, rate):
+    return [float(picture.image.mean()) / 5 for picture in media.read(path, rate=rate).pictures]
+
+
+def test_frames_that_are_stored_in_another_order_come_at_their_times(tmp_path):
+    numbers = frame_numbers(reordered(tmp_path / "a.mp4"), 25)
+    assert numbers == pytest.approx(range(50), abs=1)
+
+
+def test_a_film_that_was_trimmed_by_an_edit_list_begins_where_it_says(tmp_path):
+    path = reordered(tmp_path / "a.mp4")
+    content = bytearray(path.read_bytes())
+    place = content.find(b"elst") + 12
+    seconds, begin = struct.unpack_from(">Ii", content, place)
+    # The track's own ticks per second stand in its header.
+    header = content.find(b"mdhd") + 4
+    (ticks,) = struct.unpack_from(">I", content, header + 12)
+    struct.pack_into(">Ii", content, place, seconds // 2, begin + ticks)
+    path.write_bytes(content)
+    assert frame_numbers(path, 5)[:5] == pytest.approx([25, 30, 35, 40, 45], abs=1)
+
+
+def test_an_interlaced_film_is_seen(tmp_path):
+    path = tmp_path / "a.mp4"
+    options = {"preset": "ultrafast", "flags": "+ilme+ildct", "x264-params": "tff=1"}
+    with av.open(str(path), "w") as out:
+        video = out.add_stream("libx264", rate=25, options=options)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        for _ in range(50):
+            out.mux(video.encode(av.VideoFrame.from_ndarray(corners(), format="rgb24")))
+        out.mux(video.encode(None))
+    pictures = media.read(path, rate=5).pictures
+    assert [names(picture.image) for picture in pictures] == ["RGBW"] * 10
 
 
 # ---------------------------------------------------------------- turned and mirrored
@@ -410,10 +575,10 @@ def test_pixels_that_are_not_square_come_as_they_are_stored(tmp_path):
 # ---------------------------------------------------------------- hostile and broken
 
 
-def wav(path, samples, *, riff=None, data=None, kind=1):
+def wav(path, samples, *, riff=None, data=None, kind=1, bits=None):
     """A wav file whose header may state wrong sizes, as one that was written to a pipe does."""
     content = samples.tobytes()
-    bits = 8 * samples.dtype.itemsize
+    bits = bits or 8 * samples.dtype.itemsize
     header = struct.pack(
         "<4sI4s4sIHHIIHH",
         b"RIFF",
@@ -457,11 +622,64 @@ def test_a_wav_with_values_that_are_not_numbers_is_refused(tmp_path, value, kind
         media.read(wav(tmp_path / "a.wav", samples, kind=3))
 
 
-def test_a_list_of_other_files_is_refused(tmp_path):
+def of_24_bits(signal):
+    """Samples as whole numbers of three bytes, the lowest first."""
+    numbers = (signal * (2**23 - 1)).astype("<i4")
+    return numbers.view(np.uint8).reshape(-1, 4)[:, :3]
+
+
+@pytest.mark.parametrize(
+    ("samples", "kind", "bits", "loudness"),
+    [
+        (of_24_bits(tone(1, 16000)), 1, 24, LOUDNESS),
+        ((tone(1, 16000) * 127 + 128).astype(np.uint8), 1, 8, LOUDNESS),
+        (tone(1, 16000), 3, 32, LOUDNESS),
+        (tone(1, 16000).astype("<f8"), 3, 64, LOUDNESS),
+    ],
+    ids=["24 bits", "8 bits", "float", "double"],
+)
+def test_every_kind_of_wav_is_heard(tmp_path, samples, kind, bits, loudness):
+    path = wav(tmp_path / "a.wav", samples, kind=kind, bits=bits)
+    assert heard(path) == (1.0, pytest.approx(loudness, rel=0.02))
+
+
+def test_sound_above_full_scale_is_cut_at_it(tmp_path):
+    path = wav(tmp_path / "a.wav", 10 * tone(1, 16000), kind=3)
+    assert np.abs(media.read(path).sound).max() == pytest.approx(1, abs=1e-4)
+
+
+def test_six_loud_channels_are_mixed_without_cutting(tmp_path):
+    signal = tone(2, 48000, 0.9)
+    path = write(
+        tmp_path / "a.mkv", sounds=[(signal, DEFAULT)], rate=48000, layout="5.1", audio="ac3"
+    )
+    seconds, loudness = heard(path)
+    assert seconds == pytest.approx(2, abs=0.1)
+    assert loudness == pytest.approx(0.9 / np.sqrt(2), rel=0.05)
+
+
+PLAYLIST = "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\n{}\n#EXT-X-ENDLIST\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("list.mp4", "ffconcat version 1.0\nfile real.mp4\n"),
+        ("list.m3u8", PLAYLIST.format("real.mp4")),
+        ("list.m3u8", PLAYLIST.format("http://127.0.0.1:{port}/real.ts")),
+    ],
+    ids=["concat", "playlist", "playlist of the network"],
+)
+def test_a_list_of_other_files_is_refused(tmp_path, name, content):
     write(tmp_path / "real.mp4", [grey(9)] * 10)
-    (tmp_path / "list.mp4").write_text("ffconcat version 1.0\nfile real.mp4\n")
-    with pytest.raises(AffectError, match=r"list\.mp4"):
-        media.probe(tmp_path / "list.mp4")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        (tmp_path / name).write_text(content.replace("{port}", str(server.getsockname()[1])))
+        with pytest.raises(AffectError, match=name):
+            media.probe(tmp_path / name)
+        server.settimeout(0)
+        # Nobody has asked for anything.
+        with pytest.raises(BlockingIOError):
+            server.accept()
 
 
 @pytest.mark.parametrize(

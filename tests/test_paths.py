@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -144,3 +145,52 @@ def test_figures_go_where_the_setting_says(tmp_path):
     run = places(tmp_path, f"{paths.ROOT}", AFFECTLIB_FIGURES=str(named))
     assert run.stdout == f"{named / 'gla'}\n"
     assert run.stderr == ""
+
+
+def installed(folder, *words, **settings):
+    """Runs Python where the package lies in a folder by itself, as a wheel leaves it."""
+    site = folder / "site-packages"
+    if not site.exists():
+        shutil.copytree(
+            paths.ROOT / "affectlib",
+            site / "affectlib",
+            ignore=shutil.ignore_patterns("__pycache__"),
+        )
+    work = folder / "work"
+    work.mkdir(exist_ok=True)
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("AFFECTLIB_")
+    }
+    return subprocess.run(
+        [sys.executable, *words],
+        cwd=work,
+        env=environment | {"PYTHONPATH": str(site)} | settings,
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_an_installed_package_keeps_nothing_among_the_packages(tmp_path):
+    code = "from affectlib import paths as p; print(p.DATA, p.CACHE, p.FIGURES, p.ROOT, sep='\\n')"
+    run = installed(tmp_path, "-c", code, XDG_CACHE_HOME=str(tmp_path / "cache"))
+    work = tmp_path / "work"
+    places = [work / "data", tmp_path / "cache" / "affectlib", work / "figures"]
+    assert run.stdout.splitlines() == [
+        str(place) for place in (*places, tmp_path / "site-packages")
+    ]
+    run = installed(tmp_path, "-c", code, XDG_CACHE_HOME="", HOME=str(tmp_path / "home"))
+    assert run.stdout.splitlines()[1] == str(tmp_path / "home" / ".cache" / "affectlib")
+    run = installed(tmp_path, "-c", code, AFFECTLIB_DATA=str(tmp_path / "mine"))
+    assert run.stdout.splitlines()[0] == str(tmp_path / "mine")
+
+
+def test_an_installed_package_says_that_notebooks_come_with_the_checkout(tmp_path):
+    run = installed(
+        tmp_path, "-m", "affectlib.runner.reproduce", XDG_CACHE_HOME=str(tmp_path / "cache")
+    )
+    assert run.returncode == 2
+    assert run.stderr.splitlines() == [
+        f"error: {tmp_path / 'site-packages' / 'notebooks'}: no such folder; notebooks come with "
+        "the checkout of affectlib, not with the installed package: run this command there"
+    ]
+    assert sorted(path.name for path in (tmp_path / "site-packages").iterdir()) == ["affectlib"]

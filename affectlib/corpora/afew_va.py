@@ -7,6 +7,7 @@ import lzma
 import os
 import re
 import shutil
+import warnings
 import zipfile
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -30,8 +31,10 @@ BOX = ("left", "top", "right", "bottom")
 FACE_MARGIN = 1.4
 # Pixels that a frame, or the square cut out of it, may have in a side: those of films have 2000.
 LARGEST_SIDE = 4096
-# Bytes that a zip may hold for each of its own.
+# Bytes that a zip may hold for each of its own, those of the zips in it included.
 LARGEST_RATIO = 100
+# Zips in which another zip may lie: the parts of a download that was zipped once more need one.
+DEEPEST = 2
 LICENSE = "research use only, given by its owners on request"
 CITATION = (
     "J. Kossaifi, G. Tzimiropoulos, S. Todorovic, M. Pantic, AFEW-VA database for valence and "
@@ -167,24 +170,53 @@ def _unpack_all(root: Path, faults: Faults) -> list[Path]:
             return files
         for part in parts:
             try:
-                unpack(part)
+                unpack(part, largest=_room(root, part))
             except FileFormatError as fault:
                 faults(part.relative_to(root).as_posix(), fault)
         done.update(parts)
 
 
-def unpack(part: Path) -> None:
+def _room(root: Path, part: Path) -> int | None:
+    """Bytes that a part inside other parts may hold; None for a part that lies in no other.
+
+    A zip of zips could fill the disk though each of them is small.
+
+    Raises:
+        FileFormatError: if it lies in too many parts
+    """
+    around = []
+    for folder in part.parents:
+        if folder == root:
+            break
+        # Parts are unpacked into the folder of their name.
+        if folder.with_name(f"{folder.name}.zip").is_file():
+            around.append(folder)
+    if len(around) > DEEPEST:
+        raise FileFormatError(
+            part,
+            f"expected zips at most {DEEPEST} deep in other zips, found one {len(around)} deep",
+        )
+    if not around:
+        return None
+    outermost = around[-1]
+    size = outermost.with_name(f"{outermost.name}.zip").stat().st_size
+    held = sum(path.stat().st_size for path in files_below(outermost))
+    return LARGEST_RATIO * size - held
+
+
+def unpack(part: Path, *, largest: int | None = None) -> None:
     """Unpacks a zip into the folder of its name beside it, completely or not at all.
 
     A folder that is already there is left as it is.
 
     Args:
         part: the zip
+        largest: bytes that it may hold at most; None for a hundred times its own
 
     Raises:
         FileFormatError: if the file is not a zip, or is empty, broken or locked by a password,
             holds a file twice, a link, or a name outside the folder, or would become more than a
-            hundred times as large
+            hundred times as large, or larger than ``largest``
     """
     target = part.with_suffix("")
     if target.exists():
@@ -195,6 +227,7 @@ def unpack(part: Path) -> None:
     try:
         with zipfile.ZipFile(part) as content:
             _check_members(part, content.infolist())
+            _check_growth(part, content.infolist(), largest)
             content.extractall(partial)
         _rename_folder(partial, target)
     except _ZIP_ERRORS as error:
@@ -204,7 +237,7 @@ def unpack(part: Path) -> None:
 
 
 def _check_members(part: Path, members: list[zipfile.ZipInfo]) -> None:
-    """Refuses a zip that is empty or a bomb, leaves its folder, holds a link or a file twice."""
+    """Refuses a zip that is empty, leaves its folder, holds a link or a file twice."""
     if not members:
         raise FileFormatError(part, "expected files, the zip is empty")
     names = set()
@@ -219,12 +252,19 @@ def _check_members(part: Path, members: list[zipfile.ZipInfo]) -> None:
         if member.filename in names:
             raise FileFormatError(part, f"expected each file once, found {member.filename!r} again")
         names.add(member.filename)
-    # Pictures do not become smaller in a zip; a few bytes could fill the disk.
+
+
+def _check_growth(part: Path, members: list[zipfile.ZipInfo], largest: int | None) -> None:
+    """Refuses a zip that would become too large: a few bytes could fill the disk."""
+    # Pictures do not become smaller in a zip.
     size = part.stat().st_size
     content = sum(member.file_size for member in members)
     if content > LARGEST_RATIO * size:
         expected = f"expected at most {LARGEST_RATIO} times the {size} bytes of the zip"
         raise FileFormatError(part, f"{expected}, found {content} bytes")
+    if largest is not None and content > largest:
+        expected = f"expected at most {LARGEST_RATIO} times the bytes of the zip around it"
+        raise FileFormatError(part, f"{expected}, found {content - largest} bytes more")
 
 
 def _rename_folder(partial: Path, target: Path) -> None:
@@ -345,14 +385,18 @@ def _check_frames(folder: Path, rows: pd.DataFrame, decode: bool) -> None:
     """Checks that every frame is there and complete, and lies around its landmarks."""
     for frame, *box in rows[["frame", *BOX]].itertuples(index=False):
         path = folder / f"{frame:05d}.png"
-        width, height = _picture_size(path)
+        width, height = picture_size(path)
         _check_box(folder, frame, box, width, height)
         if decode:
             _picture(path)
 
 
-def _picture_size(path: Path) -> tuple[int, int]:
-    """Reads width and height of a frame from its first bytes; refuses one that is cut or huge."""
+def picture_size(path: Path) -> tuple[int, int]:
+    """Reads width and height of a frame from its first bytes, in pixels.
+
+    Raises:
+        FileFormatError: if the frame is absent, cut, no png, or larger than any film's
+    """
     try:
         with path.open("rb") as file:
             begin = file.read(24)
@@ -405,7 +449,7 @@ def _picture(path: Path | str) -> np.ndarray:
     """
     import cv2
 
-    _picture_size(Path(path))
+    picture_size(Path(path))
     try:
         picture = cv2.imread(str(path))
     except cv2.error:
@@ -430,6 +474,8 @@ def frame_array(
 
     Each clip is kept as soon as it is decoded: a run that was killed goes on where it ended.
     A changed frame, box or list of clips makes a new file.
+    A SHA-256 of all bytes stands at the end of a file. Pictures that do not fit it are damaged: a
+    warning names the file, and they are decoded again.
 
     Args:
         corpus: from :func:`load_afew_va`
@@ -445,7 +491,10 @@ def frame_array(
 
     Raises:
         ValueError: if ``crop`` is neither
-        FileFormatError: if a frame cannot be decoded, or a file of the store is damaged
+        FileFormatError: if a frame cannot be decoded
+
+    Warns:
+        UserWarning: if a file of the store is damaged
     """
     if crop not in ("face", "frame"):
         raise ValueError(f"crop is 'face' or 'frame', not {crop!r}")
@@ -454,18 +503,20 @@ def frame_array(
     names = "".join(task.path.name for task in tasks)
     key = hashlib.sha256(names.encode()).hexdigest()[:16]
     joined = store / f"{corpus.name}-{crop}-{key}.npy"
-    while not joined.exists():
-        store.mkdir(parents=True, exist_ok=True)
+    pictures = _load(joined)
+    while pictures is None:
+        paths.make_folder(store)
+        paths.remove_leftovers(store)
         _decode_all(tasks, jobs, progress)
-        try:
-            pictures = np.concatenate([_load(task.path) for task in tasks])
-        except FileNotFoundError:
-            # Another process worked on the same clips, was done first, and removed their files.
-            continue
-        _save(joined, pictures)
-        for task in tasks:
-            task.path.unlink(missing_ok=True)
-    return _load(joined, mmap_mode="c")
+        by_clip = [_load(task.path) for task in tasks]
+        # None of a clip: another process worked on the same clips, was done first, and removed
+        # their files; or a file was damaged meanwhile.
+        if all(clip is not None for clip in by_clip):
+            _save(joined, np.concatenate(by_clip))
+            for task in tasks:
+                task.path.unlink(missing_ok=True)
+        pictures = _load(joined)
+    return pictures
 
 
 @dataclass(frozen=True)
@@ -549,17 +600,43 @@ def _square(picture: np.ndarray, box: np.ndarray) -> np.ndarray:
     return picture[np.ix_(rows, columns)]
 
 
-def _load(path: Path, mmap_mode: str | None = None) -> np.ndarray:
-    """Reads an array that :func:`_save` wrote."""
+def _load(path: Path) -> np.ndarray | None:
+    """Maps an array that :func:`_save` wrote; None where there is none, or it was damaged.
+
+    A damaged file is deleted, with a warning.
+    """
     try:
-        return np.load(path, mmap_mode=mmap_mode, allow_pickle=False)
-    except (ValueError, EOFError, zipfile.BadZipFile, MemoryError) as error:
-        raise FileFormatError(
-            path, f"expected frames that were kept, found a damaged file ({error}): delete it"
-        ) from None
+        return _checked(path)
+    except FileNotFoundError:
+        return None
+    except OSError:
+        raise
+    except Exception as error:  # a damaged header can make numpy raise nearly any error
+        warnings.warn(
+            f"{path}: kept frames are damaged ({error}): they are decoded again", stacklevel=3
+        )
+        path.unlink(missing_ok=True)
+        return None
+
+
+def _checked(path: Path) -> np.ndarray:
+    """Maps an array, and compares its bytes with the digest after them.
+
+    Raises:
+        ValueError: if they differ
+    """
+    array = np.lib.format.open_memmap(path, mode="c")
+    content = np.memmap(path, mode="r")  # (bytes,)
+    end = array.offset + array.nbytes
+    # A file of earlier versions ends without a digest.
+    if len(content) > end:
+        digest = hashlib.sha256(content[:end]).digest()
+        if content[end:].tobytes() != digest:
+            raise ValueError("they do not fit their digest")
+    return array
 
 
 def _save(path: Path, array: np.ndarray) -> None:
     content = io.BytesIO()
     np.save(content, array)
-    paths.write(path, content.getvalue())
+    paths.write(path, paths.sealed(content.getvalue()))

@@ -55,7 +55,7 @@ class Corpus:
             ``repr``
 
     Raises:
-        ValueError: if a table lacks a column, or two clips have one id
+        ValueError: if a table lacks a column, two clips have one id, or a clip has no group
     """
 
     name: str
@@ -78,6 +78,10 @@ class Corpus:
         repeated = self.clips.loc[self.clips["clip"].duplicated(), "clip"]
         if len(repeated):
             raise ValueError(f"corpus {self.name}: clip {repeated.iloc[0]!r} appears twice")
+        # Folds could put such a clip on either side.
+        without = self.clips.loc[self.clips["group"].isna(), "clip"]
+        if len(without):
+            raise ValueError(f"corpus {self.name}: clip {without.iloc[0]!r} has no group")
 
     def __len__(self) -> int:
         return len(self.clips)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections import defaultdict
 from pathlib import Path
 
 import pandas as pd
@@ -123,11 +124,11 @@ def load_mediaeval18(root: Path | str, *, edition: int = 2018, on_error: str = "
     files = corpus_files(root, wanted, name=f"MediaEval {edition}", ask=ASK, closed=FEATURE_FOLDERS)
     clips = []
     annotations = []
-    for path in _annotation_files(files, root):
-        clip = path.name.removesuffix(ANNOTATION_ENDING)
+    for clip, copies in _annotation_files(files).items():
         try:
+            path = find_file(copies, copies[0].name, root=root)
             course = _read_course(path, edition)
-            split = _split(path, clip, root)
+            split = _split(copies, clip, root)
             film = find_film(files, clip, root=root)
             seconds = film_seconds(film)
             _check_covered(path, clip, course, seconds, edition)
@@ -157,15 +158,31 @@ def load_mediaeval18(root: Path | str, *, edition: int = 2018, on_error: str = "
     return corpus
 
 
-def _annotation_files(files: list[Path], root: Path) -> list[Path]:
-    """Finds the annotation of each film, in order of name; copies of equal content count once."""
+def _annotation_files(files: list[Path]) -> dict[str, list[Path]]:
+    """Finds the annotation of each film, and its copies in other folders, in order of name."""
     tables = [path for path in files if path.name.endswith(ANNOTATION_ENDING)]
-    names = sorted({path.name for path in tables})
-    return [find_file(tables, name, root=root) for name in names]
+    by_clip = defaultdict(list)
+    for path in sorted(tables, key=lambda path: path.name):
+        by_clip[path.name.removesuffix(ANNOTATION_ENDING)].append(path)
+    return by_clip
 
 
-def _split(path: Path, clip: str, root: Path) -> str:
-    """Returns the official set of a film, by the archive of its annotation or by its number.
+def _split(copies: list[Path], clip: str, root: Path) -> str:
+    """Returns the official set of a film.
+
+    Raises:
+        FileFormatError: if nothing tells the set, or copies of the annotation tell two
+    """
+    sets = {_set_of_copy(path, clip, root) for path in copies}
+    if len(sets) > 1:
+        raise FileFormatError(
+            copies[0], f"expected a film to train on or one to test on, found {clip} in both sets"
+        )
+    return sets.pop()
+
+
+def _set_of_copy(path: Path, clip: str, root: Path) -> str:
+    """Returns the official set that the archive of an annotation tells, or else its number.
 
     Raises:
         FileFormatError: if neither tells the set

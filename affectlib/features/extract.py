@@ -19,7 +19,7 @@ import pandas as pd
 
 from affectlib import media
 from affectlib.corpora.base import ANNOTATION_COLUMNS, Corpus
-from affectlib.errors import FileFormatError, NotFoundError
+from affectlib.errors import FileFormatError, NotFoundError, printable
 from affectlib.features.extractor import Extractor, FeatureTable
 from affectlib.features.organisers import Distributed, add_distributed
 from affectlib.features.processes import describe_parts
@@ -155,6 +155,8 @@ def extract(
         rest = part.unfinished(stored)
         if rest is not None:
             todo.append(rest)
+    if todo and store is not None:
+        store.remove_leftovers()
     failures = {}
     # Closed at once after an error, so that no worker process goes on.
     with closing(_results(corpus, todo, client, jobs, progress)) as results:
@@ -252,7 +254,7 @@ def _results(
         initial=finished,
         unit="clip",
         disable=not progress,
-        desc=f"features of {corpus.name}",
+        desc=f"features of {printable(corpus.name)}",
     )
 
     def report(clips: int) -> None:

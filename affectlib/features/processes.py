@@ -12,9 +12,11 @@ this pool 27 s, loky 45 s, a local cluster 60 s.
 
 from __future__ import annotations
 
+import functools
 import multiprocessing
 import os
 import pickle
+import signal
 import sys
 import threading
 from collections import Counter, deque
@@ -23,6 +25,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from dataclasses import replace
+from multiprocessing import forkserver, resource_tracker
 from typing import TYPE_CHECKING
 
 from affectlib.features.cluster import connected
@@ -200,6 +203,7 @@ def _start_one() -> None:
         ) from None
 
 
+@functools.cache
 def _processes() -> multiprocessing.context.BaseContext:
     """Starts workers, where possible as forks of a clean process that has imported what they need.
 
@@ -221,6 +225,15 @@ def _processes() -> multiprocessing.context.BaseContext:
             "affectlib.features",
         ]
     )
+    # Ctrl-C reaches all processes of a terminal. Until that one is ready, it would say where in its
+    # imports it was, and so would a worker that is forked when its parent has gone.
+    # The tracker first: starting it would unblock the signal.
+    resource_tracker.ensure_running()
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    forkserver.ensure_running()
+    # Does nothing; it starts when the imports are done.
+    context.Process(target=int).start()
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     return context
 
 
@@ -228,13 +241,19 @@ _clips_done = None  # in a worker: number of clips done by all workers, shared w
 
 
 def _die_with_parent(clips_done=None) -> None:
-    """Starts a thread that ends this worker with its parent: it would wait for ever otherwise.
+    """Lets this worker end with its parent, for which it would wait for ever otherwise.
+
+    It also ends at Ctrl-C, which reaches it too, and leaves the telling to the parent.
 
     Args:
         clips_done: number that the workers share with the parent
     """
     global _clips_done
     _clips_done = clips_done
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if hasattr(signal, "pthread_sigmask"):
+        # The process from which this one was forked does not hear it.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     parent = multiprocessing.parent_process()
 
     def watch() -> None:

@@ -19,10 +19,9 @@ from affectlib import paths
 from affectlib.errors import AffectError, FileFormatError, NotFoundError
 from affectlib.features.extractor import Extractor
 from affectlib.moved import moved_names
+from affectlib.paths import sealed, unsealed
 
 __getattr__ = moved_names(__name__, ("FeatureTable",), "affectlib.features.extractor")
-
-DIGEST_BYTES = 32  # of a SHA-256
 
 
 class StoreError(AffectError, OSError):
@@ -68,8 +67,7 @@ class Store:
             digest = None
         if digest is not None:
             return digest.decode()
-        with open(path, "rb") as film:
-            computed = hashlib.file_digest(film, "sha256").hexdigest()
+        computed = _digest(path)
         # A digest that cannot be kept costs time and nothing else.
         with contextlib.suppress(StoreError):
             write(kept, sealed(computed.encode()))
@@ -109,6 +107,11 @@ class Store:
         key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
         return self.root / extractor.name / f"{key[:40]}.npy"
 
+    def remove_leftovers(self) -> None:
+        """Deletes what processes that were killed have left of their writes."""
+        for folder in self.root.glob("*/"):
+            paths.remove_leftovers(folder)
+
     def place(
         self,
         film: Path | str,
@@ -116,12 +119,12 @@ class Store:
         starts: Sequence[float],
         seconds: Sequence[float],
     ) -> Place:
-        """Like :meth:`path`, plus the film's size and modification time.
+        """Like :meth:`path`, plus what tells whether the film has changed.
 
-        With them, features of a film that changed meanwhile are refused.
+        Features of a film that changed while it was read are refused.
         """
         # Taken before the film is read: a change during its reading is noticed.
-        before = stamp(film)
+        before = Stamp(_identity(Path(film).resolve()), self.content(film))
         path = self.path(film, extractor, starts, seconds)
         return Place(path, str(film), before, (len(starts), extractor.size), extractor.dtype)
 
@@ -132,14 +135,14 @@ class Place(NamedTuple):
     Args:
         path: file of the features
         film: media file
-        stamp: size and modification time of the film, see :func:`stamp`
+        stamp: of the film, before it was read
         shape: ``(clips, size)`` of the features
         dtype: type of their values
     """
 
     path: Path
     film: str
-    stamp: tuple[int, int]
+    stamp: Stamp
     shape: tuple[int, int]
     dtype: np.dtype = np.dtype(np.float32)
 
@@ -188,10 +191,10 @@ class Place(NamedTuple):
             StoreError: if the features cannot be written
         """
         try:
-            now = stamp(self.film)
+            has_changed = self.stamp.has_changed(self.film)
         except FileNotFoundError:
             raise NotFoundError(f"{self.film}: deleted while it was read") from None
-        if now != self.stamp:
+        if has_changed:
             changed = "changed while it was read: nothing is kept, run it again"
             raise FileFormatError(self.film, changed)
         array = np.asarray(array, self.dtype)
@@ -202,10 +205,30 @@ class Place(NamedTuple):
         write(self.path, _packed(array))
 
 
-def stamp(film: Path | str) -> tuple[int, int]:
-    """Size in bytes and modification time in nanoseconds of a file."""
-    status = Path(film).stat()
-    return status.st_size, status.st_mtime_ns
+class Stamp(NamedTuple):
+    """What tells a film from another one that took its place.
+
+    Args:
+        identity: changes whenever somebody writes to the file or replaces it
+        content: SHA-256 of the film
+    """
+
+    identity: str
+    content: str
+
+    def has_changed(self, film: Path | str) -> bool:
+        """True if the film has another content now.
+
+        Its content is read only where the file was touched: replaced, moved, given other rights.
+        """
+        path = Path(film).resolve()
+        return _identity(path) != self.identity and _digest(path) != self.content
+
+
+def _digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _identity(path: Path) -> str:
@@ -215,26 +238,6 @@ def _identity(path: Path) -> str:
     text = "\n".join(str(part) for part in parts)
     # Names of files need not be UTF-8.
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
-
-
-def sealed(content: bytes) -> bytes:
-    """Some bytes, and their SHA-256 after them."""
-    return content + hashlib.sha256(content).digest()
-
-
-def unsealed(content: bytes) -> bytes | None:
-    """The bytes that were given to :func:`sealed`, None if any of them changed since.
-
-    Examples:
-        >>> unsealed(sealed(b"joy"))
-        b'joy'
-        >>> unsealed(sealed(b"joy").replace(b"j", b"b")) is None
-        True
-    """
-    body = content[:-DIGEST_BYTES]
-    if hashlib.sha256(body).digest() != content[-DIGEST_BYTES:]:
-        return None
-    return body
 
 
 def _packed(array: np.ndarray) -> bytes:

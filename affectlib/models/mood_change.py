@@ -55,7 +55,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from affectlib import paths
-from affectlib.corpora.afew_va import BOX, FACE_MARGIN
+from affectlib.corpora.afew_va import BOX, FACE_MARGIN, picture_size
 from affectlib.corpora.base import Corpus
 from affectlib.corpora.folds import Fold
 
@@ -150,8 +150,9 @@ def mood_windows(corpus: Corpus, k: int, *, landmarks: bool = False) -> pd.DataF
         mood and change
 
     Raises:
-        ValueError: if no clip has ``k`` consecutive frames
+        ValueError: if a clip has no mood, or no clip has ``k`` consecutive frames
     """
+    _check_moods(corpus)
     rows = corpus.annotations
     clips = corpus.clips.set_index("clip")
     usable = np.ones(len(rows), bool)
@@ -176,6 +177,17 @@ def mood_windows(corpus: Corpus, k: int, *, landmarks: bool = False) -> pd.DataF
     if not tables:
         raise ValueError(f"{corpus.name}: no clip has {k} consecutive frames")
     return pd.concat(tables, ignore_index=True)
+
+
+def _check_moods(corpus: Corpus) -> None:
+    """Refuses a corpus in which a clip has no mood."""
+    if "mood" not in corpus.clips:
+        raise ValueError(
+            f"{corpus.name}: clips have no moods, affectlib.corpora.with_mood adds them"
+        )
+    without = corpus.clips.loc[corpus.clips["mood"].isna(), "clip"]
+    if len(without):
+        raise ValueError(f"{corpus.name}: clip {without.iloc[0]!r} has no mood")
 
 
 @dataclass(frozen=True)
@@ -279,11 +291,12 @@ def subject_folds(
 
     Raises:
         ValueError: if ``k`` is below 3, or there are fewer actors than folds,
-            or a file does not fit the corpus
+            a clip has no mood, or a file does not fit the corpus
 
     References:
         Section 3.5; stratification and validation are ours
     """
+    _check_moods(corpus)
     groups = corpus.clips["group"].to_numpy()
     if not 3 <= k <= len(set(groups)):
         raise ValueError(
@@ -1061,13 +1074,12 @@ def face_masks(corpus: Corpus, *, side: int = 32, crop: str = "frame") -> np.nda
 
 def _boxes_in_frame(corpus: Corpus) -> np.ndarray:
     """Left, top, right and bottom of each face as shares of the frame, nan without landmarks."""
-    import cv2
-
     annotations = corpus.annotations
     folders = corpus.clips.set_index("clip")["path"]
     boxes = annotations[list(BOX)].to_numpy(copy=True)  # (frames, 4), in pixels
     for clip, rows in annotations.groupby("clip").indices.items():
         first = annotations["frame"].iloc[rows[0]]
-        height, width = cv2.imread(f"{folders[clip]}/{first:05d}.png").shape[:2]
+        # From its header: the file may claim a size that would fill the memory.
+        width, height = picture_size(Path(folders[clip]) / f"{first:05d}.png")
         boxes[rows] /= [width, height, width, height]
     return boxes

@@ -192,6 +192,8 @@ def source_commit() -> str | None:
     ``+`` is added where files differ from that commit. A commit of results does not change the
     answer, so that a run repeated on a clone writes the same bytes.
     """
+    if not paths.IS_CHECKOUT:
+        return None
     try:
         commit = _git("log", "-1", "--format=%H")
         changes = _git("status", "--porcelain")

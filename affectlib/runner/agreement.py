@@ -29,7 +29,7 @@ import numpy as np
 
 from affectlib import paths
 from affectlib.errors import AffectError
-from affectlib.runner.failures import report
+from affectlib.runner.failures import end_on_interrupt, report
 from affectlib.runner.options import positive_count
 
 if TYPE_CHECKING:
@@ -446,4 +446,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    end_on_interrupt()
     sys.exit(main())

@@ -1,6 +1,5 @@
 """Executes one notebook with papermill, and stores an executed notebook in the checkout."""
 
-import contextlib
 import json
 import os
 import re
@@ -81,7 +80,7 @@ def execute(job: Job) -> None:
     begun = time.perf_counter()
     papermill_engines.register("affectlib", _engine(job, begun))
     paths.make_folder(job.output.parent)
-    _remove_leftovers(paths.FIGURES / job.slug)
+    paths.remove_leftovers(paths.FIGURES / job.slug)
     partial = partial_copy(job)
     papermill.execute_notebook(
         str(job.notebook),
@@ -122,6 +121,8 @@ def _engine(job: Job, begun: float) -> type:
             manager.cell_start = _announced(job, manager, begun)
             with TemporaryDirectory() as folder:
                 options["config"] = Config({"KernelManager": _transport(folder)})
+                # Errors only: at Ctrl-C a kernel would tell that it ends too.
+                options["extra_arguments"] = ["--log-level=ERROR"]
                 return super().execute_managed_notebook(manager, kernel_name, **options)
 
     return Progress
@@ -172,14 +173,6 @@ def _headings(notebook: Path) -> dict[str, str]:
         else:
             titles[cell.get("id")] = title
     return titles
-
-
-def _remove_leftovers(folder: Path) -> None:
-    """Deletes what a killed run has left of its writes; a write at work is younger than an hour."""
-    for file in folder.glob(".*.part"):
-        with contextlib.suppress(OSError):
-            if time.time() - file.stat().st_mtime > 3600:
-                file.unlink()
 
 
 def partial_copy(job: Job) -> Path:
@@ -268,7 +261,9 @@ def run_in_child(
         for variable in (*AVX2_VARIABLES, *AVX512_OFF):
             environment.pop(variable, None)
         environment["AFFECTLIB_INSTRUCTIONS"] = "native"
-    return subprocess.run(command, check=False, env=environment).returncode == 0
+    # In a session of its own: Ctrl-C ends this process, which says so, and its end ends the child.
+    run = subprocess.run(command, check=False, env=environment, start_new_session=True)
+    return run.returncode == 0
 
 
 def store(job: Job) -> None:

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from affectlib import corpora, paths
-from affectlib.errors import AffectError
+from affectlib.errors import AffectError, printable
 from affectlib.features import Extractor, FeatureTable, Store, descriptors, film
 from affectlib.features import extract as extract_features
 from affectlib.features.papers import KINDS, PAPERS, computed
-from affectlib.runner.failures import report
+from affectlib.runner.failures import interrupted, report
 from affectlib.runner.notebooks import read_yaml
 from affectlib.runner.options import OptionError, positive_count, positive_number, read_options
 
@@ -184,12 +184,14 @@ def main(arguments: Sequence[str]) -> int:
         table = extract_corpus(**options)
     except (AffectError, ValueError, OSError) as error:
         return report(error)
+    except KeyboardInterrupt:
+        return interrupted()
     print(table)
     for message in table.skipped:
-        print(f"skipped: {message}", file=sys.stderr)
+        print(f"skipped: {printable(message)}", file=sys.stderr)
     for name, clips in table.missing.items():
         print(
-            f"{name}: {len(clips)} clips lack what it needs, the first is {clips[0]}",
+            f"{name}: {len(clips)} clips lack what it needs, the first is {printable(clips[0])}",
             file=sys.stderr,
         )
     return 1 if table.skipped else 0

@@ -1,14 +1,18 @@
 """What a command says, and its exit status, where it cannot go on."""
 
+import os
+import signal
 import sys
 from pathlib import Path
 
-from affectlib.errors import AffectError
+from affectlib.errors import AffectError, printable
 from affectlib.features.cluster import ClusterError
+from affectlib.features.store import StoreError
 from affectlib.paths import FULL, WriteError, write_error
 
 FAILED = 1  # what was asked for was tried, and did not succeed
 REFUSED = 2  # what was asked for cannot be done
+INTERRUPTED = 130  # by Ctrl-C, as shells count it
 
 
 def report(error: Exception) -> int:
@@ -21,6 +25,32 @@ def report(error: Exception) -> int:
     if isinstance(error, OSError) and error.errno in FULL:
         # Raised by a library: its text may lack the place.
         error = write_error(error, Path(error.filename or "this disk"))
-    print(f"error: {error}", file=sys.stderr)
+    # Names of files stand in it; some errors have lines.
+    lines = [printable(line) for line in str(error).split("\n")]
+    print("error: " + "\n".join(lines), file=sys.stderr)
     is_place = isinstance(error, OSError) and not isinstance(error, AffectError)
-    return FAILED if is_place or isinstance(error, WriteError | ClusterError) else REFUSED
+    failed = is_place or isinstance(error, WriteError | StoreError | ClusterError)
+    return FAILED if failed else REFUSED
+
+
+def interrupted() -> int:
+    """Says in one line that Ctrl-C has ended a command; returns the exit status.
+
+    What is finished is kept: files are written completely or not at all.
+    """
+    # By its number: the text stream may be in the middle of a line of its own.
+    os.write(2, b"\ninterrupted: what is finished is kept; the same command goes on\n")
+    return INTERRUPTED
+
+
+def end_on_interrupt() -> None:
+    """Lets Ctrl-C end this process at once, also while its threads wait for notebooks.
+
+    The processes that it has started end by themselves with it.
+    """
+
+    def end(*_: object) -> None:
+        # Not sys.exit, which waits for the threads.
+        os._exit(interrupted())
+
+    signal.signal(signal.SIGINT, end)

@@ -28,7 +28,16 @@ class ParameterError(AffectError, ValueError):
 
 
 def find_notebooks() -> dict[str, Path]:
-    """Slug to file of every notebook, in reading order."""
+    """Slug to file of every notebook, in reading order.
+
+    Raises:
+        ParameterError: if there is none, as in a package that was installed from a wheel
+    """
+    if not NOTEBOOKS.is_dir():
+        raise ParameterError(
+            f"{NOTEBOOKS}: no such folder; notebooks come with the checkout of affectlib, not with "
+            "the installed package: run this command there"
+        )
     found = {}
     for path in sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb")):
         _, slug = path.stem.split("_", 1)

@@ -24,7 +24,7 @@ from affectlib.results import read_metrics
 from affectlib.runner import agreement, estimate, execution, notebooks, preflight
 from affectlib.runner.content_key import content_key, slugs_read
 from affectlib.runner.execution import Job
-from affectlib.runner.failures import FAILED, report
+from affectlib.runner.failures import FAILED, end_on_interrupt, report
 from affectlib.runner.notebooks import (
     CORPORA,
     PROFILES,
@@ -348,4 +348,5 @@ def _table(jobs: Sequence[Job], ran: Sequence[str]) -> str:
 
 
 if __name__ == "__main__":
+    end_on_interrupt()
     sys.exit(main())

@@ -28,7 +28,7 @@ from affectlib.moved import moved_names
 from affectlib.runner import notebooks
 from affectlib.runner.content_key import content_key
 from affectlib.runner.execution import Job, end_with_parent, execute_and_report, run_record
-from affectlib.runner.failures import FAILED, report
+from affectlib.runner.failures import FAILED, end_on_interrupt, report
 from affectlib.runner.notebooks import (
     ParameterError,
     check_plain,
@@ -226,6 +226,8 @@ def run(job: Job) -> str | None:
         capture_output=True,
         text=True,
         env=os.environ | {"AFFECTLIB_FIGURES": str(job.output.parent)},
+        # Ctrl-C ends this process, which says so, and its end ends the child.
+        start_new_session=True,
     )
     if done.returncode == 0:
         return None
@@ -308,4 +310,5 @@ if __name__ == "__main__":
     # Not __main__, so that a worker elsewhere finds the functions of this module by name.
     from affectlib.runner import sweep as module
 
+    end_on_interrupt()
     sys.exit(module.main(sys.argv[1:]))

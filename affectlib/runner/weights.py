@@ -18,7 +18,7 @@ from affectlib.features.pretrained.weights import (
     find,
     weights_named,
 )
-from affectlib.runner.failures import report
+from affectlib.runner.failures import interrupted, report
 from affectlib.runner.options import OptionError
 
 
@@ -109,6 +109,8 @@ def main(arguments: list[str] | None = None) -> int:
         failed = download_all(options.names)
     except ValueError as error:
         parser.error(str(error))
+    except KeyboardInterrupt:
+        return interrupted()
     return 1 if failed else 0
 
 

@@ -154,14 +154,22 @@ def test_a_part_at_fault_is_named_or_skipped(root, hurt):
 
 
 @pytest.mark.parametrize(
-    "name", ["../escaped.txt", "/escaped.txt", "a/../../escaped.txt", "..\\escaped.txt"]
+    "name",
+    [
+        "../escaped.txt",
+        "/escaped.txt",
+        "a/../../escaped.txt",
+        "..\\escaped.txt",
+        "../\x1b[31mescaped.txt",
+    ],
 )
 def test_zip_cannot_leave_its_folder(root, name):
     with zipfile.ZipFile(root / "02.zip", "w") as part:
         part.writestr("fine.txt", "x")
         part.writestr(name, "x")
-    with pytest.raises(FileFormatError, match=r"02\.zip.*escaped"):
+    with pytest.raises(FileFormatError, match=r"02\.zip.*escaped") as caught:
         load_afew_va(root)
+    assert str(caught.value).isprintable()
     assert not list(root.parent.rglob("escaped.txt"))
     assert not (root / "02").exists()
     assert not list(root.glob(".*part*"))
@@ -218,6 +226,9 @@ DAMAGE = {
     ),
     "valence between": (valence(1.5), "expected valence as an integer"),
     "valence nan": (valence(float("nan")), "expected valence as an integer"),
+    "valence true": (valence(True), "expected valence as an integer in .-10, 10., found True"),
+    "valence infinite": (valence(float("-inf")), "expected valence as an integer"),
+    "valence 1e400": (rewrite('"valence": 1', '"valence": 1e400'), "found inf"),
     "valence text": (valence("3"), "expected valence as an integer"),
     "valence of 400 digits": (
         valence(10**400),
@@ -257,6 +268,10 @@ DAMAGE = {
             lambda c: c["frames"]["00003"]["landmarks"].__setitem__(0, [10**400, 1]),
         ),
         "row frame 00003: expected 68",
+    ),
+    "landmarks in brackets without end": (
+        rewrite('"landmarks": [', '"landmarks": [' + 5000 * "[" + 5000 * "]" + ","),
+        "002.json: expected JSON",
     ),
     "67 landmarks": (
         lambda root: edit(root / "002/002.json", lambda c: c["frames"]["00003"]["landmarks"].pop()),
@@ -368,7 +383,7 @@ def test_frames_resume_and_notice_change(root, monkeypatch):
 def test_another_process_may_be_done_with_the_same_frames(root, monkeypatch):
     corpus = load_afew_va(root)
     store = root.parent / "store"
-    load = np.load
+    load = np.lib.format.open_memmap
     taken = []
 
     def taken_away(path, **options):
@@ -377,7 +392,7 @@ def test_another_process_may_be_done_with_the_same_frames(root, monkeypatch):
             path.unlink()
         return load(path, **options)
 
-    monkeypatch.setattr(np, "load", taken_away)
+    monkeypatch.setattr(np.lib.format, "open_memmap", taken_away)
     pictures = frame_array(corpus, crop="frame", size=8, store=store, jobs=1)
     assert len(taken) == 1
     assert pictures[:, 0, 0, 1].tolist() == [10 * i for i in range(FRAMES)] * 3

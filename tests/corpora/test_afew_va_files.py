@@ -1,5 +1,6 @@
 """AFEW-VA as people keep it: parts that are links, zips, and files at fault."""
 
+import io
 import json
 import os
 import struct
@@ -205,16 +206,79 @@ def test_a_zip_that_would_fill_the_disk_is_refused(root):
     assert len(load_afew_va(root, on_error="skip")) == 4
 
 
-@pytest.mark.parametrize("share", [0, 0.001, 0.5])
-def test_damaged_frames_of_the_store_are_named(root, share):
+def zip_of(*members):
+    """The bytes of a zip of pairs of a name and a content."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as part:
+        for name, content in members:
+            part.writestr(name, content)
+    return file.getvalue()
+
+
+def test_zips_deep_in_zips_are_refused_or_skipped(root):
+    content = zip_of(("readme.txt", "the innermost"))
+    for _ in range(40):
+        content = zip_of(("03.zip", content))
+    (root / "03.zip").write_bytes(content)
+    message = r"03/03/03/03\.zip: expected zips at most 2 deep in other zips, found one 3 deep"
+    with pytest.raises(FileFormatError, match=message):
+        load_afew_va(root)
+    assert len(load_afew_va(root, on_error="skip")) == 4
+    assert not (root / "03" / "03" / "03" / "03").exists()
+
+
+def test_zips_in_a_zip_cannot_fill_the_disk_together(root):
+    noise = np.random.default_rng(0).bytes(1000)
+    # Each is 60 times as large as its zip, and their zip again nearly 60 times its own.
+    inner = zip_of(("zeros.txt", noise + b"\0" * 60_000))
+    outer = zip_of(*((f"{number:02d}.zip", inner) for number in range(40)))
+    (root / "03.zip").write_bytes(zip_of(("all.zip", outer)))
+    largest = afew_va.LARGEST_RATIO * (root / "03.zip").stat().st_size
+    with pytest.raises(FileFormatError, match=r"\.zip: expected at most 100 times"):
+        load_afew_va(root)
+    assert sum(path.stat().st_size for path in (root / "03").rglob("*")) <= largest + 10**5
+
+
+def test_odd_names_in_a_zip_stay_in_its_folder(root):
+    clip = {path.name: path.read_bytes() for path in (root / "01" / "001").iterdir()}
+    members = [("101/101.JSON", "{}"), ("101/a\nb\x1b[31m.txt", "x"), ("CON", "")]
+    for name, content in clip.items():
+        content = content.replace(b"video 001", b"video 101")
+        members.append((f"101/{name.replace('001.json', '101.json')}", content))
+    (root / "03.zip").write_bytes(zip_of(*members))
+    assert load_afew_va(root).clips["clip"].tolist() == ["001", "002", "051", "052", "101"]
+
+
+@pytest.mark.parametrize("share", [0, 0.001, 0.5, 0.999])
+def test_damaged_frames_of_the_store_are_decoded_again(root, share):
     corpus = load_afew_va(root)
     store = root.parent / "store"
-    frame_array(corpus, store=store, jobs=1)
+    right = frame_array(corpus, store=store, jobs=1).copy()
     (path,) = store.iterdir()
     whole = path.read_bytes()
     path.write_bytes(whole[: int(share * len(whole))])
-    with pytest.raises(FileFormatError, match=r"found a damaged file .*: delete it") as caught:
-        frame_array(corpus, store=store, jobs=1)
-    assert caught.value.path == path
-    path.unlink()
-    assert len(frame_array(corpus, store=store, jobs=1)) == 24
+    with pytest.warns(UserWarning, match=rf"{path.name}: kept frames are damaged .* decoded again"):
+        again = frame_array(corpus, store=store, jobs=1)
+    assert np.array_equal(again, right)
+    assert path.read_bytes() == whole
+
+
+def test_a_flipped_bit_in_stored_frames_is_found(root):
+    corpus = load_afew_va(root)
+    store = root.parent / "store"
+    right = frame_array(corpus, store=store, jobs=1).copy()
+    (path,) = store.iterdir()
+    whole = path.read_bytes()
+    # In the header, in the first picture, in the last one, in the digest.
+    for place in (9, 60, len(whole) - right.nbytes, len(whole) - 40, len(whole) - 1):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1
+        path.write_bytes(damaged)
+        with pytest.warns(UserWarning, match="kept frames are damaged"):
+            assert np.array_equal(frame_array(corpus, store=store, jobs=1), right)
+        assert path.read_bytes() == whole
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        # Frames of earlier versions have no digest.
+        path.write_bytes(whole[: -paths.DIGEST_BYTES])
+        assert np.array_equal(frame_array(corpus, store=store, jobs=1), right)

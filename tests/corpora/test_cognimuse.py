@@ -360,3 +360,44 @@ def test_a_film_shorter_than_the_real_annotation_is_reported(tmp_path):
     ):
         corpus = load_cognimuse(tmp_path)
     assert len(corpus) == 4
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda rows: [row.replace(".", ",") for row in rows], "row 2: expected time as a number"),
+        (lambda rows: [row.replace(" ", ", ") for row in rows], "row 1: expected time as a number"),
+        (lambda rows: ["time valence arousal", *rows], "row 1: expected time as a number"),
+        (lambda rows: ["0.00 True 0.2", *rows[1:]], "row 1: expected valence as a number"),
+        (lambda rows: ["0.00 0x0 0.2", *rows[1:]], "row 1: expected valence as a number"),
+        (lambda rows: ["0.00 1_0e-2 0.2", *rows[1:]], "row 1: expected valence as a number"),
+        (lambda rows: ["0.00 1e400 0.2", *rows[1:]], "row 1: expected valence as a number"),
+        (lambda rows: [rows[0], "\0\0\0", *rows[1:]], "row 2: expected 3 columns, found 1"),
+    ],
+    ids=[
+        "decimal commas",
+        "commas",
+        "header",
+        "True",
+        "hexadecimal",
+        "underscore",
+        "1e400",
+        "nul bytes",
+    ],
+)
+def test_an_annotation_in_another_form_is_named_by_its_row(tmp_path, change, message):
+    write_film(tmp_path / "BMI" / "BMI.mp4", 2)
+    path = write_course(tmp_path / "BMI" / "emotion" / "intended_1.dat", 2)
+    path.write_text("\n".join(change(path.read_text().splitlines())))
+    with pytest.raises(FileFormatError, match=message) as caught:
+        load_cognimuse(tmp_path)
+    assert caught.value.path == path
+
+
+def test_blanks_of_any_kind_may_stand_between_numbers(tmp_path):
+    write_film(tmp_path / "BMI" / "BMI.mp4", 2)
+    path = write_course(tmp_path / "BMI" / "emotion" / "intended_1.dat", 2)
+    rows = path.read_text().replace(" ", "\t").splitlines()
+    # The second row ends in a "next line", as text from a mainframe does.
+    path.write_text("\n".join([rows[0], rows[1] + "\x85", *rows[2:]]))
+    assert np.allclose(load_cognimuse(tmp_path).annotations["arousal"], -0.2)

@@ -106,3 +106,9 @@ def test_other_splits_are_refused_by_name():
         official_split(films())
     with pytest.raises(ValueError, match="needs 2 of them, found 1"):
         official_split(corpus(["A", "A", "B"], ["train", "train", "test"]))
+
+
+@pytest.mark.parametrize("group", [None, float("nan")])
+def test_a_clip_without_a_group_is_named(group):
+    with pytest.raises(ValueError, match="corpus made: clip 'c1' has no group"):
+        corpus(["A", group, "C"], ["train", "train", "test"])

@@ -151,6 +151,32 @@ def test_a_description_in_an_encoding_that_cannot_be_read_is_refused(root, encod
         load_liris_discrete(root, films=False)
 
 
+LAUGHS = "".join(f'<!ENTITY l{n} "{10 * f"&l{n - 1};"}">' for n in range(1, 10))
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        f'<!DOCTYPE x [<!ENTITY l0 "ha">{LAUGHS}]><x><media><name>&l9;</name></media></x>',
+        '<!DOCTYPE x [<!ENTITY e SYSTEM "file:///etc/passwd">]><x><media><name>&e;</name></media></x>',
+        "",
+    ],
+    ids=["a billion laughs", "another file", "empty"],
+)
+def test_a_description_reads_no_other_file_and_does_not_grow(root, document):
+    put(root / "LIRIS-ACCEDE-data" / "ACCEDEdescription.xml", document)
+    with pytest.raises(FileFormatError, match=r"ACCEDEdescription\.xml, row 1: expected XML"):
+        load_liris_discrete(root, films=False)
+
+
+def test_a_description_may_name_its_encoding(root):
+    path = root / "LIRIS-ACCEDE-data" / "ACCEDEdescription.xml"
+    text = description(("Café.mp4", *MOVIES[1:])).partition("?>")[2].lstrip()
+    head = '<?xml version="1.0" encoding="iso-8859-1"?>\n'
+    path.write_bytes((head + text).encode("iso-8859-1"))
+    assert load_liris_discrete(root, films=False).clips["group"][0] == "Café"
+
+
 def test_an_excerpt_named_twice_by_the_description_is_refused(root):
     path = root / "LIRIS-ACCEDE-data" / "ACCEDEdescription.xml"
     put(path, description().replace("ACCEDE00003", "ACCEDE00002"))

@@ -176,6 +176,22 @@ def test_merged_archives_keep_the_official_sets(root):
     assert load_mediaeval18(merged).clips["split"].tolist() == ["train", "train", "test"]
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (table(), "expected a film to train on or one to test on, found MEDIAEVAL18_00 in both"),
+        (table([0]), r"expected one MEDIAEVAL18_00_Valence-Arousal\.txt, found two that differ"),
+    ],
+)
+def test_a_film_in_both_sets_is_named_or_dropped(root, content, message):
+    (root / OTHERS["MEDIAEVAL18_54"] / f"MEDIAEVAL18_00{ENDING}").write_text(content)
+    with pytest.raises(FileFormatError, match=message):
+        load_mediaeval18(root)
+    corpus = load_mediaeval18(root, on_error="skip")
+    assert corpus.clips["clip"].tolist() == ["MEDIAEVAL18_53", "MEDIAEVAL18_54"]
+    assert len(corpus.skipped) == 1
+
+
 def test_a_film_of_no_set_is_named(root):
     path = renumber(root, "66")
     path.rename(root / path.name)

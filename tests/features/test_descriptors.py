@@ -55,6 +55,8 @@ def clips_of_all_kinds() -> dict[str, Clip]:
         "texture and tone": (texture(), tone()),
         "black and silent": (np.zeros((180, 320, 3), np.uint8), np.zeros(samples, np.float32)),
         "white and loud": (np.full((96, 48, 3), 255, np.uint8), np.ones(samples, np.float32)),
+        "squares": (noise, np.sign(tone(gain=1.0))),
+        "a click": (texture(), np.eye(1, samples, samples - 1, dtype=np.float32)[0]),
         "noise": (noise, rng.normal(0, 0.1, samples).astype(np.float32)),
     }
     clips = {}

@@ -33,12 +33,13 @@ def encode(
     rate: Fraction = Fraction(25, 2),
     size: tuple[int, int] | None = (64, 48),
     hertz: int | None = 16000,
+    options: dict[str, str] | None = None,
 ) -> Path:
     """A film of noise whose light changes, with a tone.
 
     ``size=None`` leaves the picture out, ``hertz=None`` the sound.
     """
-    with av.open(str(path), "w") as container:
+    with av.open(str(path), "w", options=options or {}) as container:
         video = audio = None
         if size:
             video = container.add_stream("libx264", rate=rate, options={"preset": "ultrafast"})
@@ -235,8 +236,9 @@ def test_two_runs_at_once_agree(films, tmp_path):
         ("a.mov", {"size": (48, 96)}),
         ("a.mp4", {"hertz": 8000}),
         ("a.mp4", {"seconds": 0.7}),
+        ("live.mkv", {"options": {"live": "1"}}),
     ],
-    ids=["mkv", "mov", "sound of 8 kHz", "short"],
+    ids=["mkv", "mov", "sound of 8 kHz", "short", "without a duration"],
 )
 def test_any_film_is_described(tmp_path, name, options):
     corpus = film(encode(tmp_path / name, **options))

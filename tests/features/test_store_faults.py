@@ -163,6 +163,81 @@ def test_a_film_whose_name_is_not_utf_8_is_refused_by_name(run):
         run()
 
 
+@pytest.mark.parametrize("keeps_its_date", [True, False])
+def test_a_film_replaced_while_it_is_read_is_not_stored(run, tmp_path, keeps_its_date):
+    """Another film of the same size takes its place, by a rename, before the first clip is read."""
+    other = speech(tmp_path / "other.wav", seed=1)
+    corpus = film(run.path, seconds=0.5)
+    if keeps_its_date:
+        for path in (run.path, other):
+            os.utime(path, (10**9, 10**9))
+
+    def vector(signal):
+        if other.exists():
+            os.replace(other, run.path)
+        return [np.abs(signal).mean(), signal.std()]
+
+    extractor = Extractor("loudness", 1, ("mean", "deviation"), vector, sound=True)
+    with pytest.raises(FileFormatError, match=r"film\.wav: changed while it was read"):
+        extract(corpus, [extractor], store=run.store, jobs=1, progress=False)
+    assert not list(run.store.root.glob("loudness/*.npy"))
+
+
+def test_a_film_that_is_only_touched_while_it_is_read_is_stored(run):
+    def vector(signal):
+        run.path.chmod(0o600)
+        os.utime(run.path, (10**9, 10**9))
+        return [np.abs(signal).mean(), signal.std()]
+
+    extractor = Extractor("loudness", 1, ("mean", "deviation"), vector, sound=True)
+    extract(film(run.path), [extractor], store=run.store, jobs=1, progress=False)
+    assert run.stored.exists()
+
+
+@pytest.mark.parametrize("date", [4 * 10**9, 0, -(10**9)], ids=["2096", "1970", "1938"])
+def test_a_film_of_any_date_is_described_once(run, date):
+    os.utime(run.path, (date, date))
+    right = run()
+    np.testing.assert_array_equal(run(), right)
+    assert run.computed == 0
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ärger \u4f60\u597d.wav",
+        "with space.wav",
+        "new\nline.wav",
+        "esc\x1b[31m.wav",
+        "quote'\"$(x)`y`.wav",
+        "-dash.wav",
+        "a:0001.wav",
+        "x" * 245 + ".wav",
+        "%s{0}.wav",
+    ],
+)
+def test_a_film_of_any_name_is_described_and_served(run, name):
+    right = run()
+    run.path = run.path.rename(run.path.with_name(name))
+    np.testing.assert_array_equal(run(), right)
+    assert run.computed == 0
+
+
+def test_what_killed_writes_have_left_in_the_store_is_removed(run):
+    right = run()
+    stored = run.stored
+    folder = stored.parent
+    old = folder / ".a.npy.0123.part"
+    at_work = folder / ".b.npy.4567.part"
+    for file in (old, at_work):
+        file.write_bytes(b"half")
+    os.utime(old, (0, 0))
+    stored.unlink()
+    np.testing.assert_array_equal(run(), right)
+    assert not old.exists()
+    assert at_work.exists()
+
+
 @contextmanager
 def another_user() -> Iterator[None]:
     """Root may read everything, so it becomes nobody meanwhile."""

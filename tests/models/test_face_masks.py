@@ -1,5 +1,7 @@
 """Masks of faces, from boxes and pictures written by hand."""
 
+import struct
+
 import cv2
 import numpy as np
 import pandas as pd
@@ -7,6 +9,7 @@ import pytest
 
 from affectlib.corpora.afew_va import BOX, FACE_MARGIN
 from affectlib.corpora.base import Corpus
+from affectlib.errors import FileFormatError
 from affectlib.models.mood_change import face_masks
 
 
@@ -66,3 +69,13 @@ def test_in_a_crop_the_face_is_the_square_without_the_margin(corpus):
 def test_another_crop_is_refused(corpus):
     with pytest.raises(ValueError, match="'frame' or 'face', not 'mouth'"):
         face_masks(corpus, crop="mouth")
+
+
+def test_a_picture_that_says_it_is_huge_is_named_and_not_decoded(corpus, tmp_path):
+    path = tmp_path / "001" / "00003.png"
+    content = path.read_bytes()
+    # Width and height follow the name of the first piece.
+    size = struct.pack(">II", 40000, 40000)
+    path.write_bytes(content[:16] + size + content[24:])
+    with pytest.raises(FileFormatError, match=r"00003\.png: expected at most 4096 pixels a side"):
+        face_masks(corpus)

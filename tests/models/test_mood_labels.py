@@ -2,6 +2,7 @@
 
 import importlib
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -206,6 +207,28 @@ def test_committed_folds_hold_every_actor_once():
         assert len(content["folds"]) == 5
         assert len(set(names)) == len(names) >= 40
         assert file.name.split("_")[3] == content["corpus"][:8]
+
+
+@pytest.mark.parametrize(
+    ("moods", "message"),
+    [
+        ([np.nan, 0, 1] * 4, "toy: clip '000' has no mood"),
+        (None, "toy: clips have no moods, affectlib.corpora.with_mood adds them"),
+    ],
+)
+def test_a_clip_without_a_mood_is_named(moods, message):
+    corpus = clips_of([0] * 12, [f"A{i}" for i in range(12)])
+    clips = corpus.clips.drop(columns="mood")
+    corpus = replace(corpus, clips=clips if moods is None else clips.assign(mood=moods))
+    for use in (subject_folds, lambda corpus: mood_windows(corpus, 5)):
+        with pytest.raises(ValueError, match=message):
+            use(corpus)
+
+
+def test_a_mood_that_is_rare_or_the_only_one_makes_folds():
+    for moods in ([0] * 12, [-1] + [0] * 11):
+        folds = subject_folds(clips_of(moods, [f"A{i}" for i in range(12)]), 3)
+        assert sorted(np.concatenate([fold.test for fold in folds])) == list(range(12))
 
 
 def test_folds_need_actors():

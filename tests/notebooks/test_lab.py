@@ -87,13 +87,30 @@ def wait(page, script, seconds=60):
     raise AssertionError(f"never true within {seconds} s: {script}")
 
 
+# JupyterLab's own answer comes when the last cell has run. Prompts of cells do not tell it: those
+# that are out of sight are no part of the page.
+RUN_ALL = """
+window.ran = "";
+jupyterapp.commands.execute("notebook:run-all-cells").then(
+    (good) => { window.ran = `ran, ${good}`; },
+    (error) => { window.ran = `failed, ${error}`; },
+);
+"""
+# The circle above the notebook: its kernel waits for something to do.
+IDLE = "document.querySelector('.jp-Notebook-ExecutionIndicator[data-status=idle]')"
+
+
 def test_a_reader_sees_the_pictures_runs_all_and_moves_a_slider(page):
     wait(
         page,
         "window.jupyterapp && document.querySelector('.jp-Notebook .jp-RenderedImage img') && true",
     )
-    time.sleep(3)  # the kernel connects
-    page.execute_script("jupyterapp.commands.execute('notebook:run-all-cells')")
+    wait(page, f"{IDLE} && true", 120)
+    page.execute_script(RUN_ALL)
+    # A slider that is moved while cells run waits for its turn, and the cell that draws it may run
+    # after that.
+    assert wait(page, "window.ran", 300) == "ran, true"
+    wait(page, f"{IDLE} && true")
     wait(page, "document.querySelectorAll('.jp-Notebook .noUi-handle').length == 2")
     picture = "document.querySelector('.jupyter-widgets.widget-image')"
     wait(page, "document.querySelector('audio.jupyter-widgets[src]') && true")

@@ -8,6 +8,7 @@ import pytest
 
 from affectlib import corpora, paths
 from affectlib.features import FeatureTable, Store, extract, extractors
+from affectlib.features.store import StoreError
 from affectlib.runner import extract as module
 from affectlib.runner.options import OptionError
 from affectlib.simulate import make_mediaeval18
@@ -178,3 +179,26 @@ def test_numbers_are_checked_from_python_too(cache, monkeypatch, options):
     monkeypatch.setattr(corpora, "load_heiv", lambda *_, **__: pytest.fail("read the corpus"))
     with pytest.raises(OptionError, match="above 0"):
         module.extract_corpus("heiv", **options)
+
+
+def test_a_store_that_cannot_be_written_ends_in_one_line_with_status_1(cache, monkeypatch, capsys):
+    def full(*_, **__):
+        raise StoreError("a.npy: this file cannot be written (No space left on device)")
+
+    monkeypatch.setattr(module, "extract_corpus", full)
+    assert module.main(["name=heiv"]) == 1
+    message = "error: a.npy: this file cannot be written (No space left on device)\n"
+    assert capsys.readouterr().err == message
+
+
+def test_the_name_of_a_film_cannot_command_a_terminal(cache, silent_film, capsys):
+    words = ["extractors=scene,sound", "jobs=1"]
+    film = silent_film.rename(silent_film.with_name("red\x1b[31m\n.mp4"))
+    assert module.main([f"name={film}", *words]) == 0
+    film.write_bytes(b"no film")
+    assert module.main([f"name={film}", *words]) == 2
+    film.unlink()
+    assert module.main([f"name={film}", *words]) == 2
+    told = "".join(capsys.readouterr())
+    assert "\x1b" not in told
+    assert told.count("red\\x1b[31m\\n") >= 4

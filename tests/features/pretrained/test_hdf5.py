@@ -71,6 +71,16 @@ def two_tables(file, folder):
     file["a"] = file["b"] = ROWS
 
 
+def group_and_table(file, folder):
+    file.create_group("a")
+    file["default"] = ROWS
+
+
+def reference(file, folder):
+    # References need a root to refer to.
+    file.create_dataset("default", data=[[file.ref] * 4], dtype=h5py.ref_dtype)
+
+
 DAMAGE = {
     "external storage": (external_storage, r"expected values in this file, found them in .*secret"),
     "external link": (external_link, r"found a link \(ExternalLink\)"),
@@ -82,6 +92,8 @@ DAMAGE = {
     "bomb": (bomb, "found them compressed"),
     "nothing": (lambda file, folder: None, "expected one table, found 0 entries"),
     "two tables": (two_tables, "expected one table, found 2 entries"),
+    "group and table": (group_and_table, "expected one table, found 2 entries"),
+    "references": (reference, "expected numbers, found object"),
     "group": (lambda file, folder: file.create_group("a"), "found a Group"),
     "type": (table(np.dtype("f4")), "found a Datatype"),
     "text": (table(np.array([[b"a", b"b"]])), "expected numbers, found"),
