@@ -49,7 +49,7 @@ REAL = {
     "comparison": _MEDIAEVAL18,
 }
 # Notebooks that describe films by the features of another notebook's paper.
-FEATURES_OF = {"comparison": "gla"}
+FEATURES_OF = {"comparison": "gla", "your_own_film": "attend_affect"}
 # The part whose rate depends on what describes the films.
 FEATURES = "features"
 # What an expression may call.
