@@ -14,8 +14,8 @@ from affectlib.features.pretrained import networks, weights
 from affectlib.runner import expressions
 from affectlib.runner import weights as command
 
-TRAIN = 20
-TEST = 40
+TRAIN = 12
+TEST = 48
 OPTIONS = {"epochs": 1, "batch_size": TRAIN // 2}  # two steps
 
 
@@ -26,7 +26,7 @@ def places(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setenv("AFFECTLIB_KEEP", "")  # put back afterwards
     monkeypatch.setattr(paths, "CACHE", tmp_path / "cache")
-    monkeypatch.setitem(deep.INPUTS, "xception", replace(deep.INPUTS["xception"], side=64))
+    monkeypatch.setitem(deep.INPUTS, "xception", replace(deep.INPUTS["xception"], side=48))
     return tmp_path
 
 
@@ -58,7 +58,7 @@ def test_two_steps_give_a_file_that_the_extractor_reads(raf_db, places, capsys, 
     path = expressions.train_expressions(raf_db, **OPTIONS)
     assert path == places / "weights" / "xception_raf.pth"
     printed = capsys.readouterr().out
-    assert "train: 20 faces, 12271 are published" in printed
+    assert "train: 12 faces, 12271 are published" in printed
     assert "start: random weights" in printed
     # Half of the labels are 4, and 4 comes again among the others.
     share = np.mean(expressions.read_raf_db(raf_db)["test"].labels == 3)
@@ -67,7 +67,7 @@ def test_two_steps_give_a_file_that_the_extractor_reads(raf_db, places, capsys, 
     extractor = deep.xception(detector="hog")
     digest = dict(extractor.options)["digests"][0]
     prepared = deep.prepared_network("xception", "xception", None, digest, "fp32")
-    x = torch.rand(2, 3, 64, 64) * 2 - 1
+    x = torch.rand(2, 3, 48, 48) * 2 - 1
     with torch.inference_mode():
         values = prepared.embed(x)
         assert values.shape == (2, extractor.size)
@@ -97,7 +97,7 @@ def test_a_killed_training_goes_on_to_the_same_bytes(raf_db, places, monkeypatch
     assert not list((places / "other weights").glob("*.pth"))
     path = expressions.train_expressions(raf_db, **OPTIONS)
     assert "goes on after 1 of 2 steps" in capsys.readouterr().out
-    assert steps == [10, 10, 10]
+    assert steps == [6, 6, 6]
     assert path.read_bytes() == expected
 
 
