@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from affectlib import kept, paths
 from affectlib.errors import FileFormatError, NotFoundError
@@ -78,7 +79,16 @@ def test_two_steps_give_a_file_that_the_extractor_reads(raf_db, places, capsys, 
     assert "is there already" in capsys.readouterr().out
 
 
+def small_network(seed):
+    """Some layers in place of Xception, whose states take seconds to write."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        layers = [nn.Conv2d(3, 8, 5, stride=4), nn.BatchNorm2d(8), nn.ReLU()]
+        return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 7))
+
+
 def test_a_killed_training_goes_on_to_the_same_bytes(raf_db, places, monkeypatch, capsys):
+    monkeypatch.setattr(expressions, "_untrained", small_network)
     expected = expressions.train_expressions(raf_db, **OPTIONS).read_bytes()
     monkeypatch.setattr(paths, "CACHE", places / "another cache")
     monkeypatch.setenv("AFFECTLIB_WEIGHTS", str(places / "other weights"))
