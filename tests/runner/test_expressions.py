@@ -148,9 +148,14 @@ def test_a_row_that_is_not_as_its_owners_write_it_is_refused(raf_db, row, messag
 
 def test_a_damaged_picture_and_a_part_without_faces_are_refused(raf_db, capsys):
     picture = next(raf_db.rglob("test_00007_aligned.jpg"))
-    picture.write_bytes(picture.read_bytes()[:3])
+    whole = picture.read_bytes()
+    for share in (0.0, 0.01, 0.5):
+        picture.write_bytes(whole[: int(share * len(whole))])
+        with pytest.raises(FileFormatError, match=r"test_00007_aligned\.jpg: expected a complete"):
+            expressions.read_raf_db(raf_db)
+    cv2.imwrite(str(picture), np.zeros((2, 2000, 3), np.uint8))
     assert command.main(["xception", "--from", str(raf_db)]) == 2
-    assert "test_00007_aligned.jpg: expected a picture" in capsys.readouterr().err
+    assert "test_00007_aligned.jpg: expected a face of at most 1024" in capsys.readouterr().err
     lines = list_of(raf_db).read_text().splitlines()
     list_of(raf_db).write_text("\n".join(lines[:TRAIN]))
     with pytest.raises(FileFormatError, match="expected faces to test on, found none"):
