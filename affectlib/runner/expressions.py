@@ -49,6 +49,9 @@ from affectlib.statistics import majority
 
 LIST = "list_patition_label.txt"  # spelt as its owners do
 ASK = "whdeng.cn/RAF/model1.html"
+LARGEST_SIDE = 1024  # pixels; RAF-DB's aligned faces have 100
+# Segments of a jpg that hold its size: SOF0 to SOF15, without DHT, JPG and DAC.
+SIZE_SEGMENTS = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 EXPRESSIONS = ("surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral")
 PUBLISHED = {"train": 12271, "test": 3068}  # faces of the basic expressions
 START = "xception_imagenet"
@@ -122,10 +125,35 @@ def _picture(file: Path) -> np.ndarray:
     Shape:
         result ``(side, side, 3)``, RGB, uint8
     """
-    image = cv2.imdecode(np.fromfile(file, np.uint8), cv2.IMREAD_COLOR)
+    content = np.fromfile(file, np.uint8)
+    _check_size(file, content.tobytes())
+    image = cv2.imdecode(content, cv2.IMREAD_COLOR)
     if image is None:
-        raise FileFormatError(file, "expected a picture, found damaged bytes")
+        raise FileFormatError(file, "expected a complete jpg, found damaged bytes")
     return resize_to_input(image[..., ::-1], INPUTS["xception"])
+
+
+def _check_size(file: Path, content: bytes) -> None:
+    """Refuses a picture that is cut short, which OpenCV fills with grey, or too large.
+
+    A jpg is a row of segments. Before the first pixels, one of them (SOF) holds height and width.
+    """
+    cut = FileFormatError(file, "expected a complete jpg, the file is cut or another format")
+    # The end, which cannot stand among the pixels: there, every 255 is followed by a 0.
+    if not content.startswith(b"\xff\xd8") or b"\xff\xd9" not in content:
+        raise cut
+    place = 2
+    while content[place : place + 1] == b"\xff" and place + 9 <= len(content):
+        marker = content[place + 1]
+        if marker in SIZE_SEGMENTS:
+            height = int.from_bytes(content[place + 5 : place + 7], "big")
+            width = int.from_bytes(content[place + 7 : place + 9], "big")
+            if max(width, height) > LARGEST_SIDE:
+                expected = f"expected a face of at most {LARGEST_SIDE} pixels a side"
+                raise FileFormatError(file, f"{expected}, found {width} x {height}")
+            return
+        place += 2 + int.from_bytes(content[place + 2 : place + 4], "big")
+    raise cut
 
 
 def train_expressions(

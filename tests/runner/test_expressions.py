@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from affectlib import kept, paths
 from affectlib.errors import FileFormatError, NotFoundError
@@ -14,8 +15,8 @@ from affectlib.features.pretrained import networks, weights
 from affectlib.runner import expressions
 from affectlib.runner import weights as command
 
-TRAIN = 20
-TEST = 40
+TRAIN = 12
+TEST = 48
 OPTIONS = {"epochs": 1, "batch_size": TRAIN // 2}  # two steps
 
 
@@ -26,7 +27,7 @@ def places(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setenv("AFFECTLIB_KEEP", "")  # put back afterwards
     monkeypatch.setattr(paths, "CACHE", tmp_path / "cache")
-    monkeypatch.setitem(deep.INPUTS, "xception", replace(deep.INPUTS["xception"], side=64))
+    monkeypatch.setitem(deep.INPUTS, "xception", replace(deep.INPUTS["xception"], side=48))
     return tmp_path
 
 
@@ -58,7 +59,7 @@ def test_two_steps_give_a_file_that_the_extractor_reads(raf_db, places, capsys, 
     path = expressions.train_expressions(raf_db, **OPTIONS)
     assert path == places / "weights" / "xception_raf.pth"
     printed = capsys.readouterr().out
-    assert "train: 20 faces, 12271 are published" in printed
+    assert "train: 12 faces, 12271 are published" in printed
     assert "start: random weights" in printed
     # Half of the labels are 4, and 4 comes again among the others.
     share = np.mean(expressions.read_raf_db(raf_db)["test"].labels == 3)
@@ -67,7 +68,7 @@ def test_two_steps_give_a_file_that_the_extractor_reads(raf_db, places, capsys, 
     extractor = deep.xception(detector="hog")
     digest = dict(extractor.options)["digests"][0]
     prepared = deep.prepared_network("xception", "xception", None, digest, "fp32")
-    x = torch.rand(2, 3, 64, 64) * 2 - 1
+    x = torch.rand(2, 3, 48, 48) * 2 - 1
     with torch.inference_mode():
         values = prepared.embed(x)
         assert values.shape == (2, extractor.size)
@@ -78,7 +79,16 @@ def test_two_steps_give_a_file_that_the_extractor_reads(raf_db, places, capsys, 
     assert "is there already" in capsys.readouterr().out
 
 
+def small_network(seed):
+    """Some layers in place of Xception, whose states take seconds to write."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        layers = [nn.Conv2d(3, 8, 5, stride=4), nn.BatchNorm2d(8), nn.ReLU()]
+        return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 7))
+
+
 def test_a_killed_training_goes_on_to_the_same_bytes(raf_db, places, monkeypatch, capsys):
+    monkeypatch.setattr(expressions, "_untrained", small_network)
     expected = expressions.train_expressions(raf_db, **OPTIONS).read_bytes()
     monkeypatch.setattr(paths, "CACHE", places / "another cache")
     monkeypatch.setenv("AFFECTLIB_WEIGHTS", str(places / "other weights"))
@@ -97,7 +107,7 @@ def test_a_killed_training_goes_on_to_the_same_bytes(raf_db, places, monkeypatch
     assert not list((places / "other weights").glob("*.pth"))
     path = expressions.train_expressions(raf_db, **OPTIONS)
     assert "goes on after 1 of 2 steps" in capsys.readouterr().out
-    assert steps == [10, 10, 10]
+    assert steps == [6, 6, 6]
     assert path.read_bytes() == expected
 
 
@@ -138,9 +148,14 @@ def test_a_row_that_is_not_as_its_owners_write_it_is_refused(raf_db, row, messag
 
 def test_a_damaged_picture_and_a_part_without_faces_are_refused(raf_db, capsys):
     picture = next(raf_db.rglob("test_00007_aligned.jpg"))
-    picture.write_bytes(picture.read_bytes()[:3])
+    whole = picture.read_bytes()
+    for share in (0.0, 0.01, 0.5):
+        picture.write_bytes(whole[: int(share * len(whole))])
+        with pytest.raises(FileFormatError, match=r"test_00007_aligned\.jpg: expected a complete"):
+            expressions.read_raf_db(raf_db)
+    cv2.imwrite(str(picture), np.zeros((2, 2000, 3), np.uint8))
     assert command.main(["xception", "--from", str(raf_db)]) == 2
-    assert "test_00007_aligned.jpg: expected a picture" in capsys.readouterr().err
+    assert "test_00007_aligned.jpg: expected a face of at most 1024" in capsys.readouterr().err
     lines = list_of(raf_db).read_text().splitlines()
     list_of(raf_db).write_text("\n".join(lines[:TRAIN]))
     with pytest.raises(FileFormatError, match="expected faces to test on, found none"):

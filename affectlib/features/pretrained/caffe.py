@@ -87,7 +87,7 @@ def read_caffemodel(path: Path | str) -> dict[str, list[np.ndarray]]:
                     if blobs:
                         layers[name] = blobs
     # Bytes of another kind of file fail in as many ways as there are bytes.
-    except (ValueError, TypeError, AttributeError, UnicodeDecodeError) as error:
+    except (ValueError, TypeError, OverflowError) as error:
         raise FileFormatError(path, f"expected a complete caffemodel: {error}") from error
     if not layers:
         raise FileFormatError(path, "expected a caffemodel with trained layers, found none")
@@ -132,7 +132,9 @@ def _layer(message: memoryview, form: _LayerFields) -> tuple[str, list[np.ndarra
     """Name and parameters of a layer."""
     name = ""
     blobs = []
-    for number, _, value in _fields(message):
+    for number, kind, value in _fields(message):
+        if kind != BYTES:
+            continue
         if number == form.name:
             name = bytes(value).decode()
         elif number == form.blobs:
@@ -206,11 +208,13 @@ def convert_places365(source: Path | str, destination: Path | str | None = None)
     for name in network.caffe_names():
         for kind, values in zip(("weight", "bias"), layers.get(name, ()), strict=False):
             state[f"{name}.{kind}"] = torch.from_numpy(values.copy())
+    # Also of a file that has none of these layers, errors name them as Caffe does.
+    expected = dict.fromkeys(f"{name}.weight" for name in network.caffe_names())
     load_strictly(
         source,
         network.state_from_file(state),
         network,
-        name_in_file=lambda name: network.name_in_file(name, state),
+        name_in_file=lambda name: network.name_in_file(name, expected),
     )
     _check_categories(source, layers)
     content = io.BytesIO()
@@ -226,7 +230,7 @@ def convert_places365(source: Path | str, destination: Path | str | None = None)
 def _check_categories(path: Path, layers: dict[str, Sequence[np.ndarray]]) -> None:
     """Refuses a VGG-16 that was trained on something else, whose layers have the same sizes."""
     *_, (last, blobs) = layers.items()
-    found = len(blobs[0])
+    found = blobs[0].shape[0] if blobs[0].ndim else 0
     if found != CATEGORIES:
         raise FileFormatError(
             path,

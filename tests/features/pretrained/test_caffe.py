@@ -149,7 +149,7 @@ def test_a_converted_network_gives_what_opencv_gives_with_the_caffemodel(folder)
     square = cv2.resize(image, (224, 224), interpolation=cv2.INTER_AREA)
     other = cv2.dnn.readNetFromCaffe(str(structure), str(model))
     other.setInput(cv2.dnn.blobFromImage(square, 1.0, (224, 224), means, swapRB=True))
-    expected = other.forward("fc6")
+    expected = np.maximum(other.forward("fc6"), 0)  # OpenCV gives fc6 before its ReLU
 
     layout = deep.INPUTS["vgg16_places_fc6"]
     network = weights.load("vgg16_places", NarrowVGG)
@@ -219,6 +219,26 @@ def test_another_kind_of_file_is_refused_by_name(folder, content):
     path.write_bytes(content)
     with pytest.raises(FileFormatError, match=r"other\.bin: expected"):
         caffe.convert_places365(path)
+
+
+def test_damaged_bytes_are_refused_by_name_or_read(folder):
+    """Only the errors of this library, whatever the bytes; some damage only changes a weight."""
+    rng = np.random.default_rng(0)
+    small = {"conv1_1": [rng.normal(size=(2, 3)), np.zeros(2)], "fc8a": [np.zeros((3, 2))]}
+    refused = 0
+    for layer in (new_layer, old_layer):
+        content = write(folder / "model", small, layer).read_bytes()
+        for _ in range(1000):
+            damaged = bytearray(content)
+            for place in rng.integers(0, len(content), rng.integers(1, 4)):
+                damaged[place] = rng.integers(0, 256)
+            path = folder / "damaged.caffemodel"
+            path.write_bytes(damaged)
+            with pytest.raises(FileFormatError, match=r"damaged\.caffemodel"):
+                # No such file fits the network, also if it can be read.
+                caffe.convert_places365(path)
+            refused += 1
+    assert refused == 2000
 
 
 def test_a_file_that_is_not_there_is_named(folder, capsys):
