@@ -4,6 +4,7 @@ Only the cells that load and describe are run, on small corpora.
 """
 
 import ast
+import re
 
 import av
 import pytest
@@ -77,9 +78,9 @@ def corpora(tmp_path_factory):
     """Corpora of which the first film is damaged and the second has no sound."""
     root = tmp_path_factory.mktemp("corpora")
     simulate.make_mediaeval18(
-        root / "mediaeval18", n_films=8, test_films=2, seconds=6.0, features=()
+        root / "mediaeval18", n_films=6, test_films=2, seconds=4.0, features=()
     )
-    simulate.make_cognimuse(root / "cognimuse", n_films=4, seconds=11.0)
+    simulate.make_cognimuse(root / "cognimuse", n_films=3, seconds=6.0)
     simulate.make_heiv(root / "heiv", n_clips=28, seconds=(1.0, 1.0))
     for name in ("mediaeval18", "cognimuse", "heiv"):
         damaged, silent = sorted((root / name).rglob("*.mp4"))[:2]
@@ -101,9 +102,9 @@ def test_films_of_mediaeval_that_are_damaged_are_left_out_and_listed(slug, corpu
     run = Run(slug, **GOES_ON)
     listed = run.until("left-out")
     assert listed["left out"].tolist() == ["not read", "sound: zeros"]
-    assert listed["count"].tolist() == [1, 6]
+    assert listed["count"].tolist() == [1, 4]
     assert "MEDIAEVAL18_00" in listed["which"][0]
-    assert listed["which"][1] == "MEDIAEVAL18_01 (6)"
+    assert re.fullmatch(r"MEDIAEVAL18_\d\d \(4\)", listed["which"][1])
     assert "MEDIAEVAL18_00" not in set(run.names[corpus].clips["clip"])
 
 
@@ -113,7 +114,7 @@ def test_shot_long_runs_without_the_organisers_features_and_without_mediaeval_20
     assert listed["left out"].tolist() == ["not read", "sound: zeros"]
     assert "Table 6 is left out. MediaEval 2015 at" in capsys.readouterr().out
     run.until("15")  # the films are split
-    assert len(run.names["fold"].train) + len(run.names["fold"].validation) == 5 * 6
+    assert len(run.names["fold"].train) + len(run.names["fold"].validation) == 3 * 4
     run.only("organisers")
     assert "in the archives MEDIAEVAL18-...-Audio_features" in capsys.readouterr().out
     assert run.names["organiser_table"] is None
@@ -135,9 +136,9 @@ def test_attend_affect_runs_without_eimt16(capsys):
     run = Run("attend_affect", **GOES_ON)
     listed = run.until("left-out")
     assert listed["left out"].tolist() == ["not read", "sound: zeros", "emobase: zeros"]
-    assert listed["count"].tolist() == [1, 2, 2]
+    assert listed["count"].tolist() == [1, 1, 1]
     assert "Table II is left out. EIMT16 at" in capsys.readouterr().out
-    assert run.names["film_clips"].clips["group"].nunique() == 3
+    assert run.names["film_clips"].clips["group"].nunique() == 2
 
 
 def test_attend_affect_takes_the_labels_of_the_test_from_anywhere(tmp_path, monkeypatch):
@@ -167,7 +168,7 @@ def test_caan_runs_without_the_two_other_corpora(capsys):
 
 def test_clips_of_afew_va_that_are_damaged_are_left_out_and_listed(tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "DATA", tmp_path)
-    afew = simulate.make_afew_va(tmp_path / "afew_va", n_clips=6, frames=(10, 12))
+    afew = simulate.make_afew_va(tmp_path / "afew_va", n_clips=10, frames=(5, 7))
     frame = sorted((tmp_path / "afew_va").rglob("*.png"))[3]
     content = bytearray(frame.read_bytes())
     content[len(content) // 2] ^= 255  # only a look at all of the picture can tell
