@@ -134,11 +134,11 @@ class Samples:
     def parts(self) -> tuple[torch.Tensor, ...]:
         """Positions of all samples, cut into parts whose inputs fit into memory at once."""
         rows = 1 if self.windows is None else self.windows.shape[1]
-        size = 1  # bytes of one sample, at least
+        size = 0  # bytes of one sample
         for x in self.inputs:
             values = math.prod(x.shape[1:])
             size += rows * values * x.element_size()
-        at_once = min(_PART_SAMPLES, max(1, _PART_BYTES // size))
+        at_once = min(_PART_SAMPLES, max(1, _PART_BYTES // max(1, size)))
         return torch.arange(len(self)).split(at_once)
 
     def select(self, chosen: Sequence[int] | np.ndarray | torch.Tensor) -> Samples:

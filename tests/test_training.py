@@ -23,6 +23,7 @@ from affectlib.training import (
     samples,
     sequences,
     standardise,
+    standardise_in_place,
 )
 
 torch.set_num_threads(1)  # torch may have been loaded before affectlib asked for it
@@ -99,6 +100,60 @@ def test_standardise_uses_the_training_samples_only():
         np.testing.assert_allclose(x, (before - mean) / deviation, atol=1e-5)
         np.testing.assert_allclose(y, (later - mean) / deviation, atol=1e-5)
         assert not x[:, -1].any()
+
+
+def test_standardising_in_place_gives_the_same_bits_in_the_same_memory():
+    data = toy()
+    rows = np.arange(5, 40)
+    _, expected = standardise(data.select(rows), data)
+    places = [x.data_ptr() for x in data.inputs]
+    standardise_in_place(data, rows)
+    assert [x.data_ptr() for x in data.inputs] == places
+    for x, y in zip(data.inputs, expected.inputs, strict=True):
+        assert torch.equal(x, y)
+    with pytest.raises(ValueError, match="no training sample"):
+        standardise_in_place(data, [])
+    with pytest.raises(ValueError, match="cannot be changed in place"):
+        standardise_in_place(sequences(data, 3), rows)
+
+
+def test_a_row_of_minus_one_is_zeros_and_selecting_windows_copies_nothing():
+    x = torch.arange(1.0, 7.0).view(3, 2)
+    windows = torch.tensor([[-1, 0], [1, 2], [2, -1]])
+    data = Samples((x,), torch.zeros(3), tuple("abc"), tuple("abc"), windows)
+    (taken,) = data.take([0, 2])
+    assert taken.tolist() == [[[0, 0], [1, 2]], [[5, 6], [0, 0]]]
+    assert x.tolist() == [[1, 2], [3, 4], [5, 6]]
+    assert data.select([2]).inputs[0] is x
+
+
+def test_parts_fit_into_memory_and_hold_every_sample_once(monkeypatch):
+    data = sequences(toy(), 3)
+    assert [len(part) for part in data.parts()] == [80]
+    one_sample = sum(3 * x.shape[1] * x.element_size() for x in data.inputs)
+    monkeypatch.setattr(training, "_PART_BYTES", 30 * one_sample + 1)
+    assert [len(part) for part in data.parts()] == [30, 30, 20]
+    assert torch.cat(data.parts()).tolist() == list(range(80))
+    monkeypatch.setattr(training, "_PART_BYTES", 1)
+    assert len(data.parts()) == 80
+
+
+def test_the_loss_of_the_validation_is_that_of_all_samples_however_they_are_cut(monkeypatch):
+    whole = trained(epochs=3)
+    monkeypatch.setattr(training, "_PART_BYTES", 500)
+    cut = trained(epochs=3)
+    losses = [run[2].epochs["validation_loss"].to_numpy() for run in (whole, cut)]
+    assert len(losses[0]) == 3
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+@pytest.mark.parametrize("row", [0, 1500, 2999])
+def test_what_is_not_finite_is_found_wherever_it_stands(row):
+    x = torch.zeros(3000, 2)
+    x[row, 1] = torch.nan
+    names = tuple(map(str, range(3000)))
+    with pytest.raises(ValueError, match=rf"inputs\[0\] of {row} is not finite"):
+        Samples((x,), torch.zeros(3000), names, names)
 
 
 @pytest.mark.parametrize("pad", [True, False])

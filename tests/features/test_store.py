@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import tracemalloc
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -391,3 +392,50 @@ def test_a_film_becomes_segments(tmp_path):
     assert film(path, seconds=1.0).clips["start"].tolist() == [0, 1]
     assert film(path).clips["seconds"].tolist() == pytest.approx([2.56], abs=0.1)
     assert len(film(path, seconds=None)) == 1
+
+
+def stored_features(root: Path, extractor: Extractor, films: int, clips: int) -> Corpus:
+    """A corpus whose features are in the store already, so that nothing reads its films."""
+    tables = []
+    for i in range(films):
+        path = root / f"film{i}.mp4"
+        path.write_text(f"film {i}")
+        table = pd.DataFrame({"clip": [f"film{i}:{j}" for j in range(clips)], "path": str(path)})
+        tables.append(table.assign(start=np.arange(clips, dtype=float), seconds=1.0))
+        place = Store(root / "store").place(path, extractor, range(clips), [1.0] * clips)
+        place.save(np.full((clips, extractor.size), i + 0.5))
+    table = pd.concat(tables, ignore_index=True).assign(group="", split="")
+    annotations = pd.DataFrame(columns=["clip", "time", "valence", "arousal"])
+    return Corpus("films", table, annotations, (), (0, 1), None, "", "", True)
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_features_are_held_once(tmp_path, half):
+    extractor = Extractor("maps", 1, tuple(map(str, range(20_000))), vector=None, half=half)
+    corpus = stored_features(tmp_path, extractor, films=16, clips=16)
+    size = 16 * 16 * 20_000 * (2 if half else 4)
+    tracemalloc.start()
+    table = extract(corpus, [extractor], store=Store(tmp_path / "store"), progress=False)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert table["maps"].nbytes == size
+    assert table["maps"][:, 0].tolist() == np.repeat(np.arange(16) + 0.5, 16).tolist()
+    # Beside the table there are the features of one film, read and checked.
+    assert peak < 1.4 * size
+
+
+def test_half_precision_is_kept_under_a_key_of_its_own_and_refuses_what_does_not_fit(tmp_path):
+    path = tmp_path / "film.mp4"
+    path.write_text("a film")
+    full = Extractor("maps", 1, ("a", "b"), vector=None)
+    half = replace(full, half=True)
+    store = Store(tmp_path / "store")
+    places = [store.place(path, extractor, [0.0], [1.0]) for extractor in (full, half)]
+    assert places[0].path != places[1].path
+    for place in places:
+        place.save(np.array([[1 / 3, np.nan]]))
+    assert [place.load().dtype for place in places] == [np.float32, np.float16]
+    assert places[1].load()[0, 0] == np.float16(1 / 3)
+    assert np.isnan(places[1].load()[0, 1])
+    with pytest.raises(ValueError, match="expected 2 finite values"):
+        half._checked([70_000.0, 0.0])

@@ -1,5 +1,6 @@
 import functools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from affectlib.models.caan import (
     average_aggregate,
     dense_scores,
     emotion_loss,
+    scale_maps,
     triplet_loss,
     tune_backbone,
     videos,
@@ -256,6 +258,26 @@ def test_maps_of_faces_come_before_those_of_contexts(frames):
         assert torch.equal(model.frames(moved)[1], s)
         moved[place] = moved[place] + 1
         assert not torch.allclose(model.frames(moved)[1], s)
+
+
+def test_videos_hold_their_frames_once(frames):
+    rows, seen = frames
+    maps = torch.randn(len(rows), 6, 3, 3).half()
+    data = videos(replace(rows, inputs=(*rows.inputs, maps)), seen)
+    _, contexts, _, maps_of_videos = data.select([0, 3]).inputs
+    assert contexts is rows.inputs[1] and maps_of_videos is maps
+    # A face that is not seen is 0 in the videos, and stays as it was in the frames.
+    assert not data.inputs[0][~np.asarray(seen)].any()
+    assert rows.inputs[0][~np.asarray(seen)].any()
+
+
+def test_maps_are_divided_by_one_deviation_of_the_training_frames():
+    maps = torch.rand(100, 4, 3, 3).half()
+    before = maps.clone()
+    train = np.arange(10, 90)
+    scale_maps(maps, train)
+    deviation = np.std(before.numpy()[train].astype(float), ddof=1)
+    assert maps.numpy() == pytest.approx(before.numpy() / deviation, rel=2e-3)
 
 
 def test_triplet_loss_is_its_formula():

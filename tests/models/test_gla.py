@@ -164,6 +164,13 @@ def test_stretches_hold_a_window_for_every_second(data):
     assert not inputs[0][0, :2].any()
 
 
+def test_stretches_hold_their_inputs_once(data):
+    cut = stretches(data, length=3, run=10)
+    some = cut.select([0, 4])
+    for x, y, z in zip(data.inputs, cut.inputs, some.inputs, strict=False):
+        assert x is y and y is z
+
+
 def test_per_second_puts_every_window_back_at_its_end(data):
     cut = stretches(data, length=3, run=10)
     torch.testing.assert_close(
