@@ -217,7 +217,7 @@ def test_code_in_a_file_is_not_run(tmp_path):
             return (open, (str(tmp_path / "harm"), "w"))
 
     file = tmp_path / "models.pt"
-    file.write_bytes(pickle.dumps({"about": Harm()}))
+    file.write_bytes(pickle.dumps({"about": Harm()}, protocol=2))
     with pytest.raises(FileFormatError):
         load_models(file)
     torch.save({"about": Harm()}, file)
