@@ -284,13 +284,15 @@ def _read_about(path: Path, content: Mapping[str, object]) -> dict[str, object]:
 
 
 def _feature(extractor: Extractor) -> dict[str, object]:
-    """What makes a feature the same feature."""
+    """What makes a feature the same feature, as in the key under which it is stored."""
+    settings = [extractor.names, extractor.side, extractor.shortest, extractor.padded]
     return {
         "name": extractor.name,
         "version": extractor.version,
         "size": extractor.size,
         "rate": extractor.rate,
         "options": json.loads(json.dumps(extractor.options)),
+        "key": hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:8],
     }
 
 
@@ -302,7 +304,7 @@ def _listed(features: Sequence[Mapping[str, object]]) -> str:
         options = "".join(f", {option}" for option in feature["options"])
         words.append(
             f"{feature['name']} (version {feature['version']}, {feature['size']} values"
-            f"{rate}{options})"
+            f"{rate}{options}, key {feature['key']})"
         )
     return ", ".join(words)
 
