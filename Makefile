@@ -14,7 +14,7 @@ CHECKS  := $(filter $(FOUND),$(LONGEST)) $(filter-out $(LONGEST),$(FOUND))
 
 # Options are text that make and the shell pass on as it stands. Names of films may hold anything, also `...` and $$(...):
 # make takes each option unexpanded, and the shell reads it from its environment, as "$$OPTION_<name>".
-OPTIONS := PAPER PROFILE CORPUS SET DRY_RUN FRESH JOBS EXTRACTORS FEATURES PRECISION ROOT SECONDS PARTS ON_ERROR DASK_SCHEDULER GRID NAMES
+OPTIONS := PAPER PROFILE CORPUS SET DRY_RUN FRESH JOBS EXTRACTORS FEATURES PRECISION ROOT SECONDS PARTS ON_ERROR DASK_SCHEDULER GRID NAMES FROM
 $(foreach name,$(OPTIONS),$(eval override $(name) := $$(value $(name))))
 $(foreach name,$(OPTIONS),$(eval export OPTION_$(name) := $$($(name))))
 unexport $(OPTIONS)
@@ -92,8 +92,8 @@ sweep: env  ## a notebook over a grid: PAPER=gla [GRID=grid.yaml PROFILE= CORPUS
 benchmarks: env  ## the speed claims, as ratios in one run each
 	@for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
 
-weights: env  ## download the released weights that may be fetched: all, or NAMES="vggish i3d"
-	@set -f; $(BIN)/python -m affectlib.runner.weights $$OPTION_NAMES
+weights: env  ## download the released weights that may be fetched: all, or NAMES="vggish i3d"; make one: NAMES=xception FROM=<RAF-DB>, NAMES=vgg16_places FROM=<caffemodel>
+	@set -f; $(BIN)/python -m affectlib.runner.weights $$OPTION_NAMES $(if $(FROM),--from="$$OPTION_FROM")
 
 lock:  ## resolve pyproject.toml anew into requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --group notebooks --group test --output-file requirements.lock --upgrade --generate-hashes --no-emit-index-url --universal --fork-strategy fewest --python-version 3.11 --quiet --custom-compile-command "make lock"

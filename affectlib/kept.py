@@ -143,7 +143,11 @@ def _add(digest: object, part: object) -> None:
         _add(digest, part.detach().cpu().numpy())
     elif isinstance(part, np.ndarray):
         digest.update(f"{part.dtype}{part.shape}".encode())
-        digest.update(repr(part.tolist()).encode() if part.dtype == object else part.tobytes())
+        if part.dtype == object:
+            digest.update(repr(part.tolist()).encode())
+        else:
+            # Not tobytes, which would copy gigabytes.
+            digest.update(np.ascontiguousarray(part).reshape(-1).view(np.uint8))
     elif part is None or isinstance(part, str | int | float | bool | np.generic):
         digest.update(f"{part!r};".encode())
     elif callable(part) and not isinstance(part, functools.partial | torch.nn.Module):

@@ -24,6 +24,7 @@ import torch
 from torch import nn
 
 from affectlib.corpora.folds import first_rows
+from affectlib.errors import AffectError
 from affectlib.kept import Kept
 
 if TYPE_CHECKING:
@@ -35,6 +36,11 @@ Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 # torch.randperm is seeded with this prime times the seed, plus the epoch:
 # no two (seed, epoch) of a real run meet in one number.
 _SEED_STRIDE = 1_000_003
+# Rows of a token that are checked at once: the check must not need as much memory as the token.
+_CHECKED_ROWS = 1024
+# Samples that are predicted at once: at most as many, and no more than fit into as many bytes.
+_PART_SAMPLES = 512
+_PART_BYTES = 2**27
 
 
 @dataclass(frozen=True)
@@ -47,8 +53,8 @@ class Samples:
         target: the value to predict
         ids: name of each sample
         groups: film or actor of each sample; no group may straddle two folds
-        windows: for sequences, the rows of the inputs that each sample is made of.
-            None: row i is sample i
+        windows: for sequences, the rows of the inputs that each sample is made of; -1 stands for
+            a row of zeros, where there is nothing. None: row i is sample i
 
     Shape:
         inputs ``(n, size)``; target ``(n,)``, with windows ``(n, length)``;
@@ -93,12 +99,9 @@ class Samples:
                 raise ValueError(f"{name} has {length} samples, target has {len(self)}")
 
     def _check_finite(self, name: str, values: torch.Tensor) -> None:
-        finite = values.isfinite()
-        if values.dim() > 1:
-            finite = finite.flatten(1).all(1)  # (rows,)
-        if finite.all():
+        row = _first_not_finite(values)
+        if row is None:
             return
-        row = int((~finite).nonzero()[0])
         # Rows are samples only where no windows are cut from them.
         if len(values) == len(self) and self.windows is None:
             raise ValueError(f"{name} of {self.ids[row]} is not finite")
@@ -120,7 +123,23 @@ class Samples:
     def take(self, chosen: Sequence[int] | torch.Tensor) -> list[torch.Tensor]:
         """Inputs of some samples, one tensor per token."""
         rows = self.rows(torch.as_tensor(chosen))
-        return [x[rows] for x in self.inputs]
+        inputs = [x[rows] for x in self.inputs]
+        if self.windows is not None:
+            absent = rows < 0
+            if absent.any():
+                for x in inputs:
+                    x[absent] = 0
+        return inputs
+
+    def parts(self) -> tuple[torch.Tensor, ...]:
+        """Positions of all samples, cut into parts whose inputs fit into memory at once."""
+        rows = 1 if self.windows is None else self.windows.shape[1]
+        size = 1  # bytes of one sample, at least
+        for x in self.inputs:
+            values = math.prod(x.shape[1:])
+            size += rows * values * x.element_size()
+        at_once = min(_PART_SAMPLES, max(1, _PART_BYTES // size))
+        return torch.arange(len(self)).split(at_once)
 
     def select(self, chosen: Sequence[int] | np.ndarray | torch.Tensor) -> Samples:
         """Some of the samples.
@@ -142,6 +161,17 @@ class Samples:
             groups=tuple(self.groups[i] for i in chosen),
             windows=windows,
         )
+
+
+def _first_not_finite(values: torch.Tensor) -> int | None:
+    """The first row that holds a value which is not finite, None if there is none."""
+    for i, part in enumerate(values.split(_CHECKED_ROWS)):
+        finite = part.isfinite()
+        if finite.all():
+            continue
+        finite = finite.flatten(1).all(1) if finite.dim() > 1 else finite  # (rows,)
+        return _CHECKED_ROWS * i + int((~finite).nonzero()[0])
+    return None
 
 
 @dataclass(frozen=True)
@@ -196,7 +226,8 @@ def samples(
     rows = [place[clip] for clip in clips["clip"]]
     # Models are built in torch's default precision too.
     precision = torch.get_default_dtype()
-    inputs = tuple(torch.tensor(table[name][rows], dtype=precision) for name in names)
+    # Indexing copies, so that the table is not shared.
+    inputs = tuple(torch.from_numpy(table[name][rows]).to(precision) for name in names)
     if not pd.api.types.is_numeric_dtype(clips[target]):
         raise ValueError(f"{target} holds {clips[target].dtype}, expected numbers in every row")
     numbers = clips[target].to_numpy(dtype=float, na_value=np.nan)
@@ -235,6 +266,32 @@ def standardise(train: Samples, *others: Samples) -> list[Samples]:
             inputs.append((x - mean) / deviation)
         scaled.append(replace(data, inputs=tuple(inputs)))
     return scaled
+
+
+def standardise_in_place(data: Samples, rows: np.ndarray | Sequence[int]) -> None:
+    """Like :func:`standardise`, for samples that are too large to be held twice.
+
+    Args:
+        data: samples without windows; their inputs are changed
+        rows: positions of the training samples, that mean and deviation are taken from
+
+    Raises:
+        ValueError: if there is no training sample, or the samples have windows
+
+    Examples:
+        >>> data = Samples((torch.tensor([[1.0], [3.0]]),), torch.zeros(2), ("a", "b"), ("a", "b"))
+        >>> standardise_in_place(data, [0, 1])
+        >>> data.inputs[0].flatten()
+        tensor([-1.,  1.])
+    """
+    if not len(rows):
+        raise ValueError("no training sample to take mean and deviation from")
+    if data.windows is not None:
+        raise ValueError("samples with windows share their rows, and cannot be changed in place")
+    rows = torch.as_tensor(np.asarray(rows), dtype=torch.long)
+    for x in data.inputs:
+        mean, deviation = moments(x[rows])
+        x.sub_(mean).div_(deviation)
 
 
 def moments(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -299,8 +356,9 @@ def batches(n: int, batch_size: int, *, seed: int, epoch: int) -> tuple[torch.Te
 
     Batches differ by at most one sample in size.
     """
-    generator = torch.Generator().manual_seed(_SEED_STRIDE * seed + epoch)
-    order = torch.randperm(n, generator=generator)
+    generator = torch.Generator("cpu").manual_seed(_SEED_STRIDE * seed + epoch)
+    # On the CPU, so that the order is the same on every device.
+    order = torch.randperm(n, generator=generator, device="cpu")
     return order.tensor_split(_batch_count(n, batch_size))
 
 
@@ -337,6 +395,15 @@ def run(
     return model(inputs, previous)[..., -1]
 
 
+def _run_in_parts(model: nn.Module, data: Samples, device: torch.device) -> torch.Tensor:
+    """The prediction of :func:`run` for all samples, of which not all need to fit into memory."""
+    predictions = []
+    for part in data.parts():
+        inputs = [x.to(device) for x in data.take(part)]
+        predictions.append(run(model, inputs))
+    return torch.cat(predictions)
+
+
 def last(target: torch.Tensor) -> torch.Tensor:
     """The value that each sample is to predict: the last one of a sequence.
 
@@ -345,6 +412,31 @@ def last(target: torch.Tensor) -> torch.Tensor:
         result without the last dimension, ``(n,)`` unchanged
     """
     return target[..., -1] if target.dim() > 1 else target
+
+
+class DeviceError(AffectError, ValueError):
+    """A device to train on that has another name, or is not there."""
+
+
+def find_device(name: str) -> torch.device:
+    """The device to train on.
+
+    Args:
+        name: ``"cpu"``, ``"cuda"``, or ``"auto"``: a CUDA device where there is one, else the CPU
+
+    Raises:
+        DeviceError: for another name, or if this machine has no CUDA device
+
+    Examples:
+        >>> find_device("cpu")
+        device(type='cpu')
+    """
+    if name not in ("cpu", "cuda", "auto"):
+        raise DeviceError(f"device is {name!r}, expected 'cpu', 'cuda' or 'auto'")
+    has_cuda = torch.cuda.is_available()
+    if name == "cuda" and not has_cuda:
+        raise DeviceError("device is 'cuda', and torch finds no CUDA device: take 'cpu' or 'auto'")
+    return torch.device("cuda" if has_cuda and name != "cpu" else "cpu")
 
 
 class BestEpoch:
@@ -415,12 +507,12 @@ def _lightning() -> tuple:
 
         def validate(self):
             """Loss over all validation samples at once: a correlation is no mean over batches."""
-            inputs = self.validation.take(torch.arange(len(self.validation)))
-            inputs = [x.to(self.device) for x in inputs]
             truth = last(self.validation.target).to(self.device)
             self.model.eval()
             with torch.no_grad():
-                value = float(self.loss(truth, run(self.model, inputs)))
+                value = float(
+                    self.loss(truth, _run_in_parts(self.model, self.validation, self.device))
+                )
             self.model.train()
             return value
 
@@ -480,6 +572,7 @@ def fit(
     weight_decay: float = 0.0,
     seed: int = 0,
     progress: bool = False,
+    device: str = "cpu",
     devices: int | str | list[int] = 1,
     strategy: str = "auto",
 ) -> History:
@@ -499,6 +592,8 @@ def fit(
         weight_decay: of Adam
         seed: of the order of samples and of dropout; the weights are drawn before
         progress: show a bar
+        device: ``"cpu"``, ``"cuda"``, or ``"auto"`` for a CUDA device where there is one; the
+            trained model is on the CPU
         devices: Lightning's: how many processors or graphics cards share every batch
         strategy: Lightning's: how they share it, in a notebook ``"ddp_notebook"``.
             A loss over a batch, such as a correlation, is then one over each share
@@ -507,10 +602,12 @@ def fit(
         ValueError: if there is no sample to learn from or to validate by, a number is below 1 that
             has to count something, one sample is alone in a batch of a model with batch norm,
             or the validation loss was never a number
+        DeviceError: if there is no such device
 
     References:
         attend_affect IV-B for the defaults
     """
+    place = find_device(device).type
     if not len(train) or not len(validation):
         raise ValueError(
             f"{len(train)} samples to train on, {len(validation)} to validate: both are needed"
@@ -520,7 +617,8 @@ def fit(
             raise ValueError(f"{name} is {count}, at least 1 is needed")
     kept = Kept(
         ["fit", model, train, validation, loss],
-        [epochs, batch_size, learning_rate, patience, weight_decay, seed, str(devices), strategy],
+        [epochs, batch_size, learning_rate, patience, weight_decay, seed],
+        [place, str(devices), strategy],
     )
     state = kept.load()
     if state is not None:
@@ -544,6 +642,7 @@ def fit(
         torch.manual_seed(seed)
         trainer = pl.Trainer(
             max_epochs=epochs,
+            accelerator=place,
             devices=devices,
             strategy=strategy,
             # Nothing goes to disk: weights stay in memory, losses in the History.
@@ -587,16 +686,22 @@ def _history(curves: Sequence[tuple[int, float, float]], best_epoch: int) -> His
     return History(table, best_epoch)
 
 
-def predict(model: nn.Module, data: Samples, *, batch_size: int = 512) -> Predictions:
+def predict(model: nn.Module, data: Samples, *, batch_size: int | None = None) -> Predictions:
     """Predictions of a model for samples, with the embedding of each.
 
     A sequence model feeds itself; its embedding is that of the last segment.
+
+    Args:
+        model: a trained model
+        data: the samples
+        batch_size: samples that are predicted at once; by default as many as fit into memory
     """
     model.eval()
+    parts = data.parts() if batch_size is None else torch.arange(len(data)).split(batch_size)
     predictions = []
     embeddings = []
     with torch.no_grad():
-        for chosen in torch.arange(len(data)).split(batch_size):
+        for chosen in parts:
             embedding = model.embed(data.take(chosen))
             embeddings.append(embedding)
             predictions.append(model.head(embedding).squeeze(-1))

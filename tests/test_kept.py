@@ -1,5 +1,7 @@
 """A training that was killed goes on, with the numbers of one that was not."""
 
+import functools
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,9 @@ from torch import nn
 from affectlib import kept, paths, training
 from affectlib.corpora import Fold
 from affectlib.models.attend_affect import FeatureAAN, mse_pcc_loss
+from affectlib.models.mood_change import MoodCNN, Task, Windows
 from affectlib.stacked import fit_folds, folds
+from affectlib.stacked.mood_change import FastFoldTraining, fit_mood_folds
 from affectlib.training import Samples
 
 FOLDS = [
@@ -95,6 +99,74 @@ def test_folds_that_were_killed_go_on_with_the_same_numbers(data, monkeypatch, k
     assert len(left) == n_left
     for value, reference in zip(again, expected, strict=True):
         assert np.array_equal(value, reference)
+
+
+def train_moods():
+    """Two folds of the fast training of mood_change."""
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (60, 32, 32, 3), dtype=torch.uint8, generator=generator)
+    labels = torch.randint(0, 3, (50,), generator=generator)
+    windows = Windows(pixels, torch.arange(50), 3, np.repeat(np.arange(10), 5), {"mood": labels})
+    folds = [
+        Fold("a", np.arange(6), np.arange(6, 8), np.arange(8, 10)),
+        Fold("b", np.arange(4, 10), np.arange(2, 4), np.arange(2)),
+    ]
+    return fit_mood_folds(students, windows, folds, epochs=3, batch_size=15, jobs=1)
+
+
+def students(fold, seed):
+    """A student with dropout and a teacher."""
+    return {"student": Task(MoodCNN(dropout=0.4), teacher=MoodCNN())}
+
+
+def mood_numbers(results):
+    values = []
+    for result in results:
+        values += [result.epochs.to_numpy(), np.array(result.best_epoch)]
+        values += [logits.numpy() for logits in result.logits.values()]
+        values += [weights.numpy() for weights in result.model.state_dict().values()]
+    return values
+
+
+@functools.cache
+def never_killed():
+    return mood_numbers(train_moods())
+
+
+# In the first fold, between the folds, and in the second.
+@pytest.mark.parametrize("killed_at", [2, 3, 4])
+def test_mood_folds_that_were_killed_go_on_with_the_same_numbers(monkeypatch, killed_at):
+    monkeypatch.delenv("AFFECTLIB_KEEP")
+    expected = never_killed()
+    monkeypatch.setenv("AFFECTLIB_KEEP", "1")
+    monkeypatch.setattr(kept, "EVERY", -1.0)  # a state after each epoch
+    train_epoch = FastFoldTraining._train_epoch
+    trained = []
+
+    def dying(*arguments):
+        if len(trained) == killed_at:
+            raise Killed
+        trained.append(1)
+        return train_epoch(*arguments)
+
+    monkeypatch.setattr(FastFoldTraining, "_train_epoch", dying)
+    with pytest.raises(Killed):
+        train_moods()
+    left = []
+
+    def counting(*arguments):
+        left.append(1)
+        return train_epoch(*arguments)
+
+    monkeypatch.setattr(FastFoldTraining, "_train_epoch", counting)
+    for value, reference in zip(mood_numbers(train_moods()), expected, strict=True):
+        assert np.array_equal(value, reference)
+    assert len(left) == 6 - killed_at
+    # Once more: both folds have come to their end, and no epoch is trained.
+    left.clear()
+    for value, reference in zip(mood_numbers(train_moods()), expected, strict=True):
+        assert np.array_equal(value, reference)
+    assert not left
 
 
 class Linear(nn.Module):

@@ -9,9 +9,21 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from torch import nn
 
+from affectlib import training
 from affectlib.models.attend_affect import FeatureAAN, mse_pcc_loss
-from affectlib.training import Samples, batches, fit, predict, samples, sequences, standardise
+from affectlib.training import (
+    DeviceError,
+    Samples,
+    batches,
+    find_device,
+    fit,
+    predict,
+    samples,
+    sequences,
+    standardise,
+)
 
 torch.set_num_threads(1)  # torch may have been loaded before affectlib asked for it
 SIZES = (6, 4)
@@ -248,3 +260,36 @@ def test_fit_learns_and_names_what_it_lacks():
             epochs=2,
             loss=lambda truth, prediction: (prediction * math.nan).sum(),
         )
+
+
+def test_the_device_is_the_one_that_was_asked_for(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert find_device("cpu") == find_device("auto") == torch.device("cpu")
+    with pytest.raises(DeviceError, match="no CUDA device: take 'cpu' or 'auto'"):
+        find_device("cuda")
+    with pytest.raises(DeviceError, match="'gpu', expected 'cpu', 'cuda' or 'auto'"):
+        find_device("gpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert find_device("cuda") == find_device("auto") == torch.device("cuda")
+    # A machine with a graphics card still trains on the CPU unless it is told otherwise.
+    assert find_device("cpu") == torch.device("cpu")
+
+
+def test_training_hands_the_device_to_lightning(monkeypatch):
+    class Stop(Exception):
+        pass
+
+    asked = []
+
+    def trainer(**options):
+        asked.append(options["accelerator"])
+        raise Stop
+
+    lightning, _ = training._lightning()
+    monkeypatch.setattr(lightning, "Trainer", trainer)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    data = Samples((torch.zeros(4, 2),), torch.zeros(4), ("a", "b", "c", "d"), tuple("abcd"))
+    for device in ("cpu", "cuda", "auto"):
+        with pytest.raises(Stop):
+            fit(nn.Linear(2, 1), data, data, loss=nn.functional.mse_loss, device=device)
+    assert asked == ["cpu", "cuda", "cuda"]

@@ -6,7 +6,7 @@ pooling*: the linear model of the means.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -38,13 +38,25 @@ def pooled(data: Samples) -> np.ndarray:
         >>> pooled(Samples((x,), torch.zeros(2), ("a", "b"), ("a", "a"), pairs)).tolist()
         [[2.0], [4.0]]
     """
-    tokens = []
-    for x in data.take(torch.arange(len(data))):
-        rows = x.double()
-        if data.windows is not None:
-            rows = rows.mean(1)
-        tokens.append(rows)
-    return torch.cat(tokens, dim=1).numpy()
+    size = sum(x.shape[1] for x in data.inputs)
+    result = np.empty((len(data), size))
+    filled = 0
+    for rows in _pooled_parts(data):
+        result[filled : filled + len(rows)] = rows
+        filled += len(rows)
+    return result
+
+
+def _pooled_parts(data: Samples) -> Iterator[np.ndarray]:
+    """The rows of :func:`pooled`, in parts: those of real films are gigabytes."""
+    for part in data.parts():
+        tokens = []
+        for x in data.take(part):
+            rows = x.double()
+            if data.windows is not None:
+                rows = rows.mean(1)
+            tokens.append(rows)
+        yield torch.cat(tokens, dim=1).numpy()
 
 
 def fit_ridge(
@@ -63,8 +75,6 @@ def fit_ridge(
     """
     from sklearn.linear_model import Ridge
 
-    inputs = pooled(train)
-    targets = _last(train)
     validation_inputs = pooled(validation)
     validation_targets = _last(validation)
 
@@ -72,9 +82,41 @@ def fit_ridge(
         prediction = model.predict(validation_inputs)
         return mse(validation_targets, prediction, by=validation.groups)
 
+    if len(train) >= validation_inputs.shape[1]:
+        return min(_solve_normal_equations(train, alphas), key=error)
+    inputs = pooled(train)
+    targets = _last(train)
     # The default solver differs with the shape of the data; this one is the same everywhere.
     models = (Ridge(alpha, solver="cholesky").fit(inputs, targets) for alpha in alphas)
     return min(models, key=error)
+
+
+def _solve_normal_equations(train: Samples, alphas: Sequence[float]) -> list[RidgeModel]:
+    """Ridge regressions on more samples than features, of which only a part is in memory at once.
+
+    The products of the features are summed once for all penalties: (X'X + alpha) w = X'y.
+    """
+    from scipy.linalg import solve
+    from sklearn.linear_model import Ridge
+
+    targets = _last(train)
+    mean_target = targets.mean()
+    mean = sum(rows.sum(0) for rows in _pooled_parts(train)) / len(train)  # (size,)
+    gram = np.zeros((len(mean), len(mean)))
+    moments = np.zeros(len(mean))
+    first = 0
+    for rows in _pooled_parts(train):
+        centred = rows - mean  # (part, size)
+        gram += centred.T @ centred
+        moments += centred.T @ (targets[first : first + len(rows)] - mean_target)
+        first += len(rows)
+    models = []
+    for alpha in alphas:
+        model = Ridge(alpha, solver="cholesky")
+        model.coef_ = solve(gram + alpha * np.eye(len(mean)), moments, assume_a="pos")
+        model.intercept_ = mean_target - mean @ model.coef_
+        models.append(model)
+    return models
 
 
 def ridge(

@@ -167,7 +167,8 @@ def vgg16(
     Args:
         places: True for Places365
         layer: ``"fc6"`` for 4,096 values, ``"pool"`` for the 512 maps of the last pooling layer,
-            averaged over space, ``"pool5"`` for these maps row by row, 512 x 7 x 7 values
+            averaged over space, ``"pool5"`` for these maps row by row, 512 x 7 x 7 values in half
+            precision
         weights, rate, precision: see the head of the module
 
     Raises:
@@ -183,6 +184,7 @@ def vgg16(
         weights,
         precision,
         rate=rate,
+        half=layer == "pool5",
         kind=f"{file}_{layer}",
         file=file,
     )
@@ -205,7 +207,8 @@ def vggface(
         faces: how many are described, one after another; zeros stand for a face that is not there.
             In clips of one frame these are the faces that
             :func:`affectlib.features.faces.people` gives, in the same order
-        layer: ``"fc6"``, or ``"pool5"`` for the maps before it, 512 x 7 x 7 values
+        layer: ``"fc6"``, or ``"pool5"`` for the maps before it, 512 x 7 x 7 values in half
+            precision
         weights, rate, precision, detector: see the head of the module
 
     Raises:
@@ -221,6 +224,7 @@ def vggface(
         weights,
         precision,
         rate=rate,
+        half=layer == "pool5",
         file="vggface",
         extra=(("count", faces), ("detector", detector), ("margin", MARGIN)),
     )

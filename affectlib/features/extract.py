@@ -21,6 +21,7 @@ from affectlib import media
 from affectlib.corpora.base import ANNOTATION_COLUMNS, Corpus
 from affectlib.errors import FileFormatError, NotFoundError, printable
 from affectlib.features.extractor import Extractor, FeatureTable
+from affectlib.features.organisers import Distributed, add_distributed
 from affectlib.features.processes import describe_parts
 from affectlib.features.store import Store
 from affectlib.features.work import ExtractionError, Part, Result, done
@@ -99,7 +100,7 @@ def film(path: Path | str, *, seconds: float | None = 5.0) -> Corpus:
 
 def extract(
     corpus: Corpus,
-    extractors: Sequence[Extractor],
+    extractors: Sequence[Extractor | Distributed],
     *,
     store: Store | None = None,
     client: Client | str | None = None,
@@ -112,7 +113,8 @@ def extract(
 
     Args:
         corpus: its clips are described; one pass over a media file serves all its clips
-        extractors: for example those of :func:`affectlib.features.papers.descriptors`
+        extractors: for example those of :func:`affectlib.features.papers.descriptors`;
+            features of the organisers among them are read from their files
         store: keeps results and serves those that it holds, None to keep nothing
         client: a Dask client, or the address of a scheduler (``tcp://...``),
             whose workers see the media files under the same paths.
@@ -137,14 +139,20 @@ def extract(
     """
     extractors = tuple(extractors)
     _check_arguments(corpus, extractors, missing, on_error)
+    distributed = [each for each in extractors if isinstance(each, Distributed)]
+    extractors = tuple(each for each in extractors if not isinstance(each, Distributed))
     films = _films(corpus.clips)
-    # By path: features by name of the extractor, rows of inf where nothing is done yet.
+    # By name of the extractor, for all clips; rows of inf where nothing is done yet.
     features = {}
+    for extractor in extractors:
+        features[extractor.name] = np.empty((len(corpus), extractor.size), extractor.dtype)
     todo = []
     for path, film in films.items():
         part = _part(path, film, extractors, store)
-        features[path] = part.load()
-        rest = part.unfinished(features[path])
+        stored = part.load()
+        for name, array in stored.items():
+            features[name][film.rows] = array
+        rest = part.unfinished(stored)
         if rest is not None:
             todo.append(rest)
     if todo and store is not None:
@@ -154,16 +162,17 @@ def extract(
     with closing(_results(corpus, todo, client, jobs, progress)) as results:
         for part, arrays, errors in results:
             if None not in errors:
-                _merge(features[part.path], arrays)
+                _merge(features, films[part.path].rows, arrays)
             for row, error in errors.items():
                 if on_error == "raise" or not isinstance(error, FORGIVEN):
                     raise error
                 failures[part.path, row] = str(error)
-    return _table(corpus, extractors, films, features, failures, missing)
+    table = _table(corpus, extractors, films, features, failures, missing)
+    return add_distributed(table, distributed, corpus, missing=missing)
 
 
 def _check_arguments(
-    corpus: Corpus, extractors: tuple[Extractor, ...], missing: str, on_error: str
+    corpus: Corpus, extractors: tuple[Extractor | Distributed, ...], missing: str, on_error: str
 ) -> None:
     if missing not in ("error", "zeros") or on_error not in ("raise", "skip"):
         expected = "expected missing 'error' or 'zeros', on_error 'raise' or 'skip'"
@@ -259,18 +268,24 @@ def _results(
             yield result
 
 
-def _merge(arrays: dict[str, np.ndarray], new: dict[str, np.ndarray]) -> None:
-    """Writes the rows that are done in the new arrays into the others, in place."""
+def _merge(features: dict[str, np.ndarray], rows: np.ndarray, new: dict[str, np.ndarray]) -> None:
+    """Writes the clips of one film that are done into the features of all clips, in place.
+
+    Args:
+        features: of all clips
+        rows: positions of the film's clips
+        new: features of the film's clips
+    """
     for name, array in new.items():
-        rows = done(array)
-        arrays[name][rows] = array[rows]
+        is_done = done(array)
+        features[name][rows[is_done]] = array[is_done]
 
 
 def _table(
     corpus: Corpus,
     extractors: tuple[Extractor, ...],
     films: dict[str, _FilmClips],
-    features: dict[str, dict[str, np.ndarray]],
+    features: dict[str, np.ndarray],
     failures: dict[tuple[str, int | None], str],
     missing: str,
 ) -> FeatureTable:
@@ -284,17 +299,16 @@ def _table(
     arrays = {}
     lacking = {}
     for extractor in extractors:
-        array = np.zeros((len(corpus), extractor.size), np.float32)
-        for path, film in films.items():
-            array[film.rows] = features[path][extractor.name]
-        # Extractors give nan for a clip that lacks what they need.
-        absent = np.isnan(array).any(axis=1) & kept
+        array = features[extractor.name]
+        # Extractors give nan for a clip that lacks what they need; the least of its values is nan.
+        absent = np.isnan(array.min(axis=1, initial=np.inf)) & kept
         if absent.any():
             if missing == "error":
                 raise _lack(extractor, _first_clip(corpus, films, absent))
             array[absent] = 0
             lacking[extractor.name] = tuple(ids[absent])
-        arrays[extractor.name] = array[kept]
+        # Large arrays are copied only where clips are left out.
+        arrays[extractor.name] = array if kept.all() else array[kept]
     return FeatureTable(
         clips=tuple(ids[kept]),
         arrays=arrays,

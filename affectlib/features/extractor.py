@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from affectlib.corpora.base import Corpus
 from affectlib.media import SAMPLING_RATE, Clip, Picture
 
 
@@ -28,6 +29,8 @@ class Extractor:
         shortest: length of sound in seconds; a shorter clip has no value
         padded: share of ``shortest`` from which on sound is filled up with silence;
             1 for never
+        half: whether values are kept in half precision, as those of large maps are;
+            part of the key
         options: settings that change the values; part of the key
         many: batched form of ``vector`` for networks:
             module-level function from a list of its inputs to ``(clips, size)``.
@@ -45,6 +48,7 @@ class Extractor:
     side: int = 320
     shortest: float = 0.1
     padded: float = 1.0
+    half: bool = False
     options: tuple = ()
     many: Callable | None = None
 
@@ -52,6 +56,11 @@ class Extractor:
     def size(self) -> int:
         """Number of values."""
         return len(self.names)
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Type of the values, float32 or float16."""
+        return np.dtype(np.float16 if self.half else np.float32)
 
     def __call__(self, clip: Clip) -> np.ndarray:
         """The vector of one clip, ``(size,)``; see :meth:`batch`."""
@@ -64,7 +73,7 @@ class Extractor:
             clips: read at the rate of this extractor
 
         Returns:
-            one row per clip, float32;
+            one row per clip;
             a row is nan where the clip lacks sound, a frame or a second frame
 
         Shape:
@@ -73,7 +82,7 @@ class Extractor:
         Raises:
             ValueError: if the extractor does not give as many finite values as it has names
         """
-        rows = np.full((len(clips), self.size), np.nan, np.float32)
+        rows = np.full((len(clips), self.size), np.nan, self.dtype)
         inputs = {}
         for i, clip in enumerate(clips):
             value = self._input(clip)
@@ -121,8 +130,10 @@ class Extractor:
         return values
 
     def _checked(self, value: Sequence[float]) -> np.ndarray:
-        """One vector as float32; raises ValueError if its size is wrong or a value not finite."""
-        value = np.asarray(value, np.float32)
+        """One vector; raises ValueError if its size is wrong or a value not finite."""
+        with np.errstate(over="ignore"):
+            # A value that is too large for half precision is refused below.
+            value = np.asarray(value, self.dtype)
         if value.shape != (self.size,) or not np.isfinite(value).all():
             expected = f"expected {self.size} finite values, got shape {value.shape}"
             raise ValueError(f"{self.name}: {expected}")
@@ -135,7 +146,7 @@ class FeatureTable:
 
     Args:
         clips: clip ids, in the order of the corpus
-        arrays: by name of the extractor, ``(clips, size)``, float32
+        arrays: by name of the extractor, ``(clips, size)``, float32, or float16 of large maps
         names: by name of the extractor, one name for each value
         simulated: True where the films were simulated
         missing: by name of the extractor, the clips that lack the sound or picture it needs;
@@ -168,6 +179,16 @@ class FeatureTable:
     def sizes(self) -> dict[str, int]:
         """Number of values by name of the extractor."""
         return {name: array.shape[1] for name, array in self.arrays.items()}
+
+    def described(self, corpus: Corpus) -> Corpus:
+        """The corpus without the clips that have no features, because ``extract`` skipped them.
+
+        Args:
+            corpus: whose clips were described
+        """
+        if len(corpus) == len(self):
+            return corpus
+        return corpus.select(corpus.clips["clip"].isin(self.clips).to_numpy())
 
     def select(self, rows: Sequence[int] | np.ndarray) -> FeatureTable:
         """The same table with some clips only.

@@ -12,6 +12,7 @@ References:
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,7 @@ from affectlib.corpora.files import (
 )
 from affectlib.corpora.liris_accede import ASK
 from affectlib.corpora.mediaeval import FEATURE_FOLDERS, KNOWN_FAULTS
-from affectlib.errors import FileFormatError
+from affectlib.errors import FileFormatError, NotFoundError
 from affectlib.features.extractor import FeatureTable
 
 # Number of values of each feature of MediaEval 2018, per second.
@@ -50,12 +51,91 @@ VISUAL_SIZES = {
 SIZES = {"audio": 1582, **VISUAL_SIZES}
 ARFF_BEFORE = 1  # cells before the values in a row of audio: a name
 ARFF_AFTER = 1  # and after them: a class
+# What stands in on simulated films for a feature that the simulator does not write.
+STAND_INS = {"fc6": "cl"}
 LIRIS_FILES = {
     "arousal": "ACCEDEfeaturesArousal_TAC2015.txt",
     "valence": "ACCEDEfeaturesValence_TAC2015.txt",
     "valence_acii2013": "ACCEDEfeaturesValence_ACII2013.txt",
 }
 LIRIS_SIZES = {"arousal": 23, "valence": 17, "valence_acii2013": 14}
+
+
+@dataclass(frozen=True)
+class Distributed:
+    """A feature of the organisers in the place of an extractor: it is read, not computed.
+
+    :func:`affectlib.features.extract` takes it among extractors.
+
+    Args:
+        name: a key of ``SIZES``
+        root: folder below which the archives of the corpus were unpacked
+    """
+
+    name: str
+    root: Path
+
+    @property
+    def size(self) -> int:
+        """Number of values."""
+        return SIZES[self.name]
+
+
+def distributed(name: str, root: Path | str, *, simulated: bool) -> Distributed:
+    """A feature of the organisers; on simulated films, the one that stands in for it.
+
+    Args:
+        name: a key of ``SIZES``
+        root: folder of the corpus
+        simulated: whether the films are simulated
+
+    Raises:
+        ValueError: if a name is unknown
+    """
+    if name not in SIZES:
+        raise ValueError(f"no organisers' features {name}, there are {', '.join(SIZES)}")
+    if simulated:
+        name = STAND_INS.get(name, name)
+    return Distributed(name, Path(root))
+
+
+def add_distributed(
+    table: FeatureTable, features: Sequence[Distributed], corpus: Corpus, *, missing: str = "error"
+) -> FeatureTable:
+    """Adds features of the organisers to a table of other features of the same films.
+
+    Args:
+        table: of some or all clips of the corpus; no clip is added to it
+        features: of the organisers
+        corpus: cut into seconds
+        missing: as for :func:`organisers`, and also for a second after the end of a series:
+            ``"zeros"`` fills it with zeros and lists it in ``FeatureTable.missing``
+
+    Raises:
+        FileFormatError: as :func:`organisers`, and for a series that ends before the annotation,
+            unless ``missing`` is zeros
+        ValueError: if the clips are not seconds
+    """
+    arrays = dict(table.arrays)
+    names = dict(table.names)
+    lacking = dict(table.missing)
+    for feature in features:
+        found = organisers(corpus, feature.root, (feature.name,), missing=missing)
+        place = {clip: row for row, clip in enumerate(found.clips)}
+        absent = [clip for clip in table.clips if clip not in place]
+        if absent and missing == "error":
+            expected = f"expected {feature.name} of {absent[0]}, found a series that ends before it"
+            raise FileFormatError(feature.root, f"{expected} (missing='zeros' goes on)")
+        array = np.zeros((len(table), feature.size), np.float32)
+        for row, clip in enumerate(table.clips):
+            if clip in place:
+                array[row] = found[feature.name][place[clip]]
+        arrays[feature.name] = array
+        names[feature.name] = found.names[feature.name]
+        without = {*found.missing.get(feature.name, ()), *absent}
+        if without:
+            lacking[feature.name] = tuple(clip for clip in table.clips if clip in without)
+    return replace(table, arrays=arrays, names=names, missing=lacking)
 
 
 def organisers(
@@ -86,6 +166,7 @@ def organisers(
         FeatureTable of the clips that have every feature, in the order of the corpus
 
     Raises:
+        NotFoundError: if the archives of these features are not below ``root``
         FileFormatError: if a series is absent or does not count from 1,
             or a file is absent, empty or does not have as many values as it should
         ValueError: if a name is unknown, or the clips are not seconds
@@ -100,6 +181,7 @@ def organisers(
     ids = clips["clip"].to_numpy()
     seconds = clips["start"].to_numpy().astype(int) + 1  # files count from 1
     folders = _film_folders(root, set(clips["source"]))
+    _refuse_absent(folders, root, names)
     arrays = {name: np.zeros((len(clips), SIZES[name]), np.float32) for name in names}
     without = {name: [] for name in names}
     kept = np.ones(len(clips), bool)
@@ -188,6 +270,18 @@ def _film_folders(root: Path, films: set[str]) -> dict[tuple[str, str], Path]:
             raise FileFormatError(folder, f"expected one such folder, there is {other} too")
         folders[film, kind] = folder
     return folders
+
+
+def _refuse_absent(folders: dict[tuple[str, str], Path], root: Path, names: Sequence[str]) -> None:
+    """Raises NotFoundError if no film has a folder of a kind that is needed."""
+    needed = {"audio_features" if name == "audio" else "visual_features" for name in names}
+    for kind in sorted(needed - {kind for _, kind in folders}):
+        archive = kind.capitalize()
+        raise NotFoundError(
+            f"the organisers' features of MediaEval 2018 at {root}: looked in every folder for "
+            f"{kind}/<film>, which are in the archives MEDIAEVAL18-...-{archive}. "
+            f"Ask for them at {ASK}"
+        )
 
 
 def _series(

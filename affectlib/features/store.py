@@ -102,6 +102,8 @@ class Store:
         # The usual value adds nothing: keys from before the field existed stay valid.
         if extractor.padded != 1:
             parts.append(extractor.padded)
+        if extractor.half:
+            parts.append("half")
         key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
         return self.root / extractor.name / f"{key[:40]}.npy"
 
@@ -124,7 +126,7 @@ class Store:
         # Taken before the film is read: a change during its reading is noticed.
         before = Stamp(_identity(Path(film).resolve()), self.content(film))
         path = self.path(film, extractor, starts, seconds)
-        return Place(path, str(film), before, (len(starts), extractor.size))
+        return Place(path, str(film), before, (len(starts), extractor.size), extractor.dtype)
 
 
 class Place(NamedTuple):
@@ -135,18 +137,20 @@ class Place(NamedTuple):
         film: media file
         stamp: of the film, before it was read
         shape: ``(clips, size)`` of the features
+        dtype: type of their values
     """
 
     path: Path
     film: str
     stamp: Stamp
     shape: tuple[int, int]
+    dtype: np.dtype = np.dtype(np.float32)
 
     def load(self) -> np.ndarray:
         """Reads the features.
 
         Returns:
-            float32; a row of nan where a clip lacks the sound or picture that is needed,
+            a row of nan where a clip lacks the sound or picture that is needed,
             a row of inf where a clip is not done yet
 
         Shape:
@@ -164,7 +168,7 @@ class Place(NamedTuple):
         except OSError as error:
             raise _unreadable(self.path, error) from error
         try:
-            return _unpacked(content, self.shape)
+            return _unpacked(content, self.shape, self.dtype)
         except ValueError as error:
             warnings.warn(
                 f"{self.path}: stored features are damaged ({error}): they are computed again",
@@ -173,7 +177,7 @@ class Place(NamedTuple):
             return self._nothing_done()
 
     def _nothing_done(self) -> np.ndarray:
-        return np.full(self.shape, np.inf, np.float32)
+        return np.full(self.shape, np.inf, self.dtype)
 
     def save(self, array: np.ndarray) -> None:
         """Stores the features. Rows of inf leave what is already stored of these clips.
@@ -193,7 +197,7 @@ class Place(NamedTuple):
         if has_changed:
             changed = "changed while it was read: nothing is kept, run it again"
             raise FileFormatError(self.film, changed)
-        array = np.asarray(array, np.float32)
+        array = np.asarray(array, self.dtype)
         # Parts of one film come one after another: each keeps the rows of those before.
         undone = np.isinf(array)
         if undone.any():
@@ -239,35 +243,36 @@ def _identity(path: Path) -> str:
 def _packed(array: np.ndarray) -> bytes:
     """The bytes of a stored file: an npy file, and a digest."""
     buffer = io.BytesIO()
-    np.save(buffer, np.ascontiguousarray(array, np.float32), allow_pickle=False)
+    np.save(buffer, np.ascontiguousarray(array), allow_pickle=False)
     return sealed(buffer.getvalue())
 
 
-def _unpacked(content: bytes, shape: tuple[int, int]) -> np.ndarray:
+def _unpacked(content: bytes, shape: tuple[int, int], dtype: np.dtype) -> np.ndarray:
     """The features in the bytes of a stored file.
 
     Raises:
         ValueError: if the bytes are damaged
     """
     body = unsealed(content)
-    reason = f"they are not float32 {shape}"
+    reason = f"they are not {dtype} {shape}"
     if body is None:
         # A file of earlier versions holds an array and no digest.
         body = content
         reason = "they do not fit their digest"
     # Compared and not parsed: a damaged header can make numpy raise nearly any error.
-    header = _header(shape)
-    values = body[len(header) :]
-    if not body.startswith(header) or len(values) != 4 * math.prod(shape):
+    header = _header(shape, dtype)
+    # A view: bytes would be copied.
+    values = memoryview(body)[len(header) :]
+    if not body.startswith(header) or len(values) != dtype.itemsize * math.prod(shape):
         raise ValueError(reason)
     # Copied: what comes from bytes cannot be changed.
-    return np.frombuffer(values, "<f4").reshape(shape).copy()
+    return np.frombuffer(values, dtype).reshape(shape).copy()
 
 
-def _header(shape: tuple[int, int]) -> bytes:
+def _header(shape: tuple[int, int], dtype: np.dtype) -> bytes:
     """The first bytes of an npy file of such features."""
     stream = io.BytesIO()
-    about = {"descr": "<f4", "fortran_order": False, "shape": shape}
+    about = {"descr": dtype.str, "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(stream, about)
     return stream.getvalue()
 

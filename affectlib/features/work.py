@@ -74,7 +74,7 @@ class Part:
                 arrays[extractor.name] = self.places[extractor.name].load()
             else:
                 shape = (len(self.starts), extractor.size)
-                arrays[extractor.name] = np.full(shape, np.inf, np.float32)
+                arrays[extractor.name] = np.full(shape, np.inf, extractor.dtype)
         return arrays
 
     def save(self, arrays: dict[str, np.ndarray]) -> None:

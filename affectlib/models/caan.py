@@ -698,6 +698,7 @@ def videos(frames: Samples, seen: Sequence[bool]) -> Samples:
     """Frames to videos of unequal length, padded and masked.
 
     Frames without a face are left out (Section 4.1); a video without any face keeps all frames.
+    No frame is copied, but for faces where one of them is not seen: a video holds row numbers.
 
     Args:
         frames: samples, one per frame, named ``video:number``;
@@ -705,8 +706,8 @@ def videos(frames: Samples, seen: Sequence[bool]) -> Samples:
         seen: whether a face was found in each frame
 
     Returns:
-        Samples, one per video, in the order of their first frames; inputs as :class:`CAAN` takes
-        them, 0 beyond the end of a video
+        Samples with ``windows``, one per video, in the order of their first frames; ``take`` gives
+        the inputs of :class:`CAAN`, 0 beyond the end of a video
 
     Raises:
         ValueError: if lengths differ, or frames of one video have different classes
@@ -724,22 +725,46 @@ def videos(frames: Samples, seen: Sequence[bool]) -> Samples:
         first.append(rows[0])
         rows_with_face = rows[seen[rows]]
         kept.append(rows_with_face if len(rows_with_face) else rows)
+    windows = np.full((len(kept), max(map(len, kept))), -1)  # (videos, frames)
+    for video, rows in zip(windows, kept, strict=True):
+        video[: len(rows)] = rows
     face_seen = torch.tensor(seen, dtype=torch.get_default_dtype())  # (rows,)
     mask = torch.stack([torch.ones(len(seen)), face_seen], 1)  # (rows, 2)
     faces, contexts, *maps = frames.inputs
-    # A frame without a face has 0 in place of its features, whatever their dimensions.
-    faces = faces * face_seen.view(-1, *[1] * (faces.dim() - 1))
-    inputs = []
-    for x in (faces, contexts, mask, *maps):
-        by_video = [x[rows] for rows in kept]
-        inputs.append(nn.utils.rnn.pad_sequence(by_video, batch_first=True))
+    if not seen.all():
+        # A frame without a face has 0 in place of its features, whatever their dimensions.
+        faces = faces.clone()
+        faces[~seen] = 0
     return replace(
         frames,
-        inputs=tuple(inputs),
+        inputs=(faces, contexts, mask, *maps),
+        windows=torch.from_numpy(windows),
         target=frames.target[first].long(),
         ids=tuple(names[first].tolist()),
         groups=tuple(frames.groups[i] for i in first),
     )
+
+
+def scale_maps(maps: torch.Tensor, rows: Sequence[int] | np.ndarray) -> None:
+    """Divides maps by one deviation for all of them, in place; their zeros stay zeros.
+
+    Args:
+        maps: in half precision, and too many for a copy in single precision
+        rows: of the training frames, that the deviation is taken from
+
+    Shape:
+        maps ``(frames, channels, height, width)``
+    """
+    count = 0
+    total = 0.0
+    squares = 0.0
+    for part in torch.as_tensor(rows).split(_PART):
+        values = maps[part].double()
+        count += values.numel()
+        total += float(values.sum())
+        squares += float(values.square().sum())
+    variance = (squares - total**2 / count) / (count - 1)
+    maps.div_(variance**0.5)
 
 
 # The first stage: tuning the backbones

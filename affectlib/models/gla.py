@@ -56,6 +56,8 @@ if TYPE_CHECKING:
 
 # Features per second. The two largest faces have 2,048 each.
 SIZES = {"image": 2048, "audio": 128, "face": 4096}
+# Features of which running sums are taken at once.
+_COLUMNS = 256
 
 
 class ContextGate(nn.Module):
@@ -352,7 +354,7 @@ def batch_statistics(model: nn.Module) -> nn.Module:
 def stretches(data: Samples, *, length: int = 60, run: int = 64) -> Samples:
     """Cuts films into stretches of neighbouring windows, with a window that ends at each second.
 
-    No window is copied: a stretch holds row numbers.
+    No window and no input is copied: a stretch holds row numbers.
     The last stretch of a film ends with the film, and overlaps the stretch before.
 
     Args:
@@ -362,8 +364,8 @@ def stretches(data: Samples, *, length: int = 60, run: int = 64) -> Samples:
 
     Returns:
         Samples with ``windows``, one per stretch.
-        The inputs are those of ``data`` with one more row of zeros, which stands for every second
-        before a film. One more input tells whether a row belongs to a film (1) or is this one (0)
+        The inputs are those of ``data``, and one more that is 1: ``take`` gives zeros for every
+        second before a film, so that this input tells whether a second belongs to the film
 
     Shape:
         target of ``data`` ``(seconds, labels)``;
@@ -377,22 +379,15 @@ def stretches(data: Samples, *, length: int = 60, run: int = 64) -> Samples:
     if min(length, run) < 1:
         raise ValueError(f"length and run are at least 1, not {length} and {run}")
     starts, ends = _stretch_bounds(data.groups, run)
-    n = len(data.groups)
-    # Rows count back from the end of a stretch. Rows before its film become the row of zeros, n.
+    # Rows count back from the end of a stretch. There is nothing before its film: -1.
     rows = ends[:, None] + np.arange(1 - length - run, 0)  # (stretches, length - 1 + run)
-    rows = np.where(rows < starts[:, None], n, rows)  # (stretches, length - 1 + run)
+    rows = np.where(rows < starts[:, None], -1, rows)  # (stretches, length - 1 + run)
     windows = torch.from_numpy(rows)
-
-    inputs = []
-    for x in data.inputs:
-        nothing = x.new_zeros(1, x.shape[1])  # (1, size)
-        inputs.append(torch.cat([x, nothing]))  # (seconds + 1, size)
-    present = inputs[0].new_ones(n + 1, 1)  # (seconds + 1, 1)
-    present[n] = 0
+    present = data.inputs[0].new_ones(len(data.groups), 1)  # (seconds, 1)
     target = data.target[windows[:, -run:]].unsqueeze(-1)  # (stretches, run, labels, 1)
     return replace(
         data,
-        inputs=(*inputs, present),
+        inputs=(*data.inputs, present),
         windows=windows,
         target=target,
         ids=tuple(data.ids[end - 1] for end in ends),
@@ -429,7 +424,7 @@ def per_second(data: Samples, values: ArrayLike) -> np.ndarray:
     """
     values = np.asarray(values)
     run = values.shape[1]
-    seconds = len(data.inputs[0]) - 1
+    seconds = len(data.inputs[0])
     ends = data.windows[:, -run:].numpy()  # (stretches, run)
     result = np.full((seconds, *values.shape[2:]), np.nan)
     result[ends] = values
@@ -439,7 +434,8 @@ def per_second(data: Samples, values: ArrayLike) -> np.ndarray:
 def past_means(data: Samples, length: int) -> Samples:
     """Mean pooling: the features of each second become their mean over the window that ends there.
 
-    A window that begins before its film is shorter, as in :func:`last_states`.
+    A window that begins before its film is shorter, as in :func:`last_states`. Each sample of the
+    result is a window of one row, so that ``select`` copies nothing.
 
     Args:
         data: samples, one per second; those of a film stand together and in order
@@ -458,11 +454,15 @@ def past_means(data: Samples, length: int) -> Samples:
     end = torch.from_numpy(row + 1)
     inputs = []
     for x in data.inputs:
-        # With running sums the cost does not grow with the window.
-        sums = functional.pad(x.double().cumsum(0), (0, 0, 1, 0))  # (seconds + 1, size)
-        means = (sums[end] - sums[first]) / (end - first).unsqueeze(1)  # (seconds, size)
-        inputs.append(means.to(x.dtype))
-    return replace(data, inputs=tuple(inputs))
+        means = torch.empty_like(x)  # (seconds, size)
+        # A few columns at a time: the sums are in double precision.
+        for columns, result in zip(x.split(_COLUMNS, 1), means.split(_COLUMNS, 1), strict=True):
+            # With running sums the cost does not grow with the window.
+            sums = columns.double().cumsum(0)  # (seconds, columns)
+            sums = functional.pad(sums, (0, 0, 1, 0))  # (seconds + 1, columns)
+            result[:] = (sums[end] - sums[first]) / (end - first).unsqueeze(1)
+        inputs.append(means)
+    return replace(data, inputs=tuple(inputs), windows=torch.from_numpy(row)[:, None])
 
 
 def butterworth(

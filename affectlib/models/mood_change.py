@@ -44,7 +44,7 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -254,7 +254,14 @@ class Windows:
             rows ``(...,)``; result ``(..., k, 32, 32, 3)``
         """
         first = self.start[rows].unsqueeze(-1)  # (..., 1)
-        return self.frames[first + torch.arange(self.k)]
+        return self.frames[first + torch.arange(self.k, device=first.device)]
+
+    def to(self, device: torch.device | str) -> Windows:
+        """The same windows on a device."""
+        targets = {name: target.to(device) for name, target in self.targets.items()}
+        return replace(
+            self, frames=self.frames.to(device), start=self.start.to(device), targets=targets
+        )
 
     # Folds hold clips, not windows: windows of one clip overlap and must not be on two sides.
     def in_clips(self, clips: Sequence[int]) -> torch.Tensor:
@@ -263,7 +270,12 @@ class Windows:
 
 
 def subject_folds(
-    corpus: Corpus, k: int = 5, *, seed: int = 0, folder: Path | str | None = None
+    corpus: Corpus,
+    k: int = 5,
+    *,
+    seed: int = 0,
+    folder: Path | str | None = None,
+    frozen: Path | str | None = None,
 ) -> list[Fold]:
     """Folds over actors, stratified by mood; each fold tests once and validates once.
 
@@ -273,7 +285,9 @@ def subject_folds(
         seed: of the draw
         folder: keeps the folds as JSON, one file for each corpus (by the hash of its clips, actors
             and moods), ``k`` and ``seed``. The file is read where it exists and written otherwise,
-            so that the folds outlive the algorithm that drew them
+            so that the folds outlive the algorithm that drew them. It names the actors: for a
+            real corpus, a folder that is not published
+        frozen: a folder of such files that is looked at first, and never written
 
     Raises:
         ValueError: if ``k`` is below 3, or there are fewer actors than folds,
@@ -290,16 +304,16 @@ def subject_folds(
         )
     table = corpus.clips[["clip", "group", "mood"]].to_csv(index=False)
     key = hashlib.sha256(table.encode()).hexdigest()
-    path = None
-    if folder is not None:
-        path = Path(folder) / f"folds_{corpus.name}_{key[:8]}_{k}_{seed}.json"
-    if path is not None and path.exists():
-        parts = _read_folds(path, key, groups)
+    file = f"folds_{corpus.name}_{key[:8]}_{k}_{seed}.json"
+    places = [Path(place) / file for place in (frozen, folder) if place is not None]
+    kept = [path for path in places if path.exists()]
+    if kept:
+        parts = _read_folds(kept[0], key, groups)
     else:
         parts = _draw_folds(corpus, k, seed)
-        if path is not None:
+        if folder is not None:
             actors = [sorted(set(groups[part])) for part in parts]
-            _write_folds(path, {"corpus": key, "folds": actors})
+            _write_folds(Path(folder) / file, {"corpus": key, "folds": actors})
     folds = []
     for i, test in enumerate(parts):
         # Each part validates once, for the fold before its own.
@@ -655,6 +669,7 @@ def fit_mood_folds(
     jobs: int = 2,
     progress: bool = False,
     training: type[FoldTraining] | None = None,
+    device: torch.device | str = "cpu",
 ) -> list[Fitted]:
     """Trains the tasks of every fold and seed.
 
@@ -675,6 +690,7 @@ def fit_mood_folds(
         progress: show a bar
         training: trains a fold; None is :class:`FoldTraining`, and
             ``affectlib.stacked.mood_change`` has a faster one
+        device: where models are trained, such as ``"cuda"``; results are on the CPU
 
     Returns:
         list of Fitted, fold by fold
@@ -689,6 +705,7 @@ def fit_mood_folds(
     from tqdm import tqdm
 
     training = training or FoldTraining
+    windows = windows.to(device)
 
     def fit_fold(of_fold: FoldTraining) -> list[Fitted]:
         return of_fold.run(epochs, batch_size, learning_rate, bar)
@@ -760,9 +777,10 @@ class FoldTraining:
         self.tasks = tasks
         self.windows = windows
         self.fold = fold
-        self.train = windows.in_clips(fold.train)
-        self.validation = windows.in_clips(fold.validation)
-        self.test = windows.in_clips(fold.test)
+        self.device = windows.frames.device
+        self.train = windows.in_clips(fold.train).to(self.device)
+        self.validation = windows.in_clips(fold.validation).to(self.device)
+        self.test = windows.in_clips(fold.test).to(self.device)
         if not (len(self.train) and len(self.validation) and len(self.test)):
             raise ValueError(
                 f"{fold.name}: {len(self.train)} windows to train on, {len(self.validation)} "
@@ -772,7 +790,7 @@ class FoldTraining:
         # Other folds draw in other threads at the same time: from torch's shared generator each
         # fold would get other numbers in each run.
         first_seed = next(iter(tasks))[1]
-        self.generator = torch.Generator().manual_seed(first_seed)
+        self.generator = torch.Generator(self.device).manual_seed(first_seed)
         self.progress = {key: _Progress() for key in tasks}
 
     def _common_dropout(self) -> float:
@@ -790,13 +808,16 @@ class FoldTraining:
         return shares.pop() if shares else 0.0
 
     def run(self, epochs: int, batch_size: int, learning_rate: float, bar: tqdm) -> list[Fitted]:
-        """Trains all epochs; each model ends with its best weights."""
+        """Trains all epochs; each model ends with its best weights, on the CPU."""
         parameters = []
         for task in self.tasks.values():
+            task.model.to(self.device)
             parameters += [p for p in task.model.parameters() if p.requires_grad]
         optimiser = torch.optim.Adam(parameters, learning_rate, fused=True)
+        epochs_before = self.resume(optimiser)
+        bar.update(epochs_before)
         teacher_logits = self._teacher_logits()
-        for epoch in range(1, epochs + 1):
+        for epoch in range(epochs_before + 1, epochs + 1):
             train_losses = self._train_epoch(epoch, batch_size, optimiser, teacher_logits)
             validation_logits = self._predict(self.validation)
             test_logits = self._predict(self.test)
@@ -809,8 +830,22 @@ class FoldTraining:
                     "accuracy": is_wrong.double().mean(),
                 }
                 self.progress[key].update(task.model, train_losses[key], held_out, test_logits[key])
+            self.keep(optimiser, is_last=epoch == epochs)
             bar.update()
         return [self._fitted(*key) for key in self.tasks]
+
+    def resume(self, optimiser: torch.optim.Optimizer) -> int:
+        """Goes on where an earlier training of this fold was killed.
+
+        Here every training begins anew; ``affectlib.stacked.mood_change`` keeps them on disk.
+
+        Returns:
+            number of epochs that were trained before
+        """
+        return 0
+
+    def keep(self, optimiser: torch.optim.Optimizer, *, is_last: bool) -> None:
+        """Called after each epoch, for a training that keeps its state."""
 
     def _teacher_logits(self) -> dict[tuple[str, int], torch.Tensor]:
         """Logits of each student's teacher for the training windows, in the rows of all windows."""
@@ -819,8 +854,9 @@ class FoldTraining:
             if task.teacher is None:
                 continue
             # All training windows once: a teacher does not change while its student learns.
-            logits = _predict(task.teacher, self.windows, self.train)
-            by_row = torch.zeros(len(self.windows), logits.shape[1])
+            logits = _predict(task.teacher.to(self.device), self.windows, self.train)
+            task.teacher.cpu()
+            by_row = logits.new_zeros(len(self.windows), logits.shape[1])
             by_row[self.train] = logits
             by_student[key] = by_row
         return by_student
@@ -839,7 +875,9 @@ class FoldTraining:
         size = min(batch_size, n)
         steps = n // size
         # One order for all seeds, so that they can share their batches.
-        order = torch.randperm(n, generator=torch.Generator().manual_seed(epoch))
+        # It is drawn on the CPU, so that it is the same on every device.
+        order = torch.randperm(n, generator=torch.Generator().manual_seed(epoch), device="cpu")
+        order = order.to(self.device)
         means = dict.fromkeys(self.tasks, 0.0)
         for batch in order[: steps * size].split(size):
             rows = self.train[batch]
@@ -850,8 +888,9 @@ class FoldTraining:
             total.backward()
             optimiser.step()
             for key, branches in losses.items():
-                means[key] += float(branches[0].detach()) / steps
-        return means
+                # In double precision, and not yet a number: that would wait for the device.
+                means[key] += branches[0].detach().double() / steps
+        return {key: float(mean) for key, mean in means.items()}
 
     def embed(self, x: torch.Tensor) -> torch.Tensor:
         """Penultimate layers of all branches; ``affectlib.stacked.mood_change`` has a faster twin.
@@ -925,9 +964,9 @@ class FoldTraining:
             name,
             self.fold,
             seed,
-            model.eval(),
-            self.test,
-            progress.logits,
+            model.eval().cpu(),
+            self.test.cpu(),
+            {way: logits.cpu() for way, logits in progress.logits.items()},
             pd.DataFrame(progress.curve, columns=["epoch", "train_loss", "validation_loss"]),
             progress.best_epoch["clean"],
         )

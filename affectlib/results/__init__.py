@@ -9,6 +9,7 @@ from (:func:`kind`).
 from affectlib.moved import moved_names
 from affectlib.results.actors import scores_by_actor
 from affectlib.results.kinds import is_simulated, kind
+from affectlib.results.omissions import left_out
 from affectlib.results.records import (
     PACKAGES,
     claim_numbers,
@@ -28,6 +29,7 @@ __all__ = [
     "floor",
     "is_simulated",
     "kind",
+    "left_out",
     "official",
     "published",
     "read_metrics",

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from affectlib.features.organisers import SIZES as ORGANISERS_SIZES
-from affectlib.features.papers import PAPERS, NetworkOptions
+from affectlib.features.papers import PAPERS, described, pretrained
 
 if TYPE_CHECKING:
     from affectlib.corpora import Corpus
@@ -56,7 +56,8 @@ def kind(
         return SIMULATED
     names = {getattr(extractor, "name", extractor) for extractor in extractors}
     words = {_word(name, paper) for name in names - _shared(paper)}
-    text = " and ".join(sorted(words)) or PAPER
+    *others, last = sorted(words) or [PAPER]
+    text = f"{', '.join(others)} and {last}" if others else last
     return f"real, {text} ({but})" if but else f"real, {text}"
 
 
@@ -80,7 +81,7 @@ def _shared(paper: str) -> set[str]:
     """Extractors that a paper takes itself, and that stand among its descriptors too."""
     if paper not in PAPERS:
         return set()
-    descriptors = {extractor.name for extractor in PAPERS[paper].descriptors()}
+    descriptors = {extractor.name for extractor in described(paper)}
     return descriptors & _networks(paper)
 
 
@@ -88,16 +89,14 @@ def _networks(paper: str) -> set[str]:
     """Names of the networks of a paper with their released weights."""
     if paper not in PAPERS:
         return set()
-    features = PAPERS[paper]
     # Released weights may not be there, and only names are needed.
-    options = NetworkOptions(weights="random", precision="fp32")
-    networks = features.networks(options, features.rate, "hog")
+    networks = pretrained(paper, weights="random")
     return {extractor.name.removesuffix("_random") for extractor in networks}
 
 
 def _descriptors() -> set[str]:
     """Names of all extractors that need no weights."""
     names = set()
-    for features in PAPERS.values():
-        names |= {extractor.name for extractor in features.descriptors()}
+    for paper in PAPERS:
+        names |= {extractor.name for extractor in described(paper)}
     return names

@@ -48,8 +48,8 @@ REAL = {
     "caan": {"videos": [1012, 1637, 1101], "video_seconds": [32.0, 32.0]},
     "comparison": _MEDIAEVAL18,
 }
-# Notebooks that take the networks of another one's paper.
-NETWORKS_OF = {"comparison": "gla", "your_own_film": "attend_affect"}
+# Notebooks that describe films by the features of another notebook's paper.
+FEATURES_OF = {"comparison": "gla", "your_own_film": "attend_affect"}
 # The part whose rate depends on what describes the films.
 FEATURES = "features"
 # What an expression may call.
@@ -164,7 +164,7 @@ def remember(job: Job, executed: Mapping, peak: int) -> None:
     rates = read_rates(job.slug)
     seconds = dict(rates.get("seconds", {}))
     for part, (taken, units) in _measured(executed, parameters).items():
-        is_of_descriptors = part != FEATURES or not _needs_networks(parameters)
+        is_of_descriptors = part != FEATURES or not _needs_networks(job.slug, parameters)
         if units > 0 and is_of_descriptors:
             seconds[part] = max(seconds.get(part, 0.0), taken / units)
     held = _bytes(job.notebook, "held", parameters)
@@ -193,8 +193,8 @@ def estimate(job: Job) -> Estimate:
     parameters = all_parameters(job)
     rates = read_rates(job.slug)
     known = dict(rates.get("seconds", {}))
-    if known and _needs_networks(parameters):
-        known[FEATURES] = network_rate(NETWORKS_OF.get(job.slug, job.slug))
+    if known and _needs_networks(job.slug, parameters):
+        known[FEATURES] = network_rate(FEATURES_OF.get(job.slug, job.slug))
     units = {"other": 1.0}
     for _, work in works(job.notebook):
         units[work["part"]] = units.get(work["part"], 0.0) + amount(work["amount"], parameters)
@@ -208,10 +208,15 @@ def estimate(job: Job) -> Estimate:
     return Estimate(seconds, memory, _bytes(job.notebook, "written", parameters), unknown)
 
 
-def _needs_networks(parameters: Mapping) -> bool:
-    """Whether some of the features are those of a paper's networks."""
+def _needs_networks(slug: str, parameters: Mapping) -> bool:
+    """Whether some of a notebook's features are those of its paper's networks."""
     features = parameters.get("features", "descriptors")
-    return features == "pretrained" or isinstance(features, Mapping)
+    if isinstance(features, str):
+        return features == "pretrained"
+    # Imported here: every notebook's process imports this module, and torch takes seconds.
+    from affectlib.features.papers import PRETRAINED, choices
+
+    return PRETRAINED in choices(features, FEATURES_OF.get(slug, slug)).values()
 
 
 def network_rate(slug: str) -> float:

@@ -8,7 +8,7 @@ it goes on where it was.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,18 +17,24 @@ from affectlib import corpora, paths
 from affectlib.errors import AffectError, printable
 from affectlib.features import Extractor, FeatureTable, Store, descriptors, film
 from affectlib.features import extract as extract_features
-from affectlib.features import extractors as paper_extractors
-from affectlib.features.papers import PAPERS
+from affectlib.features.papers import KINDS, PAPERS, computed
 from affectlib.runner.failures import interrupted, report
+from affectlib.runner.notebooks import read_yaml
 from affectlib.runner.options import OptionError, positive_count, positive_number, read_options
 
 if TYPE_CHECKING:
     from dask.distributed import Client
 
+
+def _features(text: str) -> str | dict[str, str]:
+    """The option ``features``: a word, or a mapping written as ``{modality: word, ...}``."""
+    return read_yaml(text, "features") if text.startswith("{") else text
+
+
 OPTIONS = {
     "name": str,
     "extractors": str,
-    "features": str,
+    "features": _features,
     "precision": str,
     "root": str,
     "seconds": positive_number,
@@ -39,7 +45,6 @@ OPTIONS = {
 }
 # What an option may be, also where the chosen extractors make no use of it.
 WORDS = {
-    "features": ("pretrained", "descriptors"),
     "precision": ("fp32", "bf16", "auto"),
     "on_error": ("raise", "skip"),
 }
@@ -49,7 +54,7 @@ def extract_corpus(
     name: str,
     extractors: str = "descriptors",
     *,
-    features: str = "pretrained",
+    features: str | Mapping[str, str] = "pretrained",
     precision: str = "fp32",
     root: Path | str | None = None,
     seconds: float | None = None,
@@ -66,8 +71,10 @@ def extract_corpus(
         name: of a loader, as ``cognimuse`` for ``corpora.load_cognimuse``; or a media file
         extractors: ``"descriptors"``; the slug of a paper, for the extractors of its notebook;
             names of single descriptors; several of these, separated by commas
-        features: of a slug: ``"pretrained"``, its own networks, or ``"descriptors"``, which take
-            the places of the networks
+        features: of a slug: ``"pretrained"``, its own networks, ``"descriptors"``, which take
+            the places of the networks, or another choice of
+            :func:`affectlib.features.papers.choices`; those of the organisers are read by the
+            notebooks, and not stored
         precision: of the networks, see :func:`affectlib.features.deep.pretrained`
         root: folder of the corpus, by default the folder of its name below ``AFFECTLIB_DATA``
         seconds: length of the segments. Where it is not given, films annotated over time are cut as
@@ -86,6 +93,7 @@ def extract_corpus(
         CorpusNotFoundError, CorpusFormatError: if there is no such corpus, or it is not as expected
         WeightsNotFoundError: if weights of networks are missing; it lists all of them
         OptionError: for a number that is not above 0, or an option with an unknown word
+        FeatureChoiceError: for features that a paper does not have; it lists those there are
         ValueError: for an unknown corpus or extractor, listing those there are
     """
     if seconds is not None:
@@ -93,11 +101,7 @@ def extract_corpus(
     if parts is not None:
         positive_count(parts)
     positive_count(jobs)
-    for option, word in {
-        "features": features,
-        "precision": precision,
-        "on_error": on_error,
-    }.items():
+    for option, word in {"precision": precision, "on_error": on_error}.items():
         if word not in WORDS[option]:
             raise OptionError(f"{option} is {' or '.join(WORDS[option])}, not {word!r}")
     chosen = _chosen_extractors(extractors, features, precision)
@@ -143,8 +147,13 @@ def _cut(
     return corpus
 
 
-def _chosen_extractors(text: str, features: str, precision: str) -> tuple[Extractor, ...]:
+def _chosen_extractors(
+    text: str, features: str | Mapping[str, str], precision: str
+) -> tuple[Extractor, ...]:
     """The extractors that a command names, each once."""
+    if isinstance(features, str) and features not in KINDS:
+        # Refused also where the chosen extractors make no use of it.
+        raise OptionError(f"features is {' or '.join(KINDS)}, or a mapping, not {features!r}")
     single = {extractor.name: extractor for extractor in descriptors()}
     chosen = {}
     for word in text.split(","):
@@ -153,7 +162,7 @@ def _chosen_extractors(text: str, features: str, precision: str) -> tuple[Extrac
         elif word in single:
             named = (single[word],)
         elif word in PAPERS:
-            named = paper_extractors(features, word, precision=precision)
+            named = tuple(computed(features, word, precision=precision).values())
         else:
             available = ", ".join([*single, *PAPERS])
             raise ValueError(f"no extractors {word!r}; there are descriptors, {available}")

@@ -108,6 +108,7 @@ def checked_parameters(notebook: Path | str, given: Mapping[str, object]) -> dic
     """
     name_of_file = Path(notebook).name
     defaults = default_parameters(notebook)
+    types = _annotated_types(notebook)
     different = {}
     for name, value in given.items():
         if name not in defaults:
@@ -115,7 +116,7 @@ def checked_parameters(notebook: Path | str, given: Mapping[str, object]) -> dic
                 f"{name_of_file}: no parameter {name!r}; it has {', '.join(defaults)}"
             )
         default = defaults[name]
-        if not _same_type(value, default):
+        if not _same_type(value, default) and type(value).__name__ not in types.get(name, ()):
             raise ParameterError(
                 f"{name_of_file}: {name}={value!r} is {type(value).__name__}, "
                 f"the default {default!r} is {type(default).__name__}"
@@ -126,6 +127,15 @@ def checked_parameters(notebook: Path | str, given: Mapping[str, object]) -> dic
         if value != default:
             different[name] = value
     return different
+
+
+def _annotated_types(notebook: Path | str) -> dict[str, set[str]]:
+    """Names of the types that a parameter may have, such as ``features: str | dict``."""
+    types = {}
+    for node in ast.parse("".join(cells(notebook, "parameters")[0]["source"])).body:
+        if isinstance(node, ast.AnnAssign):
+            types[node.target.id] = set(ast.unparse(node.annotation).split(" | "))
+    return types
 
 
 def _check_word(kind: str, word: object, known: Sequence[str]) -> None:
@@ -193,9 +203,10 @@ def _layer(source: Path) -> dict[str, object]:
 
 
 def read_settings(text: str) -> dict[str, object]:
-    """Parameters from a line such as ``epochs=5 features=organisers lengths='[3, 6]'``.
+    """Parameters from a line such as ``epochs=5 features=organisers lengths=[3, 6]``.
 
-    Values are plain YAML; words are split as a shell splits them.
+    Values are plain YAML; words are split as a shell splits them. A list or mapping goes on to its
+    closing bracket.
 
     Raises:
         ParameterError: for a word that is no ``name=value``, a name that stands twice, or a value
@@ -204,9 +215,16 @@ def read_settings(text: str) -> dict[str, object]:
     Examples:
         >>> read_settings("epochs=5 protocol=paper lengths='[3, 6]'")
         {'epochs': 5, 'protocol': 'paper', 'lengths': [3, 6]}
+        >>> read_settings("features={expression: descriptors} epochs=5")
+        {'features': {'expression': 'descriptors'}, 'epochs': 5}
     """
+    words = []
     try:
-        words = shlex.split(text)
+        for word in shlex.split(text):
+            if words and _is_open(words[-1]):
+                words[-1] += f" {word}"
+            else:
+                words.append(word)
     except ValueError as error:
         raise ParameterError(f"SET: {error}, found {text}") from None
     settings = {}
@@ -219,6 +237,20 @@ def read_settings(text: str) -> dict[str, object]:
         settings[name] = read_yaml(value, f"SET, {name}")
         check_plain(settings[name], f"SET, {name}")
     return settings
+
+
+def _is_open(word: str) -> bool:
+    """Whether a word is the beginning of a list or mapping whose closing bracket is missing."""
+    value = word.partition("=")[2]
+    if not value.startswith(("[", "{")):
+        return False
+    try:
+        yaml.load(value, _StrictLoader)
+    except (yaml.parser.ParserError, yaml.scanner.ScannerError):
+        return True
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError):
+        return False
+    return False
 
 
 class _StrictLoader(yaml.SafeLoader):

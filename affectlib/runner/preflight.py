@@ -27,8 +27,7 @@ def missing(jobs: Sequence[Job]) -> list[str]:
     for job in jobs:
         if job.parameters.get("corpus") == "real":
             lines += _missing_corpora(job)
-        if job.parameters.get("features") == "pretrained":
-            lines += _missing_weights(job)
+        lines += _missing_weights(job)
     return list(dict.fromkeys(lines))
 
 
@@ -43,15 +42,26 @@ def _missing_corpora(job: Job) -> list[str]:
 
 
 def _missing_weights(job: Job) -> list[str]:
-    """The weight files of a paper's networks that are not there, with their sources."""
+    """The weight files that a notebook's features need and that are not there, with their sources.
+
+    Raises:
+        FeatureChoiceError: for features that the notebook does not have
+    """
     # Imported here: every notebook's process imports this module, and torch takes seconds.
-    from affectlib.features.papers import PAPERS
+    from affectlib.features.detection import DETECTOR_WEIGHTS
+    from affectlib.features.papers import PAPERS, weights_needed
     from affectlib.features.pretrained import weights
 
-    if job.slug not in PAPERS:
+    paper = estimate.FEATURES_OF.get(job.slug, job.slug)
+    if paper not in PAPERS:
         return []
+    needed = []
+    # With weights of one's own, as in 05, no released file is read.
+    if not job.parameters.get("weights"):
+        needed += weights_needed(job.parameters.get("features", "descriptors"), paper)
+    needed += DETECTOR_WEIGHTS.get(job.parameters.get("detector"), ())
     try:
-        weights.find(*PAPERS[job.slug].weights)
+        weights.find(*needed)
     except weights.WeightsNotFoundError as error:
         return [f"weights {line.strip()}" for line in str(error).splitlines()[1:]]
     return []

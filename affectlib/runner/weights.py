@@ -1,8 +1,13 @@
-"""Downloads the released weights: ``python -m affectlib.runner.weights [names]``."""
+"""Downloads the released weights: ``python -m affectlib.runner.weights [names]``.
+
+Weights that nobody gives to a program are made from what a reader has:
+``python -m affectlib.runner.weights NAME --from PLACE``.
+"""
 
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from affectlib.errors import AffectError
 from affectlib.features.pretrained.download import fetch
@@ -13,7 +18,8 @@ from affectlib.features.pretrained.weights import (
     find,
     weights_named,
 )
-from affectlib.runner.failures import interrupted
+from affectlib.runner.failures import interrupted, report
+from affectlib.runner.options import OptionError
 
 
 def download_all(names: Sequence[str] = ()) -> int:
@@ -48,18 +54,75 @@ def _find_or_fetch(weights: Weights) -> str:
         return f"{fetch(weights.name)} ({weights.licence})"
 
 
+def make(name: str, source: Path | str) -> Path:
+    """Makes a file of weights that its owners do not give to a program, unless it is there.
+
+    Args:
+        name: ``xception``, which is trained on RAF-DB, or ``vgg16_places``, which is converted
+        source: the folder of RAF-DB, or the released caffemodel
+
+    Returns:
+        the file
+
+    Raises:
+        OptionError: for another name
+        NotFoundError, FileFormatError: if the source is not there, or not as expected
+        WriteError: if the disk is full, or a folder may not be written
+    """
+    if name not in MADE:
+        raise OptionError(f"FROM serves {' and '.join(MADE)}, not {name}")
+    try:
+        (path,) = find(name)
+    except WeightsNotFoundError:
+        return MADE[name](source)
+    print(f"{name} is there already; delete it to make it anew")
+    return path
+
+
+def _train_expressions(source: Path | str) -> Path:
+    # Only here: torch takes seconds to import, and a list of files does not need it.
+    from affectlib.runner.expressions import train_expressions
+
+    return train_expressions(source)
+
+
+def _convert_places365(source: Path | str) -> Path:
+    from affectlib.features.pretrained.caffe import convert_places365
+
+    return convert_places365(source)
+
+
+MADE = {"xception": _train_expressions, "vgg16_places": _convert_places365}
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Command line; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m affectlib.runner.weights")
     parser.add_argument("names", nargs="*", help="of weights; by default all")
+    parser.add_argument(
+        "--from", dest="source", help="folder of RAF-DB, or vgg16_places365.caffemodel"
+    )
     options = parser.parse_args(arguments)
     try:
+        if options.source:
+            return _make_one(options.names, options.source)
         failed = download_all(options.names)
     except ValueError as error:
         parser.error(str(error))
     except KeyboardInterrupt:
         return interrupted()
     return 1 if failed else 0
+
+
+def _make_one(names: Sequence[str], source: str) -> int:
+    """Makes one file; returns the exit status."""
+    if len(names) != 1:
+        raise OptionError(f"FROM serves one of {' and '.join(MADE)}: name it in NAMES")
+    try:
+        print(f"{names[0]}: {make(names[0], source)}")
+    except (AffectError, OSError) as error:
+        return report(error)
+    return 0
 
 
 if __name__ == "__main__":

@@ -11,8 +11,9 @@ dimension (``torch.func``), and each step serves them all:
     - The first layer, thousands of features wide, is then one matrix product for all folds. Each
       fold's standardisation, fitted on its own training samples, is folded into its weights.
     - One fused Adam works on the stacked tensors. Dropout is drawn for each model separately.
-    - Each model keeps its best epoch, and later epochs than its patience allows change nothing.
-      Training ends when all models have stopped.
+    - Each model keeps its best epoch. One that has stopped, by its patience, leaves the stack; the
+      numbers of the others change by rounding at most. Training ends when all models have stopped.
+    - All of this happens on one device, the CPU or a graphics card. Results are on the CPU.
 
 It takes the models of ``models.attend_affect``: their first layer is ``project``, one linear layer
 per token, and their other layers have twins that take stacked parameters.
@@ -33,6 +34,7 @@ from torch import nn
 
 from affectlib.corpora.folds import Fold
 from affectlib.kept import Kept
+from affectlib.stacked.transformer import draw_for_all
 from affectlib.stacked.twins import fast
 from affectlib.training import (
     History,
@@ -40,9 +42,22 @@ from affectlib.training import (
     Samples,
     SequenceModel,
     batches,
+    find_device,
     moments,
     run,
 )
+
+
+class FittedWeights(NamedTuple):
+    """What a trained model needs to predict: its weights, and how its inputs are scaled.
+
+    ``weights`` are those of the plain model, by name. ``scales`` holds mean and deviation of each
+    token, ``(size,)`` each: a model takes ``(x - mean) / deviation``. Where inputs are not
+    standardised the mean is 0 and the deviation 1.
+    """
+
+    weights: dict[str, torch.Tensor]
+    scales: list[tuple[torch.Tensor, torch.Tensor]]
 
 
 class FoldResult(NamedTuple):
@@ -50,6 +65,7 @@ class FoldResult(NamedTuple):
 
     ``given_past`` are the predictions of a sequence model that is fed with the true values of all
     segments before the one it predicts, as in training. It is None for every other model.
+    ``fitted`` is there if :func:`fit_folds` was asked to keep the weights.
     """
 
     fold: Fold
@@ -57,6 +73,7 @@ class FoldResult(NamedTuple):
     predictions: Predictions
     history: History
     given_past: Predictions | None = None
+    fitted: FittedWeights | None = None
 
 
 def pooled(results: Iterable[FoldResult], *, given_past: bool = False) -> Predictions:
@@ -103,6 +120,8 @@ def fit_folds(
     protocol: str = "clean",
     standardise: bool = True,
     progress: bool = False,
+    device: str = "cpu",
+    keep_weights: bool = False,
 ) -> list[FoldResult]:
     """Trains a model once per fold and seed, all at the same time, and predicts the test samples.
 
@@ -124,27 +143,32 @@ def fit_folds(
             ``validation`` samples train as well
         standardise: standardise the features by the fold's training samples
         progress: show a bar
+        device: ``"cpu"``, ``"cuda"``, or ``"auto"`` for a CUDA device where there is one; weights
+            and the order of samples are drawn on the CPU, dropout on the device
+        keep_weights: give back the weights of each model, see :class:`FittedWeights`
 
     Returns:
-        list of FoldResult, folds of the first seed first
+        list of FoldResult, folds of the first seed first; everything in it is on the CPU
 
     Raises:
         ValueError: if a fold lacks samples that it needs, or a model's validation loss was never a
             number
+        DeviceError: if there is no such device
 
     References:
         attend_affect IV-B for the defaults, IV-C for leave one film out
     """
+    place = find_device(device)
     train, validation, test = _positions(folds, protocol)
     with torch.random.fork_rng():
-        models = _StackedModels(build, samples, train, seeds, standardise=standardise)
+        models = _StackedModels(build, samples, train, seeds, standardise=standardise, device=place)
         optimiser = torch.optim.Adam(
             models.parameters, learning_rate, weight_decay=weight_decay, fused=True
         )
         schedule = _CommonBatches(train, seeds, batch_size)
         kept = Kept(
             ["fit_folds", models.module, models.parameters, samples, loss],
-            [train, validation, list(seeds), standardise],
+            [train, validation, list(seeds), standardise, str(place)],
             [epochs, batch_size, learning_rate, patience, weight_decay],
         )
         # From here on the random numbers are those of dropout.
@@ -183,7 +207,8 @@ def fit_folds(
             }
         )
         history = History(table, best_epochs[i])
-        results.append(FoldResult(fold, seed, predictions[i], history, past[i]))
+        fitted = models.fitted(i) if keep_weights else None
+        results.append(FoldResult(fold, seed, predictions[i], history, past[i], fitted))
     return results
 
 
@@ -208,7 +233,7 @@ def _positions(folds: Sequence[Fold], protocol: str) -> list[list[torch.Tensor]]
 
 
 def _as_positions(chosen: Sequence[int] | np.ndarray) -> torch.Tensor:
-    return torch.as_tensor(np.asarray(chosen), dtype=torch.long)
+    return torch.as_tensor(np.asarray(chosen), dtype=torch.long, device="cpu")
 
 
 class _CommonBatches:
@@ -256,7 +281,9 @@ class _Projected(nn.Module):
         return projected
 
 
-def _stack(build: Callable[[], nn.Module], seeds: Sequence[int], n_folds: int) -> nn.Module:
+def _stack(
+    build: Callable[[], nn.Module], seeds: Sequence[int], n_folds: int, device: torch.device
+) -> nn.Module:
     """A fast model whose parameters are those of all models, stacked seed by seed, fold by fold.
 
     The folds of a seed start with the same weights.
@@ -272,11 +299,37 @@ def _stack(build: Callable[[], nn.Module], seeds: Sequence[int], n_folds: int) -
     stacked = fast(models[0])
     for name, parameter in stacked.named_parameters():
         parameter.data = stacked_parameters[name].data
-    return stacked
+    return stacked.to(device)
+
+
+class _Groups(NamedTuple):
+    """Models that share their samples: those of one seed, or those of one fold.
+
+    Args:
+        names: number of the seed or fold of each group; those without a model are left out
+        counts: models of each group
+        order: of the models, group after group
+        back: from this order to that of the models
+    """
+
+    names: list[int]
+    counts: list[int]
+    order: torch.Tensor
+    back: torch.Tensor
+
+    @classmethod
+    def of(cls, group: torch.Tensor, device: torch.device) -> _Groups:
+        """Sorts models by their group, ``(models,)``, which is on the CPU."""
+        order = group.argsort(stable=True)
+        names, counts = group[order].unique_consecutive(return_counts=True)
+        back = order.argsort().to(device)
+        return cls(names.tolist(), counts.tolist(), order.to(device), back)
 
 
 class _StackedModels:
     """All models (seed by seed, and fold by fold within) and the samples that they share.
+
+    Models that have stopped can be dropped: ``active`` are the numbers of those that are left.
 
     Args:
         build: makes one untrained model
@@ -284,6 +337,7 @@ class _StackedModels:
         train: positions that each fold trains on
         seeds: seeds of the weights
         standardise: standardise the features by each fold's training samples
+        device: where models and samples are held
     """
 
     def __init__(
@@ -294,24 +348,73 @@ class _StackedModels:
         seeds: Sequence[int],
         *,
         standardise: bool,
+        device: torch.device,
     ):
         self.samples = samples
+        self.device = device
         self.n_seeds = len(seeds)
         self.n_folds = len(train)
         self.n_models = self.n_seeds * self.n_folds
-        self.module = _stack(build, seeds, self.n_folds)
+        self.module = _stack(build, seeds, self.n_folds, device)
         self.parameters = [p for p in self.module.parameters() if p.requires_grad]
         # The first layer has its own way (`project`), since models share its input.
         self.linears = list(self.module.project.linears)
+        self.names = {parameter: name for name, parameter in self.module.named_parameters()}
         self.module.project = _Projected()
         self.module.train()
+        self._set_active(torch.arange(self.n_models, device="cpu"))
 
-        self.inputs = list(samples.inputs)
+        self.targets = samples.target.to(device)
+        self.windows = None if samples.windows is None else samples.windows.to(device)
+        inputs = list(samples.inputs)
+        self.rough_scales = None
         self.scales = None
         if standardise:
-            self.inputs = [_roughly_scaled(x) for x in samples.inputs]
+            # By all samples first, for the sake of rounding. Each fold's exact standardisation
+            # follows in its weights.
+            self.rough_scales = [moments(x) for x in inputs]
+            for token, (mean, deviation) in enumerate(self.rough_scales):
+                inputs[token] = (inputs[token] - mean) / deviation
             rows = [samples.rows(chosen).unique() for chosen in train]
-            self.scales = [_scales(x, rows) for x in self.inputs]
+            self.scales = [_scales(x, rows, device) for x in inputs]
+        self.inputs = [x.to(device) for x in inputs]
+
+    def _set_active(self, active: torch.Tensor) -> None:
+        """Remembers which models are left, ``(models,)``, and which of them share samples."""
+        self.active = active
+        self.seed_of = (active // self.n_folds).to(self.device)
+        self.fold_of = (active % self.n_folds).to(self.device)
+        self.groups = {
+            "seed": _Groups.of(active // self.n_folds, self.device),
+            "fold": _Groups.of(active % self.n_folds, self.device),
+        }
+        draw_for_all(self.module, self.n_models, active.to(self.device))
+
+    def drop(self, stays: torch.Tensor, optimiser: torch.optim.Optimizer) -> None:
+        """Drops the models that have stopped, also from the state of the optimiser.
+
+        Args:
+            stays: whether each model that is left stays, on the CPU
+
+        Shape:
+            stays ``(active models,)``, bool
+        """
+        chosen = stays.nonzero().squeeze(1).to(self.device)
+        for parameter in self.parameters:
+            parameter.data = parameter.data[chosen]
+            parameter.grad = None
+            moments_of = optimiser.state.get(parameter, {})
+            for name in ("exp_avg", "exp_avg_sq"):
+                if name in moments_of:
+                    moments_of[name] = moments_of[name][chosen]
+        self._set_active(self.active[stays])
+
+    def restore(self, weights: Sequence[torch.Tensor]) -> None:
+        """Takes all models in again, with these weights for each parameter."""
+        for parameter, values in zip(self.parameters, weights, strict=True):
+            parameter.data = values
+            parameter.grad = None
+        self._set_active(torch.arange(self.n_models, device="cpu"))
 
     def project(self, positions: torch.Tensor, *, by: Literal["seed", "fold"]) -> torch.Tensor:
         """Output of the first layer of all models.
@@ -325,7 +428,8 @@ class _StackedModels:
             positions ``(seeds, batch)`` or ``(folds, batch)``;
             result ``(models, batch, ..., tokens, width)``
         """
-        rows = self.samples.rows(positions)  # (groups, batch) or (groups, batch, length)
+        # (groups, batch) or (groups, batch, length)
+        rows = positions if self.windows is None else self.windows[positions]
         tokens = []
         for token in range(len(self.inputs)):
             tokens.append(self._project_token(token, rows, by))
@@ -334,36 +438,56 @@ class _StackedModels:
     def _project_token(self, token: int, rows: torch.Tensor, by: str) -> torch.Tensor:
         """Output of the linear layer of one token, ``(models, batch, ..., width)``."""
         weight, bias = self._first_layer(token)
+        groups = self.groups[by]
+        # Models stand seed by seed: only by fold are they put into another order.
         if by == "fold":
-            weight = weight.transpose(0, 1)  # (folds, seeds, width, size)
-            bias = bias.transpose(0, 1)  # (folds, seeds, width)
-        groups, members, width, size = weight.shape
-        x = self.inputs[token][rows.flatten(1)]  # (groups, rows, size)
-        # The members of a group share their rows, and so one matrix product serves them all.
-        weight = weight.reshape(groups, members * width, size)
-        bias = bias.reshape(groups, 1, members * width)
-        y = torch.baddbmm(bias, x, weight.mT)  # (groups, rows, members * width)
-        y = y.unflatten(-1, (members, width))  # (groups, rows, members, width)
-        y = y.movedim(-2, 1)  # (groups, members, rows, width)
+            weight = weight[groups.order]
+            bias = bias[groups.order]
+        parts = []
+        for name, weights, biases in zip(
+            groups.names, weight.split(groups.counts), bias.split(groups.counts), strict=True
+        ):
+            members, width, _ = weights.shape
+            x = self.inputs[token][rows[name].flatten()]  # (rows, size)
+            # The members of a group share their rows: one matrix product serves them all.
+            y = torch.addmm(biases.flatten(), x, weights.flatten(0, 1).T)  # (rows, members * width)
+            parts.append(y.unflatten(-1, (members, width)).movedim(1, 0))  # (members, rows, width)
+        y = torch.cat(parts)  # (models, rows, width)
         if by == "fold":
-            y = y.transpose(0, 1)  # (seeds, folds, rows, width)
-        return y.reshape(self.n_models, *rows.shape[1:], width)  # (models, batch, ..., width)
+            y = y[groups.back]
+        return y.unflatten(1, rows.shape[1:])  # (models, batch, ..., width)
 
     def _first_layer(self, token: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Weight ``(seeds, folds, width, size)`` and bias ``(seeds, folds, width)`` of a token.
+        """Weight ``(models, width, size)`` and bias ``(models, width)`` of a token.
 
         Both contain the standardisation: ``W ((x - mean) / deviation) + b``.
         """
-        models = (self.n_seeds, self.n_folds)
-        weight = self.linears[token].weight.unflatten(0, models)  # (seeds, folds, width, size)
-        bias = self.linears[token].bias.unflatten(0, models)  # (seeds, folds, width)
+        weight = self.linears[token].weight  # (models, width, size)
+        bias = self.linears[token].bias  # (models, width)
         if self.scales is None:
             return weight, bias
         mean, inverse = self.scales[token]  # each (folds, 1, size)
         # One over the deviation goes into the weight, the mean into the bias.
-        weight = weight * inverse  # (seeds, folds, width, size)
-        shift = (weight * mean).sum(-1)  # (seeds, folds, width)
+        weight = weight * inverse[self.fold_of]  # (models, width, size)
+        shift = (weight * mean[self.fold_of]).sum(-1)  # (models, width)
         return weight, bias - shift
+
+    def fitted(self, model: int) -> FittedWeights:
+        """Weights and scales of one model, on the CPU."""
+        weights = {}
+        for parameter, name in self.names.items():
+            weights[name] = parameter.detach()[model].cpu().clone()
+        if self.scales is None:
+            plain = []
+            for x in self.samples.inputs:
+                nothing = x.new_zeros(x.shape[-1])
+                plain.append((nothing, nothing + 1))
+            return FittedWeights(weights, plain)
+        scales = []
+        for rough, of_folds in zip(self.rough_scales, self.scales, strict=True):
+            mean, inverse = [part[model % self.n_folds, 0].cpu() for part in of_folds]
+            scales.append((rough[0] + rough[1] * mean, rough[1] / inverse))
+        return FittedWeights(weights, scales)
 
     def target(self, positions: torch.Tensor) -> torch.Tensor:
         """Target of each model.
@@ -372,9 +496,7 @@ class _StackedModels:
             positions ``(seeds, batch)``;
             result ``(models, batch)``, with windows ``(models, batch, length)``
         """
-        # (seeds, folds, batch)
-        for_folds = positions.unsqueeze(1).expand(-1, self.n_folds, -1)
-        return self.samples.target[for_folds.flatten(0, 1)]
+        return self.targets[positions[self.seed_of]]
 
     def truth(self, target: torch.Tensor) -> torch.Tensor:
         """The values to predict: of a sequence, the last."""
@@ -397,9 +519,8 @@ class _StackedModels:
         with torch.no_grad():
             tokens = self.project(positions, by="fold")  # (models, batch, ..., tokens, width)
             if given_past:
-                past = self.module.previous(self.samples.target[positions])
-                past = past.repeat(self.n_seeds, 1, 1)  # (models, batch, length - 1)
-                embedding = self.module.embed(tokens, past)
+                past = self.module.previous(self.targets[positions])  # (folds, batch, length - 1)
+                embedding = self.module.embed(tokens, past[self.fold_of])
             else:
                 embedding = self.module.embed(tokens)
             prediction = self.module.head(embedding).squeeze(-1)
@@ -418,7 +539,9 @@ class _StackedModels:
             given_past: as in :meth:`evaluate`; the predictions then come without embeddings
         """
         positions, _ = _padded(test)
-        prediction, embedding = self.evaluate(positions, given_past=given_past)
+        prediction, embedding = self.evaluate(positions.to(self.device), given_past=given_past)
+        prediction = prediction.cpu()
+        embedding = embedding.cpu()
         results = []
         for model in range(self.n_models):
             chosen = test[model % self.n_folds]
@@ -434,16 +557,9 @@ class _StackedModels:
         return results
 
 
-def _roughly_scaled(x: torch.Tensor) -> torch.Tensor:
-    """Features standardised by all samples.
-
-    Only for the sake of rounding: each fold's exact standardisation follows in its weights.
-    """
-    mean, deviation = moments(x)
-    return (x - mean) / deviation
-
-
-def _scales(x: torch.Tensor, rows: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+def _scales(
+    x: torch.Tensor, rows: Sequence[torch.Tensor], device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean, and one over the deviation, of each fold's rows, both ``(folds, 1, size)``."""
     means = []
     deviations = []
@@ -451,7 +567,9 @@ def _scales(x: torch.Tensor, rows: Sequence[torch.Tensor]) -> tuple[torch.Tensor
         mean, deviation = moments(x[chosen])
         means.append(mean)
         deviations.append(deviation)
-    return torch.stack(means).unsqueeze(1), 1 / torch.stack(deviations).unsqueeze(1)
+    mean = torch.stack(means).unsqueeze(1)
+    inverse = 1 / torch.stack(deviations).unsqueeze(1)
+    return mean.to(device), inverse.to(device)
 
 
 def _padded(positions: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -466,41 +584,47 @@ def _padded(positions: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tens
     for chosen in positions:
         fill = (0, longest - len(chosen))
         rows.append(nn.functional.pad(chosen, fill, value=int(chosen[0])))
-        weights.append((torch.arange(longest) < len(chosen)).float())
+        weights.append((torch.arange(longest, device="cpu") < len(chosen)).float())
     return torch.stack(rows), torch.stack(weights)
 
 
 class _BestWeights:
     """The best weights of each model, by its validation loss.
 
+    Losses and epochs are on the CPU: they decide what happens next. Weights stay on the device.
+
     Args:
-        parameters: stacked parameters, which training changes
+        parameters: stacked parameters of all models
         n_models: number of models
         patience: epochs without a better loss after which a model stops
     """
 
     def __init__(self, parameters: Sequence[nn.Parameter], n_models: int, patience: int):
-        self.parameters = parameters
         self.patience = patience
-        self.losses = torch.full((n_models,), math.inf)
-        self.epochs = torch.zeros(n_models, dtype=torch.long)
+        self.losses = torch.full((n_models,), math.inf, device="cpu")
+        self.epochs = torch.zeros(n_models, dtype=torch.long, device="cpu")
         self.weights = [p.detach().clone() for p in parameters]
 
-    def update(self, losses: torch.Tensor, epoch: int) -> None:
-        """Keeps the weights of the models that have improved and have not stopped yet."""
-        improved = (losses < self.losses) & (epoch - self.epochs <= self.patience)  # (models,)
-        self.losses = torch.where(improved, losses, self.losses)
-        self.epochs = torch.where(improved, epoch, self.epochs)
-        for kept, parameter in zip(self.weights, self.parameters, strict=True):
-            chosen = improved.view(-1, *[1] * (parameter.dim() - 1))  # (models, 1, ..., 1)
-            kept.copy_(torch.where(chosen, parameter.detach(), kept))
+    def update(self, models: _StackedModels, losses: torch.Tensor, epoch: int) -> None:
+        """Keeps the weights of the models that have improved.
 
-    def all_stopped(self, epoch: int) -> bool:
-        return bool((epoch - self.epochs >= self.patience).all())
+        Args:
+            models: after this epoch
+            losses: of the models that are left, on the CPU
+            epoch: number of the epoch
+        """
+        improved = losses < self.losses[models.active]  # (active models,)
+        better = models.active[improved]
+        self.losses[better] = losses[improved].to(self.losses.dtype)
+        self.epochs[better] = epoch
+        chosen = improved.nonzero().squeeze(1).to(models.device)
+        places = better.to(models.device)
+        for kept, parameter in zip(self.weights, models.parameters, strict=True):
+            kept[places] = parameter.detach()[chosen]
 
-    def restore(self) -> None:
-        for parameter, kept in zip(self.parameters, self.weights, strict=True):
-            parameter.data = kept
+    def waits(self, models: _StackedModels, epoch: int) -> torch.Tensor:
+        """Whether each model that is left may still improve, ``(active models,)``, bool."""
+        return epoch - self.epochs[models.active] < self.patience
 
 
 def _train(
@@ -520,33 +644,40 @@ def _train(
     A training of which a state was kept goes on after the last epoch of that state.
 
     Returns:
-        losses ``(epochs, 2, models)``, training first, and each model's best epoch, 0 for none
+        losses ``(epochs, 2, models)``, training first, nan after a model has stopped; and each
+        model's best epoch, 0 for none
     """
     # Validation samples and their truth are the same in every epoch.
-    positions, weight = _padded(validation)
-    positions_of_all = positions.repeat(models.n_seeds, 1)  # (models, longest)
-    truth = models.truth(models.samples.target[positions_of_all])  # (models, longest)
-    weight = weight.repeat(models.n_seeds, 1)  # (models, longest)
+    positions, weight = (part.to(models.device) for part in _padded(validation))
+    truth = models.truth(models.targets[positions])  # (folds, longest)
     best = _BestWeights(models.parameters, models.n_models, patience)
     curves = []
     state = kept.load()
     if state is not None:
         curves = _resume(state, models, optimiser, best)
     first = len(curves) + 1
-    if curves and best.all_stopped(len(curves)):
+    if not len(models.active):
         first = epochs + 1  # it had come to its end
     for epoch in _counted(first, epochs, progress):
-        train_loss = _train_epoch(models, schedule.epoch(epoch), loss, optimiser)  # (models,)
-        prediction, _ = models.evaluate(positions)  # (models, longest)
-        validation_loss = loss(truth, prediction, weight=weight)  # (models,)
-        curves.append(torch.stack([train_loss, validation_loss]).numpy())
-        best.update(validation_loss, epoch)
-        if best.all_stopped(epoch):
+        train_loss = _train_epoch(models, schedule.epoch(epoch), loss, optimiser)
+        prediction, _ = models.evaluate(positions)  # (active models, longest)
+        of_fold = models.fold_of
+        validation_loss = loss(truth[of_fold], prediction, weight=weight[of_fold])
+        # The one place where an epoch waits for the device.
+        losses = torch.stack([train_loss, validation_loss]).cpu()  # (2, active models)
+        best.update(models, losses[1], epoch)
+        row = losses.new_full((2, models.n_models), math.nan)
+        row[:, models.active] = losses
+        curves.append(row.numpy())
+        stays = best.waits(models, epoch)
+        if not stays.all():
+            models.drop(stays, optimiser)
+        if not len(models.active):
             break
         if kept.is_due():
             kept.save(_state(models, optimiser, best, curves))
     kept.save(_state(models, optimiser, best, curves))
-    best.restore()
+    models.restore(best.weights)
     return np.stack(curves), best.epochs.tolist()
 
 
@@ -558,11 +689,12 @@ def _state(
 ) -> dict[str, object]:
     """Everything that a training needs to go on after this epoch with the same numbers."""
     return {
+        "active": models.active,
         "parameters": [parameter.detach() for parameter in models.parameters],
         "optimiser": optimiser.state_dict(),
         "best": [best.losses, best.epochs, best.weights],
         "curves": [torch.from_numpy(losses) for losses in curves],
-        "random": torch.get_rng_state(),
+        "random": _random_state(models.device),
     }
 
 
@@ -573,12 +705,29 @@ def _resume(
     best: _BestWeights,
 ) -> list[np.ndarray]:
     """Puts everything back as it was when a state was kept; returns the losses of its epochs."""
+    stays = torch.isin(models.active, state["active"])
+    models.drop(stays, optimiser)
     for parameter, value in zip(models.parameters, state["parameters"], strict=True):
         parameter.data.copy_(value)
     optimiser.load_state_dict(state["optimiser"])
-    best.losses, best.epochs, best.weights = state["best"]
-    torch.set_rng_state(state["random"])
+    best.losses, best.epochs, weights = state["best"]
+    best.weights = [values.to(models.device) for values in weights]
+    _set_random_state(state["random"], models.device)
     return [losses.numpy() for losses in state["curves"]]
+
+
+def _random_state(device: torch.device) -> torch.Tensor:
+    """State of the random numbers that dropout draws on a device."""
+    if device.type == "cuda":
+        return torch.cuda.get_rng_state(device)
+    return torch.get_rng_state()
+
+
+def _set_random_state(state: torch.Tensor, device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(state, device)
+    else:
+        torch.set_rng_state(state)
 
 
 def _counted(first: int, last: int, progress: bool) -> Iterator[int]:
@@ -594,13 +743,15 @@ def _train_epoch(
     loss: Callable[..., torch.Tensor],
     optimiser: torch.optim.Optimizer,
 ) -> torch.Tensor:
-    """Trains all models for one epoch.
+    """Trains all models that are left for one epoch.
 
     Returns:
         mean loss of each model, ``(models,)``
     """
-    total = torch.zeros(models.n_models)
+    total = torch.zeros(len(models.active), device=models.device)
     for positions, weight in steps:
+        positions = positions.to(models.device)
+        weight = weight[models.active].to(models.device)
         target = models.target(positions)  # (models, batch), with windows (models, batch, length)
         tokens = models.project(positions, by="seed")  # (models, batch, ..., tokens, width)
         prediction = run(models.module, tokens, target)  # (models, batch)

@@ -6,15 +6,19 @@ In the first layer, which sees all pixels, the patches are the same for every mo
 on the same windows. They are cut once, and the matrices of all models stand side by side.
 
 A test holds this equal to ``affectlib.models.mood_change``.
+
+Trainings are kept on disk here, fold by fold, where :mod:`affectlib.kept` is on.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch.nn import functional as F
 
+from affectlib.kept import Kept
 from affectlib.models import mood_change
 from affectlib.models.mood_change import (
     Convolutions,
@@ -24,19 +28,66 @@ from affectlib.models.mood_change import (
     MoodCNN,
     SameConv3d,
 )
+from affectlib.training import find_device
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 
-def fit_mood_folds(*args, **options) -> list[Fitted]:
+def fit_mood_folds(*args, device: str = "cpu", **options) -> list[Fitted]:
     """:func:`affectlib.models.mood_change.fit_mood_folds`, faster.
 
     Args:
         args, options: the same
+        device: ``"cpu"``, ``"cuda"``, or ``"auto"`` for a CUDA device where there is one
+
+    Raises:
+        DeviceError: if there is no such device
     """
-    return mood_change.fit_mood_folds(*args, training=FastFoldTraining, **options)
+    return mood_change.fit_mood_folds(
+        *args, training=FastFoldTraining, device=find_device(device), **options
+    )
 
 
 class FastFoldTraining(FoldTraining):
-    """The models of one fold, with fast convolutions."""
+    """The models of one fold, with fast convolutions. Their training may be kept on disk."""
+
+    def run(self, epochs: int, batch_size: int, learning_rate: float, bar: tqdm) -> list[Fitted]:
+        tasks = []
+        for (name, seed), task in self.tasks.items():
+            tasks.append([name, seed, task])
+        self.kept = Kept(
+            ["fit_mood_folds", self.windows, str(self.device)],
+            [self.train, self.validation, self.test, tasks],
+            [epochs, batch_size, learning_rate],
+        )
+        return super().run(epochs, batch_size, learning_rate, bar)
+
+    def resume(self, optimiser: torch.optim.Optimizer) -> int:
+        state = self.kept.load()
+        if state is None:
+            return 0
+        for key, weights, progress in zip(
+            self.tasks, state["weights"], state["progress"], strict=True
+        ):
+            self.tasks[key].model.load_state_dict(weights)
+            vars(self.progress[key]).update(progress)
+        optimiser.load_state_dict(state["optimiser"])
+        self.generator.set_state(state["random"])
+        first = next(iter(self.progress.values()))
+        return len(first.curve)
+
+    def keep(self, optimiser: torch.optim.Optimizer, *, is_last: bool) -> None:
+        if not (is_last or self.kept.is_due()):
+            return
+        self.kept.save(
+            {
+                "weights": [task.model.state_dict() for task in self.tasks.values()],
+                "progress": [vars(progress) for progress in self.progress.values()],
+                "optimiser": optimiser.state_dict(),
+                "random": self.generator.get_state(),
+            }
+        )
 
     def embed(self, x: torch.Tensor) -> torch.Tensor:
         models = [task.model for task in self.tasks.values()]

@@ -29,16 +29,30 @@ class Dropout(nn.Dropout):
     """Dropout that draws 16 random bits per value, in a third of the time of PyTorch's on a CPU.
 
     The probability is rounded to a multiple of 2**-16, and the values kept are scaled accordingly.
+
+    Attributes:
+        models: None; or, where some of the stacked models were dropped, the number of models before
+            that, and the positions of those that are left; see :func:`draw_for_all`
+        axis: dimension along which models are stacked
     """
+
+    models: tuple[int, torch.Tensor] | None = None
+    axis: int = 0
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         steps = round(self.p * 2**16)
         if not self.training or not steps:
             return x
+        shape = list(x.shape)
+        if self.models is not None:
+            shape[self.axis] = self.models[0]
+        size = math.prod(shape)
         # Each 64-bit integer gives four 16-bit integers, from -2**15 to 2**15 - 1.
-        count = (x.numel() + 3) // 4
+        count = (size + 3) // 4
         bits = torch.empty(count, dtype=torch.int64, device=x.device).random_(-(2**63), None)
-        draws = bits.view(torch.int16)[: x.numel()].view(x.shape)
+        draws = bits.view(torch.int16)[:size].view(shape)
+        if self.models is not None:
+            draws = draws.index_select(self.axis, self.models[1])
         # The lowest `steps` of 2**16 values drop out.
         kept = draws > steps - 2**15 - 1
         scale = 2**16 / max(2**16 - steps, 1)
@@ -91,7 +105,9 @@ class Attention(plain.Attention):
         # (batch, heads, tokens, memory)
         self.weights = weights.detach().movedim(-1, 0).unflatten(0, leading)
 
-        shares = self.dropout(weights).unsqueeze(2)  # (tokens, memory, 1, rows)
+        # (tokens, memory, batch, heads), and models before the batch if there are several
+        shares = self.dropout(weights.unflatten(-1, leading))
+        shares = shares.flatten(2).unsqueeze(2)  # (tokens, memory, 1, rows)
         y = (shares * v).sum(1)  # (tokens, d, rows)
         y = y.unflatten(-1, leading)  # (tokens, d, batch, heads)
         y = y.movedim((0, 1), (-3, -1))  # (batch, tokens, heads, d)
@@ -102,6 +118,24 @@ class Attention(plain.Attention):
         x = x.unflatten(-1, (self.heads, -1))  # (batch, tokens, heads, d)
         x = x.movedim((-3, -1), (0, 1))  # (tokens, d, batch, heads)
         return x.flatten(2).contiguous()  # (tokens, d, rows)
+
+
+def draw_for_all(model: nn.Module, n_models: int, left: torch.Tensor) -> None:
+    """Draws dropout for all models of a stack of which some were dropped.
+
+    Each model that is left then draws what it would have drawn among all.
+
+    Args:
+        model: a stack of fast models
+        n_models: number of models before some were dropped
+        left: positions of those that are left, on the device of the model
+    """
+    for module in model.modules():
+        if isinstance(module, Dropout):
+            module.models = None if len(left) == n_models else (n_models, left)
+        if isinstance(module, Attention):
+            # Its weights have the tokens in front.
+            module.dropout.axis = 2
 
 
 TWINS = {

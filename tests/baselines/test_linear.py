@@ -33,6 +33,17 @@ def test_ridge_is_its_closed_form():
     assert result.groups == test.groups and result.truth.tolist() == test.target.tolist()
 
 
+@pytest.mark.parametrize("n", [4, 6, 1200])
+def test_ridge_is_that_of_scikit_learn_however_many_samples_there_are(n):
+    from sklearn.linear_model import Ridge
+
+    train, other = samples(n, seed=0), samples(40, seed=1)
+    model = baselines.fit_ridge(train, other, alphas=[3.0])
+    expected = Ridge(3.0).fit(torch.cat(train.inputs, 1).numpy(), train.target.numpy())
+    assert model.coef_ == pytest.approx(expected.coef_, rel=1e-9)
+    assert model.intercept_ == pytest.approx(expected.intercept_, rel=1e-9)
+
+
 @pytest.mark.parametrize(("noise", "alpha"), [(0.01, 1e-6), (300.0, 1e6)])
 def test_the_penalty_is_chosen_on_validation_films(noise, alpha):
     # Without noise the smallest penalty is right; where all is noise the largest is.

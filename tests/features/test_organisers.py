@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from affectlib.corpora import load_mediaeval18, segments
-from affectlib.errors import FileFormatError
+from affectlib.errors import FileFormatError, NotFoundError
 from affectlib.features import organisers
 from affectlib.features.organisers import SIZES
 from affectlib.simulate import make_mediaeval18
@@ -200,10 +200,19 @@ def test_wrong_questions_are_named(films):
         organisers(corpus, root)
     with pytest.raises(ValueError, match="'error' or 'zeros'"):
         organisers(clips, root, missing="mean")
+
+
+def test_archives_that_are_not_there_are_named_and_so_is_a_series(films, copy, tmp_path):
+    clips = segments(films[1], seconds=1.0)
+    for name, archive in (("audio", "Audio_features"), ("cl", "Visual_features")):
+        with pytest.raises(NotFoundError, match=rf"in the archives MEDIAEVAL18-...-{archive}\."):
+            organisers(clips, tmp_path / "elsewhere", (name,))
+    # With other series there, one that is not is a fault of the copy.
+    shutil.rmtree(copy / LOOKS / "cl")
     with pytest.raises(
         FileFormatError, match=r"expected files MEDIAEVAL18_00-00001_cl.txt, ..., found none"
     ):
-        organisers(clips, root / "elsewhere", ("cl",))
+        organisers(clips, copy, ("cl",))
 
 
 @pytest.mark.parametrize("end", ["\r", "\r\n"])

@@ -12,6 +12,7 @@ from affectlib.models.caan import CAAN, AttentionClusters, AverageAggregate, Qua
 from affectlib.models.gla import GLA, TCN
 from affectlib.models.mood_change import FusionMLP, MoodCNN, TwoBranchCNN
 from affectlib.models.shot_long import InterClip, IntraClip
+from affectlib.stacked import fast
 
 torch.set_num_threads(1)  # torch may have been loaded before affectlib asked for it
 
@@ -327,3 +328,17 @@ def test_learns_a_batch_by_heart_and_repeats_under_a_seed(case):
     losses = losses_of_training(case)
     assert losses[-1] < 0.5 * losses[0]
     assert losses == losses_of_training(case)
+
+
+def test_every_tensor_is_made_on_the_device_of_the_input(case):
+    """A stand-in for a graphics card: whatever is made anywhere else has no values here."""
+    inputs = arguments(case)
+    for model in (seeded(case, dropout=0.0), fast(seeded(case, dropout=0.0))):
+        expected = model(*inputs).detach()
+        torch.set_default_device("meta")
+        try:
+            found = model(*inputs)
+            found.sum().backward()
+        finally:
+            torch.set_default_device(None)
+        assert torch.equal(found.detach(), expected)

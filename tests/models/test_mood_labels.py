@@ -11,6 +11,7 @@ import pytest
 from affectlib import paths
 from affectlib.corpora import Corpus, with_mood
 from affectlib.models.mood_change import change_label, mood_windows, subject_folds, windows
+from affectlib.runner.notebooks import code_cells, find_notebooks
 
 
 def corpus_of(clips, annotations):
@@ -162,6 +163,30 @@ def test_folds_are_frozen_with_the_corpus(actors, tmp_path, monkeypatch):
     other_moods = clips_of(-actors.clips["mood"].to_numpy(), actors.clips["group"])
     with pytest.raises(TypeError):  # another file, which would have to be drawn
         subject_folds(other_moods, folder=tmp_path)
+
+
+def test_folds_that_come_with_the_checkout_are_read_and_never_written(
+    actors, tmp_path, monkeypatch
+):
+    published = tmp_path / "published"
+    private = tmp_path / "private"
+    published.mkdir()
+    places = {"folder": private, "frozen": published}
+    drawn = subject_folds(actors, seed=1, **places)
+    assert not list(published.iterdir())
+    (file,) = private.iterdir()
+    file.rename(published / file.name)
+    # From here on no folds can be drawn, only read.
+    monkeypatch.setattr("sklearn.model_selection.StratifiedGroupKFold", None)
+    again = subject_folds(actors, seed=1, **places)
+    assert [fold.test.tolist() for fold in again] == [fold.test.tolist() for fold in drawn]
+    assert not list(private.iterdir())
+
+
+def test_the_notebook_keeps_the_names_of_actors_out_of_the_checkout():
+    code = "\n".join(code_cells(find_notebooks()["mood_change"]))
+    (call,) = [line for line in code.splitlines() if line.startswith("folds = subject_folds(")]
+    assert 'folder=paths.CACHE / "folds"' in call
 
 
 def test_frozen_folds_of_another_corpus_are_refused(actors, tmp_path):

@@ -38,6 +38,12 @@ def test_the_networks_of_a_paper_make_a_reproduction_with_their_weights_only(pap
     ("paper", "extractors", "word"),
     [
         ("gla", ["fc6", "audio"], "real, organisers' features"),
+        ("gla", ["fc6", "audio", "people"], "real, descriptors and organisers' features"),
+        (
+            "shot_long",
+            ["audio", "vgg16_places", "face", "openpose"],
+            "real, descriptors, organisers' features and the paper's features",
+        ),
         ("gla", ["inception", "people"], "real, descriptors and the paper's features"),
         # openSMILE's emobase is AttendAffectNet's own, and stands among the descriptors too.
         ("attend_affect", ["emobase", "scene"], "real, descriptors"),

@@ -13,6 +13,7 @@ from affectlib.runner.content_key import (
     scan,
     slugs_read,
 )
+from affectlib.runner.notebooks import code_cells, find_notebooks
 from affectlib.runner.reproduce import plan
 
 
@@ -193,3 +194,37 @@ def test_a_scan_reads_no_file(tmp_path):
     with (tmp_path / "a.mp4").open("wb") as file:
         file.truncate(10**12)
     assert len(scan(tmp_path)) == 64
+
+
+@pytest.mark.parametrize(
+    ("slug", "names"),
+    [
+        ("mood_change", ["afew_va"]),
+        ("shot_long", ["liris_continuous", "mediaeval15", "mediaeval18"]),
+        ("attend_affect", ["cognimuse", "eimt16"]),
+        ("gla", ["liris_continuous", "mediaeval18"]),
+        ("caan", ["ekman6", "heiv", "videoemotion8"]),
+        ("comparison", ["mediaeval18"]),
+    ],
+)
+def test_every_corpus_that_a_notebook_loads_is_seen(slug, names):
+    code = "\n".join(code_cells(find_notebooks()[slug]))
+    assert corpora_read(code) == names
+
+
+def test_key_follows_a_corpus_that_is_a_link_to_another_disk(checkout, monkeypatch, write_notebook):
+    monkeypatch.setattr(paths, "DATA", checkout / "data")
+    notebook = write_notebook(
+        checkout / "n.ipynb", "corpus: str = 'simulated'", "corpora.load_heiv(root)"
+    )
+    disk = checkout / "disk" / "HEIV"
+    (disk / "train").mkdir(parents=True)
+    (checkout / "data").mkdir()
+    keys = {content_key(notebook, "n", {"corpus": "real"})}
+    (checkout / "data" / "heiv").symlink_to(disk)
+    keys.add(content_key(notebook, "n", {"corpus": "real"}))
+    for name in ("a.mp4", "b.mp4"):
+        (disk / "train" / name).write_text("film")
+        keys.add(content_key(notebook, "n", {"corpus": "real"}))
+    assert content_key(notebook, "n", {"corpus": "real"}) in keys
+    assert len(keys) == 4

@@ -58,7 +58,15 @@ def test_a_film_goes_into_the_store(cache, silent_film, capsys):
         (["name=heiv", "seconds=inf"], "seconds: expected a number above 0, not inf"),
         (["name=heiv", "parts=0"], "parts: expected a whole number above 0, not 0"),
         (["name=heiv", "jobs=-2"], "jobs: expected a whole number above 0, not -2"),
-        (["name=heiv", "features=none"], "features is pretrained or descriptors, not 'none'"),
+        (
+            ["name=heiv", "features=none"],
+            "features is descriptors or pretrained or organisers, or a",
+        ),
+        (
+            ["name=heiv", "extractors=gla", "features={ear: descriptors}"],
+            "gla has no modality 'ear'",
+        ),
+        (["name=heiv", "extractors=gla", "features={face: descriptors"], "features, line 1"),
         (["name=heiv", "precision=fp8"], "precision is fp32 or bf16 or auto, not 'fp8'"),
         (["name=heiv", "on_error=stop"], "on_error is raise or skip, not 'stop'"),
         (["name=heiv", "name=caan"], "option 'name' stands twice"),
@@ -100,6 +108,13 @@ def test_the_store_is_the_one_that_the_notebooks_read(cache, tmp_path, monkeypat
 
     monkeypatch.setattr("affectlib.media.clips", lambda *_, **__: pytest.fail("decoded again"))
     extract(seconds, extractors("descriptors", "gla"), store=Store(), jobs=1, progress=False)
+
+
+def test_features_of_the_organisers_are_left_to_the_notebooks():
+    choice = {"image": "organisers", "audio": "descriptors", "face": "descriptors"}
+    for features, names in ((choice, ["sound", "people"]), ("organisers", ["people"])):
+        chosen = module._chosen_extractors("gla", features, "fp32")
+        assert [extractor.name for extractor in chosen] == names
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from affectlib.runner.notebooks import (
     default_parameters,
     find_notebooks,
     profile_parameters,
+    read_settings,
 )
 
 
@@ -36,6 +37,39 @@ def test_unknown_or_mistyped_parameter_is_an_error(notebook, given):
         checked_parameters(notebook, given)
 
 
+def test_a_parameter_may_have_another_type_where_its_annotation_says_so(tmp_path, write_notebook):
+    parameters = "features: str | dict = 'descriptors'\nepochs: int = 3"
+    notebook = write_notebook(tmp_path / "n.ipynb", parameters=parameters)
+    mapping = {"face": "descriptors"}
+    assert checked_parameters(notebook, {"features": mapping}) == {"features": mapping}
+    for given in ({"features": 3}, {"features": ["face"]}, {"epochs": mapping}):
+        with pytest.raises(ParameterError, match="the default"):
+            checked_parameters(notebook, given)
+
+
+@pytest.mark.parametrize(
+    ("text", "settings"),
+    [
+        (
+            "features={expression: descriptors, audio: organisers} epochs=5",
+            {"features": {"expression": "descriptors", "audio": "organisers"}, "epochs": 5},
+        ),
+        ("lengths=[[1, 2], [3]] name='a b'", {"lengths": [[1, 2], [3]], "name": "a b"}),
+        ("films='[REC] 2.mp4'", ParameterError),
+        ("features={face: descriptors epochs=5", ParameterError),
+        ("features={face: a, face: b} epochs=5", ParameterError),
+        ("model=/films/[REC/a epochs=5", {"model": "/films/[REC/a", "epochs": 5}),
+        ("""title='{"a": "["}' epochs=5""", {"title": {"a": "["}, "epochs": 5}),
+    ],
+)
+def test_a_list_or_mapping_goes_on_to_its_closing_bracket(text, settings):
+    if settings is ParameterError:
+        with pytest.raises(ParameterError):
+            read_settings(text)
+    else:
+        assert read_settings(text) == settings
+
+
 def test_a_default_must_be_a_literal(tmp_path, write_notebook):
     notebook = write_notebook(tmp_path / "n.ipynb", parameters="epochs: int = 3 * two")
     with pytest.raises(ParameterError, match="epochs is no literal"):
@@ -51,6 +85,13 @@ def test_every_profile_fits_its_notebook(file):
     given = yaml.safe_load(file.read_text()) or {}
     assert set(checked_parameters(notebook, given)) <= set(given)
     assert profile in PROFILES
+
+
+@pytest.mark.parametrize(
+    "file", sorted((notebooks.NOTEBOOKS / "parameters").glob("*.full.yaml")), ids=lambda f: f.name
+)
+def test_the_full_profile_says_first_what_it_is_not(file):
+    assert file.read_text().startswith("# Not the paper")
 
 
 def test_a_corpus_that_does_not_exist_is_refused(tmp_path, write_notebook):

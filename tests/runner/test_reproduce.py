@@ -121,6 +121,44 @@ def test_a_dry_run_lists_what_is_missing_and_runs_nothing(
     assert "nothing is missing" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("slug", "settings", "files"),
+    [
+        ("caan", "features={face: descriptors}", {"vgg16-397923af.pth"}),
+        ("caan", "detector=mtcnn", {"pnet.pt", "rnet.pt", "onet.pt"}),
+        ("caan", "features=pretrained weights=random", set()),
+        ("gla", "features=organisers", set()),
+        # 06 describes films as 04 does.
+        (
+            "comparison",
+            "features={image: organisers, face: descriptors}",
+            {"vggish-10086976.pth", "vggish_pca_params-970ea276.pth"},
+        ),
+    ],
+)
+def test_only_the_weights_that_a_notebook_will_read_are_missing(
+    notebook_folder, write_notebook, capsys, monkeypatch, slug, settings, files
+):
+    monkeypatch.setenv("AFFECTLIB_WEIGHTS", str(notebook_folder / "weights"))
+    monkeypatch.setenv("TORCH_HOME", str(notebook_folder / "torch"))
+    parameters = "features: str | dict = 'descriptors'\nweights: str = ''\ndetector: str = 'hog'"
+    write_notebook(notebook_folder / f"01_{slug}.ipynb", "1", parameters=parameters)
+    assert reproduce.main(["--paper", slug, "--set", settings, "--dry-run"]) == bool(files)
+    lines = capsys.readouterr().out.splitlines()
+    missing = [line.split()[2] for line in lines if line.startswith("missing: ")]
+    assert set(missing) == files
+
+
+def test_a_modality_that_does_not_exist_is_refused_before_anything_runs(
+    runs, reader_and_writer, write_notebook, capsys
+):
+    parameters = "features: str | dict = 'descriptors'"
+    write_notebook(reader_and_writer / "02_gla.ipynb", "1", parameters=parameters)
+    assert reproduce.main(["--paper", "gla", "--set", "features={ear: pretrained}"]) == 2
+    assert "gla has no modality 'ear'; there are image, audio, face" in capsys.readouterr().err
+    assert runs == []
+
+
 @pytest.fixture
 def reader_and_writer(notebook_folder, write_notebook):
     """Two notebooks; the first in order reads the results of the second."""
@@ -163,6 +201,13 @@ def test_notebooks_that_are_up_to_date_are_skipped(runs, capsys):
     assert reproduce.main([]) == 0
     assert len(runs) == 2
     assert "nothing to do: every notebook is up to date" in capsys.readouterr().out
+
+
+def test_a_deleted_figure_is_made_again(runs, reader_and_writer):
+    assert reproduce.main([]) == 0
+    (reader_and_writer / "figures" / "writer" / "metrics.json").unlink()
+    assert reproduce.main([]) == 0
+    assert runs[2:] == [("writer", True), ("reader", True)]
 
 
 def test_a_change_reaches_the_notebooks_that_read_the_results(

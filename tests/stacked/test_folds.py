@@ -192,6 +192,76 @@ def test_folds_stop_independently_and_keep_their_best():
         assert np.corrcoef(r.predictions.truth, r.predictions.prediction)[0, 1] > 0.8
 
 
+@pytest.mark.parametrize("name", BUILDS)
+def test_models_that_stop_leave_the_others_as_they_were(name):
+    """Dropped or not, a model sees the same batches and draws the same dropout."""
+    data = toy(segments=8) if name == "feature" else sequences(toy(segments=8), 3)
+    folds = film_folds(data)
+    classes = {
+        "feature": FeatureAAN,
+        "temporal": functools.partial(TemporalAAN, length=3),
+        "feature_temporal": functools.partial(FeatureTemporalAAN, length=3),
+    }
+    make = functools.partial(classes[name], sizes=SIZES, layers=1, dropout=0.3)
+    options = {"seeds": (0, 7), "batch_size": 6, "learning_rate": 0.02}
+    dropping = fit_folds(make, data, folds, epochs=30, patience=2, **options)
+    lengths = [len(result.history.epochs) for result in dropping]
+    assert len(set(lengths)) > 2
+    assert max(lengths) < 30
+    # With this patience none can stop, and all stay in the stack.
+    staying = fit_folds(make, data, folds, epochs=max(lengths), patience=30, **options)
+    for dropped, stayed in zip(dropping, staying, strict=True):
+        epochs = dropped.history.epochs
+        np.testing.assert_allclose(epochs, stayed.history.epochs[: len(epochs)], atol=2e-4)
+
+
+def test_kept_weights_predict_what_was_predicted():
+    """By the plain model, from features as they were extracted."""
+    data = toy()
+    for is_scaled in (True, False):
+        results = fit_folds(
+            build,
+            data,
+            film_folds(data),
+            seeds=(0, 7),
+            epochs=4,
+            patience=1,
+            batch_size=12,
+            standardise=is_scaled,
+            keep_weights=True,
+        )
+        for result in results:
+            model = build().eval()
+            model.load_state_dict(result.fitted.weights)
+            inputs = data.take(result.fold.test)
+            scales = result.fitted.scales
+            scaled = [(x - mean) / by for x, (mean, by) in zip(inputs, scales, strict=True)]
+            with torch.no_grad():
+                prediction = model(scaled)
+            np.testing.assert_allclose(prediction, result.predictions.prediction, atol=1e-4)
+
+
+def test_every_tensor_is_made_on_the_device_that_was_asked_for():
+    """A stand-in for a graphics card: whatever is made anywhere else has no values here."""
+    data = sequences(toy(segments=8), 3)
+    folds = film_folds(data)
+
+    def make():
+        with torch.device("cpu"):
+            return TemporalAAN(sizes=SIZES, length=3, layers=1)
+
+    options = {"epochs": 6, "patience": 2, "batch_size": 6, "learning_rate": 0.02}
+    expected = fit_folds(make, data, folds, keep_weights=True, **options)
+    torch.set_default_device("meta")
+    try:
+        found = fit_folds(make, data, folds, device="cpu", keep_weights=True, **options)
+    finally:
+        torch.set_default_device(None)
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(ours.predictions.prediction, theirs.predictions.prediction)
+        np.testing.assert_array_equal(ours.history.epochs, theirs.history.epochs)
+
+
 def test_a_loss_that_is_never_a_number_is_named_with_its_fold():
     data = toy()
 

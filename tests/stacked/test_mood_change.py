@@ -120,3 +120,25 @@ def test_training_of_every_model_gives_the_numbers_of_the_plain_one():
         np.testing.assert_allclose(ours.epochs, theirs.epochs, atol=1e-8)
         for way in ("clean", "paper"):
             torch.testing.assert_close(ours.logits[way], theirs.logits[way], rtol=0, atol=1e-7)
+
+
+def test_every_tensor_is_made_on_the_device_that_was_asked_for():
+    """A stand-in for a graphics card: whatever is made anywhere else has no values here."""
+    windows = windows_of(5)
+    options = {"epochs": 2, "batch_size": 20}
+
+    def students(fold, seed):
+        with torch.device("cpu"):
+            student = MoodCNN(dropout=0.4)
+            teacher = MoodCNN()
+        return {"taught": Task(student, teacher=teacher)}
+
+    expected = fast.fit_mood_folds(students, windows, FOLDS, **options)
+    torch.set_default_device("meta")
+    try:
+        found = fast.fit_mood_folds(students, windows, FOLDS, device="cpu", **options)
+    finally:
+        torch.set_default_device(None)
+    for ours, theirs in zip(found, expected, strict=True):
+        assert torch.equal(ours.logits["clean"], theirs.logits["clean"])
+        np.testing.assert_array_equal(ours.epochs, theirs.epochs)

@@ -120,8 +120,8 @@ WEIGHTS = (
     Weights(
         name="vgg16_places",
         file="vgg16_places365.pth",
-        where="vgg16_places365.caffemodel of places2.csail.mit.edu, saved as a torch state dict "
-        "under Caffe's names (conv1_1.weight ... fc6.bias)",
+        where="get vgg16_places365.caffemodel from places2.csail.mit.edu, then "
+        "make weights NAMES=vgg16_places FROM=vgg16_places365.caffemodel",
         licence="CC BY",
     ),
     Weights(
@@ -133,9 +133,16 @@ WEIGHTS = (
     Weights(
         name="xception",
         file="xception_raf.pth",
-        where="not published by the authors of shot_long: train "
-        "affectlib.features.pretrained.networks.Xception on RAF-DB and save its state dict",
+        where="not published by the authors of shot_long; get RAF-DB from whdeng.cn/RAF, then "
+        "make weights NAMES=xception FROM=<its folder> trains it",
         licence="yours; RAF-DB is for research",
+    ),
+    Weights(
+        name="xception_imagenet",  # the start of that training
+        file="xception-43020ad28.pth",
+        where=f"{GITHUB}/rwightman/pytorch-image-models/releases/download/v0.1-cadene/"
+        "xception-43020ad28.pth",
+        licence=IMAGENET,
     ),
     Weights(
         name="i3d",

@@ -1,0 +1,349 @@
+"""Trained models of a run on disk, for films that nobody has annotated.
+
+Leaving one film out gives a model for each fold and seed. Together they are an *ensemble*: their
+mean is the prediction, and how far they lie apart a first measure of doubt. A file holds such an
+ensemble of :class:`~affectlib.models.attend_affect.FeatureAAN` for each target, how each of them
+scales its inputs, and all that tells what they are: features, corpus, kind, protocol, seeds,
+versions of libraries, scores, and whose terms apply to them.
+
+A file is tensors and text, read without running code that it may hold. The same models give the
+same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from affectlib import kept, paths
+from affectlib.errors import AffectError, FileFormatError, NotFoundError
+from affectlib.features.pretrained.weights import read_tensors
+from affectlib.models.attend_affect import FeatureAAN
+from affectlib.results.records import PACKAGES
+from affectlib.statistics import Interval
+
+if TYPE_CHECKING:
+    from affectlib.corpora import Corpus
+    from affectlib.features import Extractor
+    from affectlib.stacked import FoldResult
+
+# Raised whenever the content of a file changes its meaning.
+FORMAT = "affectlib trained models, version 1"
+# What a file tells of its models, in words and numbers.
+_ABOUT = ("paper", "corpus", "kind", "features", "heads", "seeds", "targets", "scores", "licence")
+
+
+class FeaturesDifferError(AffectError, ValueError):
+    """Saved models were trained on other features than those at hand."""
+
+
+@dataclass(frozen=True)
+class TrainedModels:
+    """An ensemble of trained models for each target.
+
+    Args:
+        about: what is known of them, see :func:`save_models`
+        tensors: of each target: weights by name, and mean and deviation of each token
+
+    Shape:
+        weights ``(models, ...)``; means and deviations ``(models, size)``
+    """
+
+    about: dict[str, object]
+    tensors: dict[str, dict[str, torch.Tensor]]
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """What they predict, such as arousal and valence."""
+        return tuple(self.tensors)
+
+    @property
+    def simulated(self) -> bool:
+        """Whether they were trained on simulated films."""
+        return self.about["corpus"]["simulated"]
+
+    def __len__(self) -> int:
+        """Number of models for each target."""
+        return len(self.about["seeds"]) * len(self.about["corpus"]["folds"])
+
+    def __str__(self) -> str:
+        corpus = self.about["corpus"]
+        return f"{corpus['name']} ({self.about['kind']}), {len(self)} models for each target"
+
+    def scores(self, target: str) -> dict[str, Interval]:
+        """Scores on films that a model was not trained on, by name of the metric."""
+        found = {}
+        for metric, numbers in self.about["scores"][target].items():
+            numbers = [np.nan if number is None else number for number in numbers]
+            found[metric] = Interval(*numbers, len(self.about["corpus"]["folds"]))
+        return found
+
+    def check(self, extractors: Sequence[Extractor]) -> None:
+        """Refuses features that are not those that the models were trained on, in their order.
+
+        Raises:
+            FeaturesDifferError: with both lists
+        """
+        found = [_feature(extractor) for extractor in extractors]
+        if found != self.about["features"]:
+            raise FeaturesDifferError(
+                f"the models were trained on {_listed(self.about['features'])}; "
+                f"the features here are {_listed(found)}"
+            )
+
+    def network(self, target: str, number: int) -> FeatureAAN:
+        """One model, in evaluation mode.
+
+        Args:
+            target: such as ``"arousal"``
+            number: of the model, from 0
+        """
+        sizes = [feature["size"] for feature in self.about["features"]]
+        network = FeatureAAN(sizes=sizes, heads=self.about["heads"])
+        weights = {}
+        for name, stacked in self.tensors[target].items():
+            part, _, parameter = name.partition("/")
+            if part == "weights":
+                weights[parameter] = stacked[number]
+        network.to(next(iter(weights.values())).dtype)
+        network.load_state_dict(weights)
+        return network.eval()
+
+    def inputs(
+        self, target: str, number: int, features: Sequence[torch.Tensor]
+    ) -> list[torch.Tensor]:
+        """Features as one model takes them.
+
+        Args:
+            target, number: as in :meth:`network`
+            features: as they were extracted, one tensor per token
+
+        Shape:
+            features and result ``(segments, size)`` per token
+        """
+        tensors = self.tensors[target]
+        scaled = []
+        for token, x in enumerate(features):
+            mean = tensors[f"mean/{token}"][number]  # (size,)
+            deviation = tensors[f"deviation/{token}"][number]  # (size,)
+            scaled.append((x.to(mean.dtype) - mean) / deviation)
+        return scaled
+
+    def predict(self, target: str, features: Sequence[torch.Tensor]) -> np.ndarray:
+        """Predictions of each model.
+
+        Args:
+            target: such as ``"arousal"``
+            features: as they were extracted, one tensor per token
+
+        Shape:
+            features ``(segments, size)`` per token; result ``(models, segments)``
+        """
+        curves = []
+        for number in range(len(self)):
+            network = self.network(target, number)
+            with torch.no_grad():
+                curves.append(network(self.inputs(target, number, features)).numpy())
+        return np.stack(curves)
+
+
+def models_file(slug: str) -> Path:
+    """Where a run saves its trained models.
+
+    A run that keeps its trainings (:mod:`affectlib.kept`) saves them beside its figures. The demo
+    does not: its figures are committed, and its models, which go to the cache, are not.
+    """
+    folder = paths.figures_of(slug) if kept.is_on() else paths.CACHE / "models" / slug
+    paths.make_folder(folder)
+    return folder / "models.pt"
+
+
+def save_models(
+    slug: str,
+    trained: Mapping[str, Sequence[FoldResult]],
+    *,
+    heads: int,
+    extractors: Sequence[Extractor],
+    corpus: Corpus,
+    kind: str,
+    scores: Mapping[str, Mapping[str, Sequence[float]]],
+    parameters: Mapping[str, object],
+) -> Path:
+    """Saves the models of a run.
+
+    Args:
+        slug: the paper
+        trained: for each target the results of ``fit_folds(..., keep_weights=True)``
+        heads: of the models' attention
+        extractors: of the features, in the order of the models' tokens
+        corpus: that they were trained on
+        kind: of the run's results, as :func:`affectlib.results.kind` gives it
+        scores: for each target and metric mean, low and high on the films left out
+        parameters: of the training, such as the protocol; plain values
+
+    Returns:
+        path of the file, see :func:`models_file`
+
+    Raises:
+        WriteError: if the disk is full, or the folder may not be written
+    """
+    first = next(iter(trained.values()))
+    about = {
+        "format": FORMAT,
+        "paper": slug,
+        "targets": list(trained),
+        "corpus": {
+            "name": corpus.name,
+            "simulated": corpus.simulated,
+            "clips": len(corpus),
+            "citation": corpus.citation,
+            # Each name is that of the film that its models have not seen.
+            "folds": list(dict.fromkeys(result.fold.name for result in first)),
+        },
+        "kind": kind,
+        "features": [_feature(extractor) for extractor in extractors],
+        "heads": heads,
+        "seeds": list(dict.fromkeys(result.seed for result in first)),
+        "scores": _plain_scores(scores),
+        "parameters": dict(parameters),
+        "versions": {package: version(package) for package in PACKAGES},
+        "licence": f"Learned from {corpus.name}: the terms under which its owners give it away "
+        "apply to these models as well. The features' networks may have terms of their own.",
+    }
+    content = {}
+    for target, results in trained.items():
+        for name, tensor in _stacked(results).items():
+            content[f"{target}/{name}"] = tensor
+    content["about"] = json.dumps(about, sort_keys=True, ensure_ascii=False)
+    content["digest"] = _digest(content)
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    path = models_file(slug)
+    paths.write(path, buffer.getvalue())
+    return path
+
+
+def load_models(path: Path | str) -> TrainedModels:
+    """Reads a file of :func:`save_models`.
+
+    Raises:
+        NotFoundError: if it is not there
+        FileFormatError: if it is damaged, asks to run code, is of another version or another kind
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise NotFoundError(
+            f"{path}: no such file of trained models; "
+            "`make reproduce PAPER=attend_affect PROFILE=full` writes one beside its figures"
+        )
+    content = read_tensors(path)
+    about = _read_about(path, content)
+    if content.pop("digest", None) != _digest(content):
+        raise FileFormatError(path, "expected models as they were saved: its content was changed")
+    del content["about"]
+    tensors = {}
+    for name, tensor in content.items():
+        target, _, part = name.partition("/")
+        tensors.setdefault(target, {})[part] = tensor
+    models = TrainedModels(about, tensors)
+    try:
+        for target in about["targets"]:
+            models.network(target, len(models) - 1)
+    except (LookupError, RuntimeError, StopIteration) as error:
+        reason = f"expected the weights of {len(models)} models of {target}"
+        raise FileFormatError(path, reason) from error
+    return models
+
+
+def _read_about(path: Path, content: Mapping[str, object]) -> dict[str, object]:
+    """What a file tells of its models.
+
+    Raises:
+        FileFormatError: if that is not what this version of affectlib writes
+    """
+    try:
+        about = json.loads(content["about"])
+        found = about["format"]
+    except (LookupError, TypeError, ValueError):
+        raise FileFormatError(path, "expected a file of trained models, found another") from None
+    if found != FORMAT:
+        raise FileFormatError(path, f"expected {FORMAT!r}, found {found!r}: train anew")
+    missing = [name for name in _ABOUT if name not in about]
+    if missing:
+        raise FileFormatError(path, f"expected to be told {', '.join(missing)}")
+    return about
+
+
+def _feature(extractor: Extractor) -> dict[str, object]:
+    """What makes a feature the same feature."""
+    return {
+        "name": extractor.name,
+        "version": extractor.version,
+        "size": extractor.size,
+        "rate": extractor.rate,
+        "options": json.loads(json.dumps(extractor.options)),
+    }
+
+
+def _listed(features: Sequence[Mapping[str, object]]) -> str:
+    """Features in words."""
+    words = []
+    for feature in features:
+        rate = f", {feature['rate']:g} frames a second" if feature["rate"] else ""
+        options = "".join(f", {option}" for option in feature["options"])
+        words.append(
+            f"{feature['name']} (version {feature['version']}, {feature['size']} values"
+            f"{rate}{options})"
+        )
+    return ", ".join(words)
+
+
+def _stacked(results: Sequence[FoldResult]) -> dict[str, torch.Tensor]:
+    """Weights and scales of all models of a target, stacked."""
+    stacked = {}
+    for name in results[0].fitted.weights:
+        weights = [result.fitted.weights[name] for result in results]
+        stacked[f"weights/{name}"] = torch.stack(weights)
+    for token in range(len(results[0].fitted.scales)):
+        scales = [result.fitted.scales[token] for result in results]
+        means, deviations = zip(*scales, strict=True)
+        stacked[f"mean/{token}"] = torch.stack(means)
+        stacked[f"deviation/{token}"] = torch.stack(deviations)
+    return stacked
+
+
+def _plain_scores(scores: Mapping[str, Mapping[str, Sequence[float]]]) -> dict:
+    """Scores as plain numbers of six significant digits, None where they are undefined."""
+    plain = {}
+    for target, metrics in scores.items():
+        plain[target] = {}
+        for metric, numbers in metrics.items():
+            rounded = [float(f"{number:.6g}") for number in numbers]
+            plain[target][metric] = [None if np.isnan(number) else number for number in rounded]
+    return plain
+
+
+def _digest(content: Mapping[str, object]) -> str:
+    """Hash of the text and the tensors of a file, besides the hash itself."""
+    digest = hashlib.sha256()
+    for name in sorted(content):
+        value = content[name]
+        digest.update(name.encode())
+        if isinstance(value, torch.Tensor):
+            digest.update(f"{value.dtype}{tuple(value.shape)}".encode())
+            value = value.contiguous().numpy().tobytes()
+        elif isinstance(value, str):
+            value = value.encode()
+        else:
+            value = repr(type(value)).encode()
+        digest.update(value)
+    return digest.hexdigest()
