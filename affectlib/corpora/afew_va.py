@@ -508,7 +508,11 @@ def frame_array(
         paths.make_folder(store)
         paths.remove_leftovers(store)
         _decode_all(tasks, jobs, progress)
-        by_clip = [_load(task.path) for task in tasks]
+        by_clip = []
+        for task in tasks:
+            clip = _load(task.path)
+            # Copied: a map keeps its file open, and systems allow a few hundred open files.
+            by_clip.append(None if clip is None else np.array(clip))
         # None of a clip: another process worked on the same clips, was done first, and removed
         # their files; or a file was damaged meanwhile.
         if all(clip is not None for clip in by_clip):

@@ -230,10 +230,12 @@ def _processes() -> multiprocessing.context.BaseContext:
     # The tracker first: starting it would unblock the signal.
     resource_tracker.ensure_running()
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    forkserver.ensure_running()
-    # Does nothing; it starts when the imports are done.
-    context.Process(target=int).start()
-    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    try:
+        forkserver.ensure_running()
+        # Does nothing; it starts when the imports are done.
+        context.Process(target=int).start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     return context
 
 

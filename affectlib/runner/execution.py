@@ -191,17 +191,25 @@ def _remove_if_cut(file: Path) -> None:
 
 
 def execute_and_report(job: Job) -> int:
-    """Executes a notebook; a failing cell, or a full disk, is reported in one line.
+    """Executes a notebook; a failing cell, a killed kernel or a full disk is told in one line.
 
     The traceback stands in the partial copy beside the output.
 
     Returns:
         exit status: 0, or 1 where it failed
     """
+    from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
     try:
         execute(job)
+    except DeadKernelError:
+        print(
+            f"error: {job.notebook.name}: its kernel was killed (out of memory?); "
+            f"its cells so far: {partial_copy(job)}",
+            file=sys.stderr,
+        )
+        return FAILED
     except PapermillExecutionError as error:
         place = f"{job.notebook.name}, cell {error.exec_count}"
         print(f"error: {place}: {error.ename}: {error.evalue}", file=sys.stderr)

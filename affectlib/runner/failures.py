@@ -53,4 +53,6 @@ def end_on_interrupt() -> None:
         # Not sys.exit, which waits for the threads.
         os._exit(interrupted())
 
-    signal.signal(signal.SIGINT, end)
+    # A shell lets commands that it starts in the background ignore Ctrl-C.
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, end)

@@ -90,6 +90,16 @@ def test_failing_cell_is_told_in_one_line(notebook_folder, write_notebook, capfd
     assert line in capfd.readouterr().err
 
 
+def test_a_killed_kernel_is_told_in_one_line(notebook_folder, write_notebook, capfd):
+    source = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+    write_notebook(notebook_folder / "00_bad.ipynb", source)
+    assert main(["--paper", "bad", "--execute"]) == 1
+    told = capfd.readouterr().err
+    assert "error: 00_bad.ipynb: its kernel was killed (out of memory?); its cells so far" in told
+    assert "Traceback" not in told
+    assert not list(notebook_folder.rglob("reproduce/*/00_bad.ipynb"))
+
+
 def test_stored_notebook_has_no_timing_and_no_widget(tmp_path, write_notebook):
     source = write_notebook(tmp_path / "a.ipynb", "1")
     executed = nbformat.read(source, 4)
