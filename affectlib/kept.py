@@ -58,11 +58,19 @@ class Kept:
         self._written = time.monotonic()
 
     def load(self) -> dict | None:
-        """The state that was kept last; None where nothing was kept, or nothing is to be."""
+        """The state that was kept last.
+
+        Returns:
+            None where nothing was kept, where its file is damaged, or where nothing is to be kept
+        """
         if self._file is None or not self._file.is_file():
             return None
+        content = paths.unsealed(self._file.read_bytes())
+        if content is None:
+            # Damaged, or of another version: trained anew.
+            return None
         # Plain tensors and containers only: no code in the file is run.
-        return torch.load(self._file, weights_only=True)
+        return torch.load(io.BytesIO(content), weights_only=True)
 
     def is_due(self) -> bool:
         """Whether it is time to write the state of a training that goes on."""
@@ -82,7 +90,7 @@ class Kept:
         paths.make_folder(self._file.parent)
         content = io.BytesIO()
         torch.save(dict(state), content)
-        paths.write(self._file, content.getvalue())
+        paths.write(self._file, paths.sealed(content.getvalue()))
         self._written = time.monotonic()
 
 

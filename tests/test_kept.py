@@ -219,6 +219,17 @@ def test_another_training_is_another_file(data, keeping):
     assert len(list(keeping.iterdir())) == len(trainings) + 1
 
 
+def test_a_damaged_state_is_trained_anew(data, keeping):
+    expected = numbers(train_folds(data))
+    (file,) = keeping.glob("*.pt")
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    for damaged in (bytes(content), content[:100], b""):
+        file.write_bytes(damaged)
+        for value, right in zip(numbers(train_folds(data)), expected, strict=True):
+            np.testing.assert_array_equal(value, right)
+
+
 def test_nothing_is_kept_unless_it_is_asked_for(data, keeping, monkeypatch):
     monkeypatch.delenv("AFFECTLIB_KEEP")
     train_one(data)

@@ -9,6 +9,7 @@ import ast
 import functools
 import hashlib
 import json
+import os
 import re
 import sys
 from collections.abc import Iterable, Mapping
@@ -44,6 +45,7 @@ def content_key(notebook: Path, slug: str, parameters: Mapping[str, object]) -> 
         [[file.name, _digest(file)] for file in files],
         [manifest(folder) for folder in _golden_folders(code, slug)],
         _real_corpora(code, parameters),
+        _named_files(parameters),
         {other: results_hash(other) for other in slugs_read(notebook, slug)},
     ]
     if "paths.DATA" in code and not re.search(r"^corpus\b", code, flags=re.M):
@@ -192,6 +194,19 @@ def _real_corpora(code: str, parameters: Mapping[str, object]) -> list[list[str]
         return []
     folders = [paths.DATA / name for name in corpora_read(code)]
     return [[folder.name, scan(folder)] for folder in folders if folder.is_dir()]
+
+
+def _named_files(parameters: Mapping[str, object]) -> list[list]:
+    """Path, size and date of every file that a parameter names, such as a film of one's own."""
+    named = []
+    for value in parameters.values():
+        if isinstance(value, str) and value:
+            file = paths.ROOT / Path(value).expanduser()
+            # Not Path.is_file: that fails for text that can be no path.
+            if os.path.isfile(file):
+                about = file.stat()
+                named.append([value, about.st_size, about.st_mtime_ns])
+    return named
 
 
 def _golden_folders(code: str, slug: str) -> list[Path]:

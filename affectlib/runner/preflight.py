@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from affectlib.runner.execution import Job
 
 GIGABYTE = 1e9
+# Parameters that name a file, and what they may be besides.
+FILE_PARAMETERS = ("film", "model", "test_annotations")
+NO_FILES = ("released",)
 
 
 def missing(jobs: Sequence[Job]) -> list[str]:
@@ -28,6 +32,7 @@ def missing(jobs: Sequence[Job]) -> list[str]:
         if job.parameters.get("corpus") == "real":
             lines += _missing_corpora(job)
         lines += _missing_weights(job)
+        lines += _missing_files(job)
     return list(dict.fromkeys(lines))
 
 
@@ -65,6 +70,20 @@ def _missing_weights(job: Job) -> list[str]:
     except weights.WeightsNotFoundError as error:
         return [f"weights {line.strip()}" for line in str(error).splitlines()[1:]]
     return []
+
+
+def _missing_files(job: Job) -> list[str]:
+    """Files of one's own that a notebook is to read and that are not there."""
+    lines = []
+    for name in FILE_PARAMETERS:
+        value = job.parameters.get(name)
+        if (
+            value
+            and value not in NO_FILES
+            and not os.path.isfile(paths.ROOT / Path(value).expanduser())
+        ):
+            lines.append(f"{name} {value}, from {paths.ROOT} on")
+    return lines
 
 
 def report(jobs: Sequence[Job], figures: Path, problems: Sequence[str]) -> str:

@@ -43,6 +43,17 @@ def test_key_ignores_markdown(tmp_path, key_of):
     assert content_key(tmp_path / "n.ipynb", "n", {}) == key
 
 
+def test_key_follows_a_file_that_a_parameter_names(key_of, tmp_path):
+    film = tmp_path / "holiday.mp4"
+    missing = key_of("x = 1", film=str(film))
+    film.write_bytes(b"first")
+    first = key_of("x = 1", film=str(film))
+    film.write_bytes(b"another")
+    assert len({missing, first, key_of("x = 1", film=str(film))}) == 3
+    # Text that can be no path is no file.
+    assert key_of("x = 1", name="a" * 5000) != key_of("x = 1", name="\0")
+
+
 @pytest.fixture
 def checkout(tmp_path, monkeypatch):
     """A small checkout of its own: a package and a lock."""
