@@ -115,6 +115,16 @@ def test_every_work_of_a_notebook_can_be_computed(slug):
         assert any(value > 0 for value in amounts.values())
 
 
+@pytest.mark.parametrize("slug", ["shot_long", "attend_affect", "gla"])
+def test_memory_counts_the_values_that_a_second_or_segment_has(slug):
+    networks = sum(each.size for each in papers.pretrained(slug, weights="random"))
+    described = sum(each.size for each in papers.extractors("descriptors", slug))
+    (first,) = notebooks.cells(notebooks.notebook_file(slug), "parameters")
+    width = f"({networks} if features != 'descriptors' else {described})"
+    assert width in first["metadata"]["held"]
+    assert width in first["metadata"]["written"]
+
+
 def test_the_networks_of_a_paper_are_timed_on_this_machine(monkeypatch):
     """Two networks that take half a second for five seconds of film: a tenth of a second each."""
 
