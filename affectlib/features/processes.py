@@ -111,7 +111,7 @@ class _Progress:
     def __init__(self, report: Report) -> None:
         self.report = report
         # Without a lock: a killed process would hold it for ever.
-        self.done = _processes().RawValue("q", 0)
+        self.done = starter().RawValue("q", 0)
         self.reported = 0
 
     def update(self) -> None:
@@ -161,7 +161,7 @@ def _run_pool(
     Raises:
         BrokenProcessPool: if a process died
     """
-    pool = ProcessPoolExecutor(workers, _processes(), _die_with_parent, (progress.done,))
+    pool = ProcessPoolExecutor(workers, starter(), die_with_parent, (progress.done,))
     try:
         while queue or running:
             while queue and len(running) < workers:
@@ -194,7 +194,7 @@ def _search(part: Part, suspects: deque[Chunk], deaths: Counter[str]) -> Iterato
 def _start_one() -> None:
     """Raises RuntimeError where no process can be started: no film is to blame for that."""
     try:
-        with ProcessPoolExecutor(1, _processes(), _die_with_parent) as pool:
+        with ProcessPoolExecutor(1, starter(), die_with_parent) as pool:
             pool.submit(os.getpid).result()
     except BrokenProcessPool:
         raise RuntimeError(
@@ -204,10 +204,13 @@ def _start_one() -> None:
 
 
 @functools.cache
-def _processes() -> multiprocessing.context.BaseContext:
+def starter(*more: str) -> multiprocessing.context.BaseContext:
     """Starts workers, where possible as forks of a clean process that has imported what they need.
 
-    The imports take 4 s; this way they happen once.
+    The imports take 4 s; this way they happen once in the life of a process.
+
+    Args:
+        more: modules to import besides those of the extractors; of no effect after the first call
     """
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
@@ -223,6 +226,7 @@ def _processes() -> multiprocessing.context.BaseContext:
             "opensmile",
             "affectlib.media",
             "affectlib.features",
+            *more,
         ]
     )
     # Ctrl-C reaches all processes of a terminal. Until that one is ready, it would say where in its
@@ -242,7 +246,7 @@ def _processes() -> multiprocessing.context.BaseContext:
 _clips_done = None  # in a worker: number of clips done by all workers, shared with the parent
 
 
-def _die_with_parent(clips_done=None) -> None:
+def die_with_parent(clips_done=None) -> None:
     """Lets this worker end with its parent, for which it would wait for ever otherwise.
 
     It also ends at Ctrl-C, which reaches it too, and leaves the telling to the parent.

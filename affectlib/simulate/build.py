@@ -13,9 +13,6 @@ import fcntl
 import hashlib
 import io
 import json
-import multiprocessing
-import os
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from fractions import Fraction
@@ -28,6 +25,7 @@ import numpy as np
 from affectlib import __version__, paths
 from affectlib.corpora.base import SIMULATED_MARK
 from affectlib.errors import FileFormatError
+from affectlib.features import processes
 from affectlib.simulate.affect import view
 from affectlib.simulate.score import Instrument, compose
 from affectlib.simulate.stage import SIZE, Look, frames
@@ -182,7 +180,8 @@ def _run(write, tasks, jobs):
         for task in tasks:
             write(*task)
         return
-    context = multiprocessing.get_context("spawn")
+    # The same process gives the workers that describe the films later.
+    context = processes.starter("affectlib.simulate")
     with ProcessPoolExecutor(n_processes, context, _start_worker) as pool:
         list(pool.map(write, *zip(*tasks, strict=True)))
 
@@ -200,12 +199,7 @@ def _source(*writers):
 def _start_worker():
     """One thread per process; a worker whose parent was killed ends too."""
     cv2.setNumThreads(1)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent():
-    multiprocessing.parent_process().join()
-    os._exit(1)
+    processes.die_with_parent()
 
 
 def write_file(path: Path, content: bytes) -> None:

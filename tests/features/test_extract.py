@@ -323,7 +323,7 @@ def test_extractors_that_others_cannot_import_run_in_this_process(films, helpers
 
 
 def test_no_film_is_blamed_where_no_process_starts(films, helpers, monkeypatch):
-    monkeypatch.setattr(processes, "_die_with_parent", helpers.leave)
+    monkeypatch.setattr(processes, "die_with_parent", helpers.leave)
     extractor = helpers.one(helpers.light)
     with pytest.raises(RuntimeError, match="processes cannot be started here"):
         extract(films, [extractor], on_error="skip", jobs=2, progress=False)
