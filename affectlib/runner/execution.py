@@ -277,7 +277,7 @@ def run_in_child(
 def store(job: Job) -> None:
     """Puts an executed notebook into the checkout.
 
-    Outputs and counts are kept; timings and widgets are dropped. A cell tagged ``timing`` keeps no
+    Outputs, counts and ids of cells are kept; timings and widgets are dropped. A cell tagged ``timing`` keeps no
     output, since it prints something else in every run.
     """
     content = json.loads(job.output.read_text(encoding="utf-8"))
@@ -290,7 +290,7 @@ def store(job: Job) -> None:
             outputs = cell.get("outputs", [])
             cell["outputs"] = [each for each in outputs if WIDGET not in each.get("data", {})]
     # By pipes: nbstripout would leave half a file on a full disk.
-    command = [sys.executable, "-m", "nbstripout", "--keep-output", "--keep-count"]
+    command = [sys.executable, "-m", "nbstripout", "--keep-output", "--keep-count", "--keep-id"]
     command += ["--extra-keys", EXTRA_KEYS]
     run = subprocess.run(
         command, check=True, input=_notebook_bytes(content), stdout=subprocess.PIPE
