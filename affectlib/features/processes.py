@@ -32,6 +32,8 @@ from affectlib.features.cluster import connected
 from affectlib.features.work import ExtractionError, Part, Result, describe
 
 if TYPE_CHECKING:
+    from multiprocessing.managers import ValueProxy
+
     from dask.distributed import Client
 
 CHUNK = 64  # clips: the most that one worker takes at a time, except for a longer film
@@ -246,7 +248,7 @@ def starter(*more: str) -> multiprocessing.context.BaseContext:
 _clips_done = None  # in a worker: number of clips done by all workers, shared with the parent
 
 
-def die_with_parent(clips_done=None) -> None:
+def die_with_parent(clips_done: ValueProxy | None = None) -> None:
     """Lets this worker end with its parent, for which it would wait for ever otherwise.
 
     It also ends at Ctrl-C, which reaches it too, and leaves the telling to the parent.

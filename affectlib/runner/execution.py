@@ -277,8 +277,8 @@ def run_in_child(
 def store(job: Job) -> None:
     """Puts an executed notebook into the checkout.
 
-    Outputs, counts and ids of cells are kept; timings and widgets are dropped. A cell tagged ``timing`` keeps no
-    output, since it prints something else in every run.
+    Outputs, counts and ids of cells are kept; timings and widgets are dropped. A cell tagged
+    ``timing`` keeps no output, since it prints something else in every run.
     """
     content = json.loads(job.output.read_text(encoding="utf-8"))
     for cell in content["cells"]:
