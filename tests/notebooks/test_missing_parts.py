@@ -55,6 +55,7 @@ class Run:
 def folders(corpora, monkeypatch):
     monkeypatch.setattr(paths, "DATA", corpora)
     monkeypatch.setattr(paths, "CACHE", corpora / "cache")
+    monkeypatch.setattr(paths, "FIGURES", corpora / "figures")
     precision = torch.get_default_dtype()
     yield
     torch.set_default_dtype(precision)

@@ -228,7 +228,7 @@ def test_damaged_bytes_are_refused_by_name_or_read(folder):
     refused = 0
     for layer in (new_layer, old_layer):
         content = write(folder / "model", small, layer).read_bytes()
-        for _ in range(1000):
+        for _ in range(150):
             damaged = bytearray(content)
             for place in rng.integers(0, len(content), rng.integers(1, 4)):
                 damaged[place] = rng.integers(0, 256)
@@ -238,7 +238,7 @@ def test_damaged_bytes_are_refused_by_name_or_read(folder):
                 # No such file fits the network, also if it can be read.
                 caffe.convert_places365(path)
             refused += 1
-    assert refused == 2000
+    assert refused == 300
 
 
 def test_a_file_that_is_not_there_is_named(folder, capsys):
