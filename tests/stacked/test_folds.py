@@ -341,6 +341,11 @@ print(tests_toy.trained_digest(loss))
 """
 
 
+# Two processes that import torch anew: half a minute. tests/test_kept.py kills the same training at
+# an epoch, and tests/test_faults.py a whole run.
+@pytest.mark.skipif(
+    not os.environ.get("AFFECTLIB_FAULTS"), reason="AFFECTLIB_FAULTS=20 kills at more points"
+)
 def test_a_killed_training_repeated_gives_the_same_numbers(tmp_path):
     (tmp_path / "tests_toy.py").write_text(Path(__file__).read_text())
     # Another count of threads gives other last digits.
