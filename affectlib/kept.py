@@ -14,6 +14,7 @@ import hashlib
 import inspect
 import io
 import os
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
@@ -27,6 +28,7 @@ from affectlib import paths
 # A long training writes its state after the first epoch that ends later than this, in seconds,
 # after the last write.
 EVERY = 60.0
+_READING = threading.Lock()
 # Code that can change the numbers of a training.
 _SOURCES = ("models/*.py", "stacked/*.py", "training.py", "kept.py")
 
@@ -186,7 +188,9 @@ def _source(function: Callable) -> str:
     """Name and text of a function or class."""
     name = f"{function.__module__}.{function.__qualname__}"
     try:
-        return name + inspect.getsource(function)
+        # inspect builds syntax trees, which CPython 3.11 cannot do in two threads at once.
+        with _READING:
+            return name + inspect.getsource(function)
     except (OSError, TypeError):
         # Built in, or typed into a prompt.
         return name
