@@ -13,7 +13,6 @@ same bytes.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ import torch
 
 from affectlib import kept, paths
 from affectlib.errors import AffectError, FileFormatError, NotFoundError
-from affectlib.features.pretrained.weights import read_tensors
+from affectlib.features.pretrained.weights import read_tensors, write_tensors
 from affectlib.models.attend_affect import FeatureAAN
 from affectlib.results.records import PACKAGES
 from affectlib.statistics import Interval
@@ -163,7 +162,6 @@ def models_file(slug: str) -> Path:
     does not: its figures are committed, and its models, which go to the cache, are not.
     """
     folder = paths.figures_of(slug) if kept.is_on() else paths.CACHE / "models" / slug
-    paths.make_folder(folder)
     return folder / "models.pt"
 
 
@@ -225,10 +223,8 @@ def save_models(
             content[f"{target}/{name}"] = tensor
     content["about"] = json.dumps(about, sort_keys=True, ensure_ascii=False)
     content["digest"] = _digest(content)
-    buffer = io.BytesIO()
-    torch.save(content, buffer)
     path = models_file(slug)
-    paths.write(path, buffer.getvalue())
+    write_tensors(path, content)
     return path
 
 

@@ -16,7 +16,6 @@ References:
 from __future__ import annotations
 
 import hashlib
-import io
 import math
 import os
 import time
@@ -42,6 +41,7 @@ from affectlib.features.pretrained.weights import (
     load_strictly,
     read_tensors,
     weights_named,
+    write_tensors,
 )
 from affectlib.kept import Kept
 from affectlib.metrics import accuracy, balanced_accuracy
@@ -201,9 +201,7 @@ def train_expressions(
     }
     _train(network, parts["train"], settings)
     _report(network, parts)
-    content = io.BytesIO()
-    torch.save(network.cpu().state_dict(), content)
-    paths.write(destination, content.getbuffer())
+    write_tensors(destination, network.cpu().state_dict())
     return destination
 
 

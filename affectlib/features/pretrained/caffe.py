@@ -14,7 +14,6 @@ References:
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,10 +22,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from affectlib import paths
 from affectlib.errors import FileFormatError, NotFoundError
 from affectlib.features.pretrained.networks import VGG
-from affectlib.features.pretrained.weights import folders, load_strictly, weights_named
+from affectlib.features.pretrained.weights import (
+    folders,
+    load_strictly,
+    weights_named,
+    write_tensors,
+)
 
 CATEGORIES = 365  # of scenes, which the last layer of the released network tells apart
 LARGEST_VARINT = 10  # bytes
@@ -217,14 +220,10 @@ def convert_places365(source: Path | str, destination: Path | str | None = None)
         name_in_file=lambda name: network.name_in_file(name, expected),
     )
     _check_categories(source, layers)
-    content = io.BytesIO()
-    torch.save(state, content)
     if destination is None:
         destination = folders()[0] / weights_named("vgg16_places").file
-    destination = Path(destination)
-    paths.make_folder(destination.parent)
-    paths.write(destination, content.getbuffer())
-    return destination
+    write_tensors(destination, state)
+    return Path(destination)
 
 
 def _check_categories(path: Path, layers: dict[str, Sequence[np.ndarray]]) -> None:

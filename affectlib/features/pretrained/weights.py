@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import io
 import math
 import os
 import pickle
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from affectlib import paths
 from affectlib.errors import FileFormatError, NotFoundError
 
 if TYPE_CHECKING:
@@ -212,7 +214,7 @@ def find(*names: str) -> tuple[Path, ...]:
         ValueError: no weights 'alexnet', there are vggish, vggish_pca, resnet50, inception, ...
     """
     rows = [weights_named(name) for name in names]
-    paths = []
+    found = []
     missing = []
     for weights in rows:
         path = _first_file(weights.file)
@@ -220,14 +222,14 @@ def find(*names: str) -> tuple[Path, ...]:
             source = f"make weights, from {weights.where}" if weights.url else weights.where
             missing.append(f"  {weights.file} ({weights.name}): {source}")
         else:
-            paths.append(path)
+            found.append(path)
     if missing:
         searched = ", ".join(str(folder) for folder in folders())
         raise WeightsNotFoundError(
             f"weights not found in {searched} (AFFECTLIB_WEIGHTS moves the first):\n"
             + "\n".join(missing)
         )
-    return tuple(paths)
+    return tuple(found)
 
 
 def _first_file(name: str) -> Path | None:
@@ -422,6 +424,25 @@ def is_finite(value: torch.Tensor) -> bool:
     # Not isfinite().all(), which takes as much memory again. Both ends are nan if any value is.
     least, largest = value.aminmax()
     return math.isfinite(least) and math.isfinite(largest)
+
+
+def write_tensors(path: Path | str, content: Mapping[str, object]) -> None:
+    """Writes a file of tensors that :func:`read_tensors` reads; it appears when it is complete.
+
+    Args:
+        path: the file; folders above it are made
+        content: names and tensors; text and numbers may stand beside them
+
+    Raises:
+        WriteError: if the disk is full, or the folder may not be written
+    """
+    import torch
+
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    path = Path(path)
+    paths.make_folder(path.parent)
+    paths.write(path, buffer.getbuffer())
 
 
 def read_tensors(path: Path | str) -> dict:
