@@ -88,9 +88,19 @@ class Store:
             starts: where each clip starts, in seconds
             seconds: how long each clip lasts
         """
+        return self._path(self.content(film), extractor, starts, seconds)
+
+    def _path(
+        self,
+        content: str,
+        extractor: Extractor,
+        starts: Sequence[float],
+        seconds: Sequence[float],
+    ) -> Path:
+        """Like :meth:`path`, for a film of this SHA-256."""
         grid = [[round(float(time), 6) for time in times] for times in (starts, seconds)]
         parts = [
-            self.content(film),
+            content,
             extractor.name,
             extractor.version,
             extractor.options,
@@ -125,7 +135,7 @@ class Store:
         """
         # Taken before the film is read: a change during its reading is noticed.
         before = Stamp(_identity(Path(film).resolve()), self.content(film))
-        path = self.path(film, extractor, starts, seconds)
+        path = self._path(before.content, extractor, starts, seconds)
         return Place(path, str(film), before, (len(starts), extractor.size), extractor.dtype)
 
 
