@@ -60,6 +60,11 @@ FIGURES = _place("AFFECTLIB_FIGURES", _default_figures(_HOME / "figures", CACHE 
 GOLDEN = _place("AFFECTLIB_GOLDEN", _HOME.parent / "shared" / "golden")
 
 
+def from_root(path: str) -> Path:
+    """A path of a user's own, such as a parameter of a notebook: relative ones begin at ROOT."""
+    return ROOT / Path(path).expanduser()
+
+
 @functools.cache
 def tell_figures_moved() -> None:
     """Says where figures go if the checkout may not be written; once in a process."""

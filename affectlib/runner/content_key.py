@@ -201,7 +201,7 @@ def _named_files(parameters: Mapping[str, object]) -> list[list]:
     named = []
     for value in parameters.values():
         if isinstance(value, str) and value:
-            file = paths.ROOT / Path(value).expanduser()
+            file = paths.from_root(value)
             # Not Path.is_file: that fails for text that can be no path.
             if os.path.isfile(file):
                 about = file.stat()

@@ -24,7 +24,7 @@ import math
 import os
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -52,6 +52,8 @@ REAL = {
 FEATURES_OF = {"comparison": "gla", "your_own_film": "attend_affect"}
 # The part whose rate depends on what describes the films.
 FEATURES = "features"
+# The part of the cells that take as long whatever the sizes.
+OTHER = "other"
 # What an expression may call.
 _FUNCTIONS = {
     "ceil": math.ceil,
@@ -125,16 +127,6 @@ def all_parameters(job: Job) -> dict[str, object]:
     return parameters
 
 
-def works(notebook: Path) -> list[tuple[dict, dict[str, str]]]:
-    """The code cells of a notebook that say what their time grows with, each with its work."""
-    found = []
-    for cell in cells(notebook):
-        work = cell["metadata"].get("work")
-        if work is not None:
-            found.append((cell, work))
-    return found
-
-
 def rates_file(slug: str) -> Path:
     """Where the rates of a notebook on this machine are kept."""
     return paths.CACHE / "rates" / f"{slug}.json"
@@ -163,11 +155,12 @@ def remember(job: Job, executed: Mapping, peak: int) -> None:
     parameters = all_parameters(job)
     rates = read_rates(job.slug)
     seconds = dict(rates.get("seconds", {}))
-    for part, (taken, units) in _measured(executed, parameters).items():
+    taken = _seconds(executed["cells"])
+    for part, count in units(executed["cells"], parameters).items():
         is_of_descriptors = part != FEATURES or not _needs_networks(job.slug, parameters)
-        if units > 0 and is_of_descriptors:
-            seconds[part] = max(seconds.get(part, 0.0), taken / units)
-    held = _bytes(job.notebook, "held", parameters)
+        if count > 0 and is_of_descriptors:
+            seconds[part] = max(seconds.get(part, 0.0), taken[part] / count)
+    held = _bytes(executed["cells"], "held", parameters)
     # Of two runs, the one that holds more tells more.
     memory = max(rates.get("memory", [0.0, 0]), [held, peak])
     content = json.dumps({"seconds": seconds, "memory": memory}, indent=1) + "\n"
@@ -175,17 +168,25 @@ def remember(job: Job, executed: Mapping, peak: int) -> None:
     paths.write(rates_file(job.slug), content.encode())
 
 
-def _measured(executed: Mapping, parameters: Mapping) -> dict[str, tuple[float, float]]:
-    """Seconds and units of each part; the cells without work are the part ``other``, one unit."""
-    measured = {"other": (0.0, 1.0)}
-    for cell in executed["cells"]:
-        taken = cell["metadata"].get("papermill", {}).get("duration") or 0.0
+def units(notebook_cells: Sequence[Mapping], parameters: Mapping) -> dict[str, float]:
+    """Units of each part of a notebook; the cells without work are the part ``other``, one unit."""
+    found = {OTHER: 1.0}
+    for cell in notebook_cells:
         work = cell["metadata"].get("work")
-        part = work["part"] if work else "other"
-        units = amount(work["amount"], parameters) if work else 0.0
-        before = measured.get(part, (0.0, 0.0))
-        measured[part] = (before[0] + taken, before[1] + units)
-    return measured
+        if work:
+            before = found.get(work["part"], 0.0)
+            found[work["part"]] = before + amount(work["amount"], parameters)
+    return found
+
+
+def _seconds(notebook_cells: Sequence[Mapping]) -> dict[str, float]:
+    """Seconds of each part of an executed notebook."""
+    found = {OTHER: 0.0}
+    for cell in notebook_cells:
+        part = cell["metadata"].get("work", {}).get("part", OTHER)
+        taken = cell["metadata"].get("papermill", {}).get("duration") or 0.0
+        found[part] = found.get(part, 0.0) + taken
+    return found
 
 
 def estimate(job: Job) -> Estimate:
@@ -195,17 +196,16 @@ def estimate(job: Job) -> Estimate:
     known = dict(rates.get("seconds", {}))
     if known and _needs_networks(job.slug, parameters):
         known[FEATURES] = network_rate(FEATURES_OF.get(job.slug, job.slug))
-    units = {"other": 1.0}
-    for _, work in works(job.notebook):
-        units[work["part"]] = units.get(work["part"], 0.0) + amount(work["amount"], parameters)
-    seconds = {part: known[part] * count for part, count in units.items() if part in known}
+    code = cells(job.notebook)
+    counts = units(code, parameters)
+    seconds = {part: known[part] * count for part, count in counts.items() if part in known}
     memory = None
     if "memory" in rates:
         held_then, peak = rates["memory"]
-        more = _bytes(job.notebook, "held", parameters) - held_then
+        more = _bytes(code, "held", parameters) - held_then
         memory = max(peak + more, 0.0)
-    unknown = tuple(part for part, count in units.items() if count and part not in known)
-    return Estimate(seconds, memory, _bytes(job.notebook, "written", parameters), unknown)
+    unknown = tuple(part for part, count in counts.items() if count and part not in known)
+    return Estimate(seconds, memory, _bytes(code, "written", parameters), unknown)
 
 
 def _needs_networks(slug: str, parameters: Mapping) -> bool:
@@ -244,10 +244,12 @@ def network_rate(slug: str) -> float:
         return (time.perf_counter() - begun) / 5.0
 
 
-def _bytes(notebook: Path, name: str, parameters: Mapping) -> float:
+def _bytes(notebook_cells: Sequence[Mapping], name: str, parameters: Mapping) -> float:
     """The value of an expression of the parameters cell; 0 where it has none."""
-    (cell,) = cells(notebook, "parameters")
-    return amount(cell["metadata"].get(name, "0"), parameters)
+    for cell in notebook_cells:
+        if "parameters" in cell["metadata"].get("tags", []):
+            return amount(cell["metadata"].get(name, "0"), parameters)
+    return 0.0
 
 
 def _duration(seconds: float) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from affectlib.runner.content_key import corpora_read
 from affectlib.runner.notebooks import code_cells
 
 if TYPE_CHECKING:
+    from affectlib.runner.estimate import Estimate
     from affectlib.runner.execution import Job
 
 GIGABYTE = 1e9
@@ -52,7 +53,9 @@ def _missing_weights(job: Job) -> list[str]:
     Raises:
         FeatureChoiceError: for features that the notebook does not have
     """
-    # Imported here: every notebook's process imports this module, and torch takes seconds.
+    # The defaults need none, and the imports, with torch among them, take seconds.
+    if not {"features", "detector"} & job.parameters.keys():
+        return []
     from affectlib.features.detection import DETECTOR_WEIGHTS
     from affectlib.features.papers import PAPERS, weights_needed
     from affectlib.features.pretrained import weights
@@ -77,30 +80,38 @@ def _missing_files(job: Job) -> list[str]:
     lines = []
     for name in FILE_PARAMETERS:
         value = job.parameters.get(name)
-        if (
-            value
-            and value not in NO_FILES
-            and not os.path.isfile(paths.ROOT / Path(value).expanduser())
-        ):
+        if value and value not in NO_FILES and not os.path.isfile(paths.from_root(value)):
             lines.append(f"{name} {value}, from {paths.ROOT} on")
     return lines
 
 
-def report(jobs: Sequence[Job], figures: Path, problems: Sequence[str]) -> str:
+def estimates(jobs: Sequence[Job]) -> dict[str, Estimate]:
+    """What each notebook that is not up to date takes at most, by the name of its file."""
+    return {job.notebook.name: estimate.estimate(job) for job in jobs if not job.done}
+
+
+def report(
+    jobs: Sequence[Job],
+    expected: Mapping[str, Estimate],
+    figures: Path,
+    problems: Sequence[str],
+) -> str:
     """What a run would do, as text.
 
     Args:
         jobs: of the run
+        expected: result of :func:`estimates`
         figures: where its tables and figures go
         problems: result of :func:`problems`
     """
     lines = []
     for job in jobs:
-        state = "up to date" if job.done else "to run"
-        lines.append(f"{job.notebook.name}: {state}")
-        lines += [f"  {name} = {value!r}" for name, value in job.parameters.items()]
-        if not job.done:
-            lines.append(f"  {estimate.estimate(job)}")
+        name = job.notebook.name
+        state = "to run" if name in expected else "up to date"
+        lines.append(f"{name}: {state}")
+        lines += [f"  {word} = {value!r}" for word, value in job.parameters.items()]
+        if name in expected:
+            lines.append(f"  {expected[name]}")
     free = _free_disk() / GIGABYTE
     memory = estimate.total_memory() / GIGABYTE
     lines.append(f"cache: {paths.CACHE}, {free:.0f} GB free; memory: {memory:.0f} GB")
@@ -109,28 +120,27 @@ def report(jobs: Sequence[Job], figures: Path, problems: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
-def problems(jobs: Sequence[Job], n_jobs: int) -> list[str]:
+def problems(jobs: Sequence[Job], expected: Mapping[str, Estimate], n_jobs: int) -> list[str]:
     """Everything that stands in the way of a run, one line each.
 
     Args:
         jobs: of the run
+        expected: result of :func:`estimates`
         n_jobs: notebooks run at once
     """
     lines = [f"missing: {line}" for line in missing(jobs)]
-    return lines + [f"too little {line}" for line in too_large(jobs, n_jobs)]
+    return lines + [f"too little {line}" for line in too_large(expected, n_jobs)]
 
 
-def too_large(jobs: Sequence[Job], n_jobs: int) -> list[str]:
+def too_large(expected: Mapping[str, Estimate], n_jobs: int) -> list[str]:
     """Memory and disk that the notebooks to run take beyond what there is, one line each.
 
     Args:
-        jobs: of the run
+        expected: result of :func:`estimates`
         n_jobs: notebooks run at once
     """
-    waiting = [job for job in jobs if not job.done]
-    estimates = {job.notebook.name: estimate.estimate(job) for job in waiting}
     lines = []
-    known = {name: each.memory for name, each in estimates.items() if each.memory is not None}
+    known = {name: each.memory for name, each in expected.items() if each.memory is not None}
     largest = sorted(known.items(), key=lambda item: -item[1])[:n_jobs]
     needed = sum(memory for _, memory in largest)
     there = estimate.total_memory()
@@ -140,7 +150,7 @@ def too_large(jobs: Sequence[Job], n_jobs: int) -> list[str]:
             f"memory: {names} at once take about {needed / GIGABYTE:.0f} GB, "
             f"this machine has {there / GIGABYTE:.0f} GB"
         )
-    written = sum(each.disk for each in estimates.values())
+    written = sum(each.disk for each in expected.values())
     free = _free_disk()
     if written > free:
         lines.append(

@@ -21,8 +21,9 @@ from pathlib import Path
 from affectlib import paths
 from affectlib.errors import AffectError
 from affectlib.results import read_metrics
-from affectlib.runner import agreement, estimate, execution, notebooks, preflight
+from affectlib.runner import agreement, execution, notebooks, preflight
 from affectlib.runner.content_key import content_key, slugs_read
+from affectlib.runner.estimate import Estimate
 from affectlib.runner.execution import Job
 from affectlib.runner.failures import FAILED, end_on_interrupt, report
 from affectlib.runner.notebooks import (
@@ -141,14 +142,15 @@ def _reproduce(options: Namespace) -> int:
     order = list(waves(jobs))
     if options.execute:
         return execution.execute_and_report(jobs[0])
-    problems = preflight.problems(jobs, options.jobs)
+    expected = preflight.estimates(jobs)
+    problems = preflight.problems(jobs, expected, options.jobs)
     if options.dry_run:
-        print(preflight.report(jobs, settings.figures, problems))
+        print(preflight.report(jobs, expected, settings.figures, problems))
         return FAILED if problems else 0
     for line in problems:
         print(line, file=sys.stderr)
     if settings != Settings():
-        _tell_estimates(jobs)
+        _tell_estimates(expected)
     _prepare(options, jobs)
     before = {job.slug: stored_metrics(job.slug) for job in jobs}
     ran, failed = _run_in_order(order, settings, options.jobs)
@@ -166,11 +168,10 @@ def _reproduce(options: Namespace) -> int:
     return 0
 
 
-def _tell_estimates(jobs: Sequence[Job]) -> None:
+def _tell_estimates(expected: Mapping[str, Estimate]) -> None:
     """Says how long a run of hours will take, before it begins."""
-    for job in jobs:
-        if not job.done:
-            print(f"{job.notebook.name}: {estimate.estimate(job)}", flush=True)
+    for name, each in expected.items():
+        print(f"{name}: {each}", flush=True)
 
 
 def _prepare(options: Namespace, jobs: Sequence[Job]) -> None:

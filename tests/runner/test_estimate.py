@@ -74,9 +74,9 @@ def test_without_a_run_on_this_machine_nothing_is_guessed(job):
 def test_too_much_memory_and_disk_is_said_before_a_run(job, monkeypatch):
     demo = job()
     estimate.remember(demo, executed(demo, [1.0, 4.0, 12.0, 5.0]), peak=10_000)
-    assert preflight.too_large([demo], 1) == []
+    assert preflight.too_large(preflight.estimates([demo]), 1) == []
     huge = job(films=10**13)
-    memory, disk = preflight.too_large([huge], 1)
+    memory, disk = preflight.too_large(preflight.estimates([huge]), 1)
     assert memory.startswith("memory: 01_small.ipynb at once take about 10000000 GB")
     assert disk.startswith("disk: the run writes about 100000 GB")
 
@@ -105,8 +105,11 @@ def test_every_work_of_a_notebook_can_be_computed(slug):
         for corpus in notebooks.CORPORA:
             given = notebooks.profile_parameters(notebook, slug, profile, corpus)
             parameters = estimate.all_parameters(Job(slug, notebook, Path(), given, ""))
-            for cell, work in estimate.works(notebook):
-                amounts[profile, corpus, id(cell)] = estimate.amount(work["amount"], parameters)
+            for number, cell in enumerate(notebooks.cells(notebook)):
+                work = cell["metadata"].get("work")
+                if work:
+                    value = estimate.amount(work["amount"], parameters)
+                    amounts[profile, corpus, number] = value
             (first,) = notebooks.cells(notebook, "parameters")
             for name in ("held", "written"):
                 assert estimate.amount(first["metadata"].get(name, "0"), parameters) >= 0
