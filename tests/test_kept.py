@@ -53,6 +53,41 @@ def numbers(results):
     return values
 
 
+def kill(monkeypatch, owner, train, killed_at):
+    """Kills a training before an epoch, of which a state is kept after each.
+
+    Args:
+        owner: has the function ``_train_epoch``
+        train: trains
+        killed_at: number of epochs that are trained before
+
+    Returns:
+        list that grows by one with each epoch that is trained from now on
+    """
+    monkeypatch.setattr(kept, "EVERY", -1.0)
+    train_epoch = owner._train_epoch
+    trained = []
+
+    def dying(*arguments):
+        if len(trained) == killed_at:
+            raise Killed
+        trained.append(1)
+        return train_epoch(*arguments)
+
+    monkeypatch.setattr(owner, "_train_epoch", dying)
+    with pytest.raises(Killed):
+        train()
+    assert len(trained) == killed_at
+    left = []
+
+    def counting(*arguments):
+        left.append(1)
+        return train_epoch(*arguments)
+
+    monkeypatch.setattr(owner, "_train_epoch", counting)
+    return left
+
+
 def train_folds(data):
     return fit_folds(
         lambda: FeatureAAN(sizes=(6, 4)),
@@ -71,29 +106,9 @@ def test_folds_that_were_killed_go_on_with_the_same_numbers(data, monkeypatch, k
     monkeypatch.delenv("AFFECTLIB_KEEP")
     expected = numbers(train_folds(data))
     monkeypatch.setenv("AFFECTLIB_KEEP", "1")
-    monkeypatch.setattr(kept, "EVERY", -1.0)  # a state after each epoch
-    train_epoch = folds._train_epoch
-    trained = []
-
-    def dying(*arguments):
-        if len(trained) == killed_at:
-            raise Killed
-        trained.append(1)
-        return train_epoch(*arguments)
-
-    monkeypatch.setattr(folds, "_train_epoch", dying)
-    with pytest.raises(Killed):
-        train_folds(data)
-    left = []
-
-    def counting(*arguments):
-        left.append(1)
-        return train_epoch(*arguments)
-
-    monkeypatch.setattr(folds, "_train_epoch", counting)
+    left = kill(monkeypatch, folds, lambda: train_folds(data), killed_at)
     result = numbers(train_folds(data))
-    assert len(trained) + len(left) <= 8
-    assert killed_at == len(trained)
+    assert killed_at + len(left) <= 8
     for value, reference in zip(result, expected, strict=True):
         assert np.array_equal(value, reference)
     # Once more: it has come to its end, and no epoch is trained.
@@ -142,26 +157,7 @@ def test_mood_folds_that_were_killed_go_on_with_the_same_numbers(monkeypatch, ki
     monkeypatch.delenv("AFFECTLIB_KEEP")
     expected = never_killed()
     monkeypatch.setenv("AFFECTLIB_KEEP", "1")
-    monkeypatch.setattr(kept, "EVERY", -1.0)  # a state after each epoch
-    train_epoch = FastFoldTraining._train_epoch
-    trained = []
-
-    def dying(*arguments):
-        if len(trained) == killed_at:
-            raise Killed
-        trained.append(1)
-        return train_epoch(*arguments)
-
-    monkeypatch.setattr(FastFoldTraining, "_train_epoch", dying)
-    with pytest.raises(Killed):
-        train_moods()
-    left = []
-
-    def counting(*arguments):
-        left.append(1)
-        return train_epoch(*arguments)
-
-    monkeypatch.setattr(FastFoldTraining, "_train_epoch", counting)
+    left = kill(monkeypatch, FastFoldTraining, train_moods, killed_at)
     for value, reference in zip(mood_numbers(train_moods()), expected, strict=True):
         assert np.array_equal(value, reference)
     assert len(left) == 6 - killed_at

@@ -1,5 +1,7 @@
-"""Small notebooks for the tests of the runner."""
+"""Small notebooks for the tests of the runner, and ways to wait for its processes."""
 
+import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -34,3 +36,31 @@ def notebook_folder(tmp_path, monkeypatch) -> Path:
     monkeypatch.setattr(paths, "CACHE", tmp_path / "cache")
     monkeypatch.setattr(paths, "FIGURES", tmp_path / "figures")
     return tmp_path
+
+
+@pytest.fixture
+def wait_until() -> Callable[..., bool]:
+    """Waits for a state; tells whether it came."""
+
+    def wait(state: Callable[[], bool], seconds: float = 60) -> bool:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            if state():
+                return True
+            time.sleep(0.05)
+        return False
+
+    return wait
+
+
+@pytest.fixture
+def pipe_content() -> Callable[[int], bytes | None]:
+    """Gives what stands in a pipe: None if nothing, empty if nobody has it open for writing."""
+
+    def content(pipe: int) -> bytes | None:
+        try:
+            return os.read(pipe, 100)
+        except BlockingIOError:
+            return None
+
+    return content

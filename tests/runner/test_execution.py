@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import nbformat
@@ -143,17 +142,9 @@ time.sleep(120)
 """
 
 
-def wait_until(state, seconds=60):
-    """Waits for a state; whether it came."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if state():
-            return True
-        time.sleep(0.05)
-    return False
-
-
-def test_the_kernel_ends_with_the_process_that_asked_for_it(tmp_path, write_notebook):
+def test_the_kernel_ends_with_the_process_that_asked_for_it(
+    tmp_path, write_notebook, wait_until, pipe_content
+):
     # A pipe tells by its end that the kernel, its only writer, is gone.
     os.mkfifo(tmp_path / "pipe")
     pipe = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
@@ -165,20 +156,12 @@ def test_the_kernel_ends_with_the_process_that_asked_for_it(tmp_path, write_note
     )
     parent = subprocess.Popen([sys.executable, "-c", parent_code, *child])
     try:
-        assert wait_until(lambda: _read(pipe) == b"at work")
+        assert wait_until(lambda: pipe_content(pipe) == b"at work")
     finally:
         parent.kill()
         parent.wait()
-    assert wait_until(lambda: _read(pipe) == b"")
+    assert wait_until(lambda: pipe_content(pipe) == b"")
     os.close(pipe)
-
-
-def _read(pipe):
-    """What stands in a pipe: None if nothing, empty if nobody has it open for writing."""
-    try:
-        return os.read(pipe, 100)
-    except BlockingIOError:
-        return None
 
 
 def test_a_child_is_told_its_parent(monkeypatch):

@@ -47,24 +47,6 @@ def checkout(tmp_path, write_notebook):
     return tmp_path
 
 
-def wait_until(state, seconds=60):
-    """Waits for a state; whether it came."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if state():
-            return True
-        time.sleep(0.05)
-    return False
-
-
-def content(pipe):
-    """What stands in a pipe: None if nothing, empty if nobody has it open for writing."""
-    try:
-        return os.read(pipe, 100)
-    except BlockingIOError:
-        return None
-
-
 def is_empty(group):
     """Whether a group of processes has no member left."""
     try:
@@ -84,7 +66,9 @@ TRIED = COMMANDS if os.environ.get("AFFECTLIB_FAULTS") else ("reproduce",)
 
 
 @pytest.mark.parametrize("command", TRIED)
-def test_ctrl_c_ends_a_command_in_one_line_and_all_that_it_started(checkout, command):
+def test_ctrl_c_ends_a_command_in_one_line_and_all_that_it_started(
+    checkout, command, wait_until, pipe_content
+):
     # A pipe tells by its end that the kernel, its only writer, is gone.
     pipe = os.open(checkout / "pipe", os.O_RDONLY | os.O_NONBLOCK)
     environment = dict(os.environ)
@@ -107,7 +91,7 @@ def test_ctrl_c_ends_a_command_in_one_line_and_all_that_it_started(checkout, com
             assert wait_until((checkout / "build" / "features" / "films").exists)
             time.sleep(1)  # workers start
         else:
-            assert wait_until(lambda: content(pipe) == b"at work")
+            assert wait_until(lambda: pipe_content(pipe) == b"at work")
         os.killpg(run.pid, signal.SIGINT)
         _, told = run.communicate(timeout=30)
     finally:
@@ -118,6 +102,6 @@ def test_ctrl_c_ends_a_command_in_one_line_and_all_that_it_started(checkout, com
     bars = ("features of", "sweep of")
     lines = [line for line in told.splitlines() if line and not line.startswith(bars)]
     assert lines == ["interrupted: what is finished is kept; the same command goes on"]
-    assert wait_until(lambda: content(pipe) == b"")
+    assert wait_until(lambda: pipe_content(pipe) == b"")
     assert wait_until(lambda: is_empty(run.pid))
     os.close(pipe)
