@@ -447,9 +447,8 @@ def past_means(data: Samples, length: int) -> Samples:
     if length < 1:
         raise ValueError(f"length is at least 1, not {length}")
     row = np.arange(len(data.groups))
-    first = np.maximum(
-        row - length + 1, first_rows(data.groups)
-    )  # (seconds,), first row of each window
+    # First row of each window, which begins with its film at the earliest.
+    first = np.maximum(row - length + 1, first_rows(data.groups))  # (seconds,)
     first = torch.from_numpy(first)
     end = torch.from_numpy(row + 1)
     inputs = []
