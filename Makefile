@@ -96,7 +96,7 @@ weights: env  ## download the released weights that may be fetched: all, or NAME
 	@set -f; $(BIN)/python -m affectlib.runner.weights $$OPTION_NAMES $(if $(FROM),--from="$$OPTION_FROM")
 
 lock:  ## resolve pyproject.toml anew into requirements.lock
-	$(BIN)/uv pip compile pyproject.toml --group notebooks --group test --output-file requirements.lock --upgrade --generate-hashes --no-emit-index-url --universal --fork-strategy fewest --python-version 3.11 --quiet --custom-compile-command "make lock"
+	$(BIN)/uv pip compile pyproject.toml --group notebooks --group site --group course --group test --output-file requirements.lock --upgrade --generate-hashes --no-emit-index-url --universal --fork-strategy fewest --python-version 3.11 --quiet --custom-compile-command "make lock"
 
 clean:  ## remove simulated corpora, features and executed notebooks
 	rm -rf build

@@ -17,8 +17,9 @@ from affectlib.paths import ROOT
 
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PROJECT = PYPROJECT["project"]
-REQUIREMENTS = [*PROJECT["dependencies"], *PYPROJECT["dependency-groups"]["notebooks"]]
-REQUIREMENTS += PYPROJECT["dependency-groups"]["test"]
+REQUIREMENTS = [*PROJECT["dependencies"]]
+for group in PYPROJECT["dependency-groups"].values():
+    REQUIREMENTS += group
 LOCK = (ROOT / "requirements.lock").read_text()
 DIRECT = {re.match(r"[\w-]+", line).group() for line in REQUIREMENTS}
 USER_FIXED = {
