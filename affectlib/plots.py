@@ -442,7 +442,7 @@ def plot_gradcam(frames: ArrayLike, maps: ArrayLike, *, ax: Axes | None = None) 
         heat[height + gap :, columns] = shares[i]
     ax.imshow(pictures, interpolation="nearest")
     drawn = ax.imshow(heat, cmap="inferno", vmin=0, vmax=1, alpha=0.55, interpolation="nearest")
-    ax.figure.colorbar(drawn, ax=ax, label="share of the largest", shrink=0.8)
+    ax.figure.colorbar(drawn, ax=ax, label="evidence (largest = 1)", shrink=0.8)
     ax.set_axis_off()
     return ax
 
