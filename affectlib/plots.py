@@ -423,7 +423,7 @@ def plot_gradcam(frames: ArrayLike, maps: ArrayLike, *, ax: Axes | None = None) 
 
     Args:
         frames: RGB pictures of one window, 0 to 255
-        maps: not negative; the largest value of the window is drawn brightest
+        maps: not negative; the colour bar shows their share of the largest value of the window
         ax: where to draw
 
     Shape:
@@ -433,12 +433,21 @@ def plot_gradcam(frames: ArrayLike, maps: ArrayLike, *, ax: Axes | None = None) 
     frames = np.asarray(frames) / 255
     maps = np.asarray(maps, dtype=float)
     # A map of zeros stays black: it is not divided by 0.
-    brightest = max(maps.max(), 1e-12)
-    heat = plt.get_cmap("inferno")(maps / brightest)[..., :3]  # without the opacity
+    shares = maps / max(maps.max(), 1e-12)
     grey = np.repeat(frames.mean(-1, keepdims=True), 3, -1)
-    overlaid = 0.45 * grey + 0.55 * heat
-    strips = [np.concatenate(list(row), axis=1) for row in (frames, overlaid)]
-    ax.imshow(np.concatenate(strips), interpolation="nearest")
+    _, height, width = maps.shape
+    gap = max(1, width // 16)
+    pictures = np.ones((2 * height + gap, len(frames) * (width + gap) - gap, 3))
+    # Undefined beside the maps, where nothing is laid over.
+    heat = np.full(pictures.shape[:2], np.nan)
+    for i in range(len(frames)):
+        columns = slice(i * (width + gap), i * (width + gap) + width)
+        pictures[:height, columns] = frames[i]
+        pictures[height + gap :, columns] = grey[i]
+        heat[height + gap :, columns] = shares[i]
+    ax.imshow(pictures, interpolation="nearest")
+    drawn = ax.imshow(heat, cmap="inferno", vmin=0, vmax=1, alpha=0.55, interpolation="nearest")
+    ax.figure.colorbar(drawn, ax=ax, label="evidence (largest = 1)", shrink=0.8)
     ax.set_axis_off()
     return ax
 

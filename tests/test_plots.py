@@ -169,6 +169,26 @@ def test_points_without_a_projection_are_refused(method, points, message):
         plots.project(points, method=method)
 
 
+def test_gradcam_lays_shares_of_the_largest_value_over_the_lower_row(ax):
+    maps = np.zeros((3, 9, 16))
+    maps[1] = 2
+    maps[2, 0, 0] = 4
+    plots.plot_gradcam(FRAMES, maps, ax=ax)
+    heat = ax.images[1].get_array().filled(np.nan)
+    assert heat.shape == (2 * 9 + 1, 3 * 16 + 2)  # two rows of three frames, with gaps of one
+    assert np.isnan(heat[:10]).all()
+    assert np.isnan(heat[:, [16, 33]]).all()
+    assert (heat[10:, :16] == 0).all()
+    assert (heat[10:, 17:33] == 0.5).all()
+    assert heat[10, 34] == 1
+    assert ax.images[1].colorbar.vmin == 0 and ax.images[1].colorbar.vmax == 1
+
+
+def test_a_gradcam_without_evidence_is_zero_everywhere(ax):
+    plots.plot_gradcam(FRAMES, np.zeros((3, 9, 16)), ax=ax)
+    assert np.nanmax(ax.images[1].get_array().filled(np.nan)) == 0
+
+
 @pytest.mark.parametrize(("kind", "diamonds"), [("simulated", 0), ("real, descriptors", 1)])
 def test_the_papers_marks_stand_beside_real_runs_only(kind, diamonds, ax):
     plots.plot_intervals(INTERVALS.assign(paper=1.0), label="MSE", kind=kind, ax=ax)
