@@ -24,6 +24,7 @@ from affectlib import paths
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
     from numpy.typing import ArrayLike
 
@@ -109,6 +110,13 @@ def _axes(ax: Axes | None) -> Axes:
     return ax
 
 
+def _signed_colours() -> Colormap:
+    """Purple below the middle, orange above it, grey at it: seen under colour blindness too."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    return LinearSegmentedColormap.from_list("signed", ["#5e3c99", "#c8c8c8", "#e66101"])
+
+
 def plot_embedding(
     points: np.ndarray,
     colour: ArrayLike,
@@ -116,16 +124,20 @@ def plot_embedding(
     label: str | None = None,
     limits: tuple[float, float] | None = None,
     palette: Sequence = PALETTE,
+    bar: bool = True,
     ax: Axes | None = None,
 ) -> Axes:
     """Scatter of projected clips, coloured by a class (with its own marker) or by a value.
 
     Args:
         points: projected clips
-        colour: one class name or one number per clip
+        colour: one class name or one number per clip. Numbers have a sign: the colours of 1 and -1
+            differ, and 0 is grey
         label: name of the value, written at the colour bar, or title of the legend
-        limits: smallest and largest value of the colour scale
+        limits: smallest and largest value of the colour scale, which reaches as far below 0 as
+            above it; without them, as far as the values do
         palette: colours of the classes
+        bar: whether a bar beside the Axes explains the colours of numbers
         ax: where to draw
 
     Shape:
@@ -134,10 +146,22 @@ def plot_embedding(
     ax = _axes(ax)
     colour = np.asarray(colour)
     if np.issubdtype(colour.dtype, np.number):
-        low, high = limits or (None, None)
+        reach = np.abs(colour if limits is None else limits).max()
         x, y = points.T
-        drawn = ax.scatter(x, y, c=colour, cmap="cividis", s=12, vmin=low, vmax=high, linewidths=0)
-        ax.figure.colorbar(drawn, ax=ax, label=label)
+        # The thin edge shows grey points on white.
+        drawn = ax.scatter(
+            x,
+            y,
+            c=colour,
+            cmap=_signed_colours(),
+            s=25,
+            vmin=-reach,
+            vmax=reach,
+            edgecolors="0.5",
+            linewidths=0.4,
+        )
+        if bar:
+            ax.figure.colorbar(drawn, ax=ax, label=label)
     else:
         for i, name in enumerate(sorted(set(colour))):
             x, y = points[colour == name].T
@@ -259,38 +283,49 @@ def plot_attention(
     *,
     rows: Sequence[str] | None = None,
     ylabel: str = "attending",
-    limits: tuple[float, float] | None = None,
+    equal: ArrayLike | None = None,
+    bar: bool = True,
     ax: Axes | None = None,
 ) -> Axes:
     """Attention weights as a heat map with each weight written in it.
 
+    The colour tells how far a weight is from an equal share: grey where it is one, full orange
+    where it is twice as large or more, full purple where it is zero. The scale is the same in every
+    figure, so that small differences look small.
+
     Args:
-        weights: each row sums to 1
+        weights: attention; nan where a place may not be looked at, which is left white
         names: of the columns: the places that are attended to
         rows: names of the rows: the places that attend; ``names`` if None
         ylabel: label of the vertical axis
-        limits: smallest and largest weight of the colour scale; those of the data if None
+        equal: an equal share; the mean of the weights if None, which it is where each row, or each
+            column, sums to 1
+        bar: whether a bar beside the Axes explains the colours
         ax: where to draw
 
     Shape:
-        weights ``(rows, columns)``
+        weights ``(rows, columns)``; equal a number or of a shape that divides the weights, such as
+        ``(rows, 1)``
     """
     import seaborn
 
     ax = _axes(ax)
     weights = np.asarray(weights)
-    low, high = limits or (weights.min(), weights.max())
+    if equal is None:
+        equal = np.nanmean(weights)
+    few = weights.size <= 60  # more numbers would overlap
     seaborn.heatmap(
-        weights,
-        annot=weights.size <= 60,  # more numbers would overlap
+        weights / equal,
+        annot=weights if few else False,
         fmt=".2f",
-        cmap="cividis",
-        vmin=low,
-        vmax=high,
+        cmap=_signed_colours(),
+        vmin=0,
+        vmax=2,
         xticklabels=names,
         yticklabels=names if rows is None else rows,
         ax=ax,
-        cbar_kws={"label": "attention"},
+        cbar=bar,
+        cbar_kws={"label": "attention / equal share", "extend": "max"},
         annot_kws={"size": 7},
     )
     ax.set(xlabel="attended to", ylabel=ylabel)
@@ -366,11 +401,7 @@ def plot_bars(
     Shape:
         each values ``(frames,)``, nan where undefined
     """
-    from matplotlib.colors import LinearSegmentedColormap
-
     ax = _axes(ax)
-    colours = ["#5e3c99", "#c8c8c8", "#e66101"]
-    cmap = LinearSegmentedColormap.from_list("bars", colours)
     some_undefined = False
     for row, (values, limit) in enumerate(bars.values()):
         values = np.asarray(values, dtype=float)
@@ -391,7 +422,7 @@ def plot_bars(
         ax.add_patch(hatched)
         drawn = ax.imshow(
             values[None] / limit,
-            cmap=cmap,
+            cmap=_signed_colours(),
             vmin=-1,
             vmax=1,
             aspect="auto",
