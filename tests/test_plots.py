@@ -103,14 +103,8 @@ def test_colours_of_attention_are_shares_of_an_equal_share(ax):
     drawn = ax.collections[0]
     assert np.allclose(np.ravel(drawn.get_array()), [0.4, 1.6, 1, 1, 2, 0])
     assert drawn.get_clim() == (0, 2)  # small differences look small
-    assert [text.get_text() for text in ax.texts] == [
-        "0.20",
-        "0.80",
-        "0.50",
-        "0.50",
-        "1.00",
-        "0.00",
-    ]
+    numbers = ["0.20", "0.80", "0.50", "0.50", "1.00", "0.00"]
+    assert [text.get_text() for text in ax.texts] == numbers
     assert len(ax.figure.axes) == 2  # with the colour bar
 
 
