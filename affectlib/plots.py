@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib import color_sequences
+from matplotlib.colors import LinearSegmentedColormap
 
 from affectlib import paths
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
-    from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
     from numpy.typing import ArrayLike
 
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 PALETTE = tuple(color_sequences["petroff8"])
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 DASHES = ("-", "--", "-.", ":")
+# From below zero over zero to above. Zero is grey, which is seen on white.
+DIVERGING = LinearSegmentedColormap.from_list("bars", ["#5e3c99", "#c8c8c8", "#e66101"])
 STYLE = {
     "figure.dpi": 100,
     "savefig.dpi": 150,
@@ -110,34 +112,26 @@ def _axes(ax: Axes | None) -> Axes:
     return ax
 
 
-def _signed_colours() -> Colormap:
-    """Purple below the middle, orange above it, grey at it: seen under colour blindness too."""
-    from matplotlib.colors import LinearSegmentedColormap
-
-    return LinearSegmentedColormap.from_list("signed", ["#5e3c99", "#c8c8c8", "#e66101"])
-
-
 def plot_embedding(
     points: np.ndarray,
     colour: ArrayLike,
     *,
     label: str | None = None,
     limits: tuple[float, float] | None = None,
-    palette: Sequence = PALETTE,
     bar: bool = True,
+    palette: Sequence = PALETTE,
     ax: Axes | None = None,
 ) -> Axes:
     """Scatter of projected clips, coloured by a class (with its own marker) or by a value.
 
     Args:
         points: projected clips
-        colour: one class name or one number per clip. Numbers have a sign: the colours of 1 and -1
-            differ, and 0 is grey
+        colour: one class name or one number per clip
         label: name of the value, written at the colour bar, or title of the legend
-        limits: smallest and largest value of the colour scale, which reaches as far below 0 as
-            above it; without them, as far as the values do
+        limits: smallest and largest value of the colour scale. With limits that lie evenly about 0
+            the colours part at 0
+        bar: draw a colour bar; False where several Axes share one
         palette: colours of the classes
-        bar: whether a bar beside the Axes explains the colours of numbers
         ax: where to draw
 
     Shape:
@@ -146,20 +140,13 @@ def plot_embedding(
     ax = _axes(ax)
     colour = np.asarray(colour)
     if np.issubdtype(colour.dtype, np.number):
-        reach = np.abs(colour if limits is None else limits).max()
+        low, high = limits or (None, None)
         x, y = points.T
+        signed = low is not None and low == -high
+        cmap = DIVERGING if signed else "cividis"
         # The thin edge shows grey points on white.
-        drawn = ax.scatter(
-            x,
-            y,
-            c=colour,
-            cmap=_signed_colours(),
-            s=25,
-            vmin=-reach,
-            vmax=reach,
-            edgecolors="0.5",
-            linewidths=0.4,
-        )
+        edge = {"edgecolors": "0.5", "linewidths": 0.4}
+        drawn = ax.scatter(x, y, c=colour, cmap=cmap, s=25, vmin=low, vmax=high, **edge)
         if bar:
             ax.figure.colorbar(drawn, ax=ax, label=label)
     else:
@@ -318,7 +305,7 @@ def plot_attention(
         weights / equal,
         annot=weights if few else False,
         fmt=".2f",
-        cmap=_signed_colours(),
+        cmap=DIVERGING,
         vmin=0,
         vmax=2,
         xticklabels=names,
@@ -422,7 +409,7 @@ def plot_bars(
         ax.add_patch(hatched)
         drawn = ax.imshow(
             values[None] / limit,
-            cmap=_signed_colours(),
+            cmap=DIVERGING,
             vmin=-1,
             vmax=1,
             aspect="auto",

@@ -118,13 +118,6 @@ def test_masked_attention_is_left_white(ax):
     assert len(ax.figure.axes) == 1
 
 
-@pytest.mark.parametrize(("limits", "reach"), [(None, 0.9), ((-0.5, 1), 1)])
-def test_signed_values_have_as_many_colours_below_zero_as_above(limits, reach, ax):
-    plots.plot_embedding(POINTS[:2, :2], [-0.9, 0.2], limits=limits, bar=False, ax=ax)
-    assert ax.collections[0].get_clim() == (-reach, reach)
-    assert len(ax.figure.axes) == 1
-
-
 def test_confusion_counts_by_hand(ax):
     plots.plot_confusion(["a", "a", "b"], ["a", "b", "b"], ["a", "b"], ax=ax)
     assert [t.get_text() for t in ax.texts] == ["1\n50%", "1\n50%", "0\n0%", "1\n100%"]
