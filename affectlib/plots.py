@@ -144,7 +144,9 @@ def plot_embedding(
         x, y = points.T
         signed = low is not None and low == -high
         cmap = DIVERGING if signed else "cividis"
-        drawn = ax.scatter(x, y, c=colour, cmap=cmap, s=12, vmin=low, vmax=high, linewidths=0)
+        # The thin edge shows grey points on white.
+        edge = {"edgecolors": "0.5", "linewidths": 0.4}
+        drawn = ax.scatter(x, y, c=colour, cmap=cmap, s=25, vmin=low, vmax=high, **edge)
         if bar:
             ax.figure.colorbar(drawn, ax=ax, label=label)
     else:
@@ -268,38 +270,49 @@ def plot_attention(
     *,
     rows: Sequence[str] | None = None,
     ylabel: str = "attending",
-    limits: tuple[float, float] | None = None,
+    equal: ArrayLike | None = None,
+    bar: bool = True,
     ax: Axes | None = None,
 ) -> Axes:
     """Attention weights as a heat map with each weight written in it.
 
+    The colour tells how far a weight is from an equal share: grey where it is one, full orange
+    where it is twice as large or more, full purple where it is zero. The scale is the same in every
+    figure, so that small differences look small.
+
     Args:
-        weights: each row sums to 1
+        weights: attention; nan where a place may not be looked at, which is left white
         names: of the columns: the places that are attended to
         rows: names of the rows: the places that attend; ``names`` if None
         ylabel: label of the vertical axis
-        limits: smallest and largest weight of the colour scale; those of the data if None
+        equal: an equal share; the mean of the weights if None, which it is where each row, or each
+            column, sums to 1
+        bar: whether a bar beside the Axes explains the colours
         ax: where to draw
 
     Shape:
-        weights ``(rows, columns)``
+        weights ``(rows, columns)``; equal a number or of a shape that divides the weights, such as
+        ``(rows, 1)``
     """
     import seaborn
 
     ax = _axes(ax)
     weights = np.asarray(weights)
-    low, high = limits or (weights.min(), weights.max())
+    if equal is None:
+        equal = np.nanmean(weights)
+    few = weights.size <= 60  # more numbers would overlap
     seaborn.heatmap(
-        weights,
-        annot=weights.size <= 60,  # more numbers would overlap
+        weights / equal,
+        annot=weights if few else False,
         fmt=".2f",
-        cmap="cividis",
-        vmin=low,
-        vmax=high,
+        cmap=DIVERGING,
+        vmin=0,
+        vmax=2,
         xticklabels=names,
         yticklabels=names if rows is None else rows,
         ax=ax,
-        cbar_kws={"label": "attention"},
+        cbar=bar,
+        cbar_kws={"label": "attention / equal share", "extend": "max"},
         annot_kws={"size": 7},
     )
     ax.set(xlabel="attended to", ylabel=ylabel)

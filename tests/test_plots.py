@@ -115,6 +115,27 @@ def test_axes_can_share_a_colour_bar(ax):
     assert len(ax.figure.axes) == 2
 
 
+def test_colours_of_attention_are_shares_of_an_equal_share(ax):
+    weights = np.array([[0.2, 0.8], [0.5, 0.5], [1.0, 0.0]])
+    plots.plot_attention(weights, ["a", "b"], rows=["x", "y", "z"], ax=ax)
+    drawn = ax.collections[0]
+    assert np.allclose(np.ravel(drawn.get_array()), [0.4, 1.6, 1, 1, 2, 0])
+    assert drawn.get_clim() == (0, 2)  # small differences look small
+    numbers = ["0.20", "0.80", "0.50", "0.50", "1.00", "0.00"]
+    assert [text.get_text() for text in ax.texts] == numbers
+    assert len(ax.figure.axes) == 2  # with the colour bar
+
+
+def test_masked_attention_is_left_white(ax):
+    weights = np.array([[1.0, np.nan], [0.5, 0.5]])
+    plots.plot_attention(weights, ["a", "b"], equal=[[1], [0.5]], bar=False, ax=ax)
+    shares = ax.collections[0].get_array()
+    assert np.ma.getmaskarray(shares).ravel().tolist() == [False, True, False, False]
+    assert np.allclose(shares.compressed(), 1)
+    assert [text.get_text() for text in ax.texts] == ["1.00", "0.50", "0.50"]
+    assert len(ax.figure.axes) == 1
+
+
 def test_confusion_counts_by_hand(ax):
     plots.plot_confusion(["a", "a", "b"], ["a", "b", "b"], ["a", "b"], ax=ax)
     assert [t.get_text() for t in ax.texts] == ["1\n50%", "1\n50%", "0\n0%", "1\n100%"]
