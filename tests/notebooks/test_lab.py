@@ -103,7 +103,7 @@ IDLE = "document.querySelector('.jp-Notebook-ExecutionIndicator[data-status=idle
 def test_a_reader_sees_the_pictures_runs_all_and_moves_a_slider(page):
     wait(
         page,
-        "window.jupyterapp && document.querySelector('.jp-Notebook .jp-RenderedImage img') && true",
+        "window.jupyterapp && document.querySelector('.jp-OutputArea-output img') && true",
     )
     wait(page, f"{IDLE} && true", 120)
     page.execute_script(RUN_ALL)
