@@ -18,6 +18,8 @@ OPTIONS := PAPER PROFILE CORPUS SET DRY_RUN FRESH JOBS EXTRACTORS FEATURES PRECI
 $(foreach name,$(OPTIONS),$(eval override $(name) := $$(value $(name))))
 $(foreach name,$(OPTIONS),$(eval export OPTION_$(name) := $$($(name))))
 unexport $(OPTIONS)
+# Its presence tells that somebody watches a notebook (affectlib/progress.py).
+unexport JPY_SESSION_NAME
 # $(call given,ROOT,root) is --root="$$OPTION_ROOT", and nothing where ROOT is not given.
 given = $(if $($1),--$2="$$OPTION_$1")
 GIVEN   := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))

@@ -14,6 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from affectlib import AVX2_VARIABLES, AVX512_OFF, paths
+from affectlib.progress import OPENED_IN_JUPYTER
 from affectlib.runner import estimate, notebooks
 from affectlib.runner.content_key import figures_hash
 from affectlib.runner.failures import FAILED, report
@@ -256,6 +257,8 @@ def child(text: str) -> int:
     """Runs the job that a parent process has written as JSON; returns the exit status."""
     fields = json.loads(text)
     end_with_parent(fields["parent"])
+    # Also where a notebook that is open in Jupyter has started the runner.
+    os.environ.pop(OPENED_IN_JUPYTER, None)
     job = Job(
         slug=fields["slug"],
         notebook=Path(fields["notebook"]),
