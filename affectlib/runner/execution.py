@@ -24,6 +24,7 @@ EXTRA_KEYS = (
     "metadata.papermill cell.metadata.papermill cell.metadata.execution "
     "metadata.language_info.version metadata.widgets metadata.affectlib"
 )
+STRIPPED = ("--keep-output", "--keep-count", "--keep-id", "--extra-keys", EXTRA_KEYS)
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
@@ -312,8 +313,7 @@ def store(job: Job) -> None:
             outputs = cell.get("outputs", [])
             cell["outputs"] = [each for each in outputs if WIDGET not in each.get("data", {})]
     # By pipes: nbstripout would leave half a file on a full disk.
-    command = [sys.executable, "-m", "nbstripout", "--keep-output", "--keep-count", "--keep-id"]
-    command += ["--extra-keys", EXTRA_KEYS]
+    command = [sys.executable, "-m", "nbstripout", *STRIPPED]
     run = subprocess.run(
         command, check=True, input=_notebook_bytes(content), stdout=subprocess.PIPE
     )

@@ -40,7 +40,7 @@ def test_every_option_says_what_it_is_and_its_default(name, capsys):
         assert option.help
         if option.required:
             default = "[required]"
-        elif option.default in (None, False, []):
+        elif option.default is None or option.default is False or option.default == []:
             default = "(default: "  # in the words of the help
         elif option.default == cli.ALL:
             default = "[default: all]"
