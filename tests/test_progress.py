@@ -40,7 +40,7 @@ class Line(nn.Module):
         return x[0]
 
     def forward(self, x):
-        return self.head(self.embed(x))
+        return self.head(self.embed(x)).squeeze(-1)
 
 
 @pytest.mark.parametrize("progress", [None, True])

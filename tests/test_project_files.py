@@ -1,4 +1,4 @@
-"""The files that other programs read (GitHub, Docker, Binder, pre-commit) agree with the project."""
+"""Files that GitHub, Docker, Binder and pre-commit read agree with the project."""
 
 import json
 import os
@@ -169,9 +169,10 @@ def test_the_image_copies_what_is_there_and_calls_a_command():
     lines = (ROOT / "Dockerfile").read_text().splitlines()
     (image,) = [line.split()[1] for line in lines if line.startswith("FROM ")]
     assert is_a_python_of_the_project(re.fullmatch(r"python:(3\.\d+)-slim", image)[1])
-    copied = [line.split()[2:-1] for line in lines if line.startswith("COPY --chown")]
-    for name in sum(copied, []):
-        assert (ROOT / name).exists()
+    copies = [line.split() for line in lines if line.startswith("COPY --chown")]
+    assert len(copies) == 2
+    for _, _, *copied, _ in copies:
+        assert all((ROOT / name).exists() for name in copied)
     (command,) = [json.loads(line[4:]) for line in lines if line.startswith("CMD ")]
     assert command[0] in PROJECT["scripts"]
     assert command[1] in get_command(cli.app).commands

@@ -136,6 +136,51 @@ def test_make_test_names_one_absolute_folder_for_fresh_figures(checkout):
     )
 
 
+# Stands in for uv: keeps the list of what is installed.
+UV = """#!/bin/sh
+echo "||uv $*" >> "{calls}"
+test "$2" != sync || cp .venv/wanted.txt installed.txt
+"""
+
+
+def packages(text):
+    """Names in a list of locked packages."""
+    return set(re.findall(r"^([a-z][\w.-]*)==", text, flags=re.M))
+
+
+def test_torch_of_the_cpu_takes_all_but_cuda_from_the_lock(checkout):
+    uv = checkout / ".venv" / "bin" / "uv"
+    uv.write_text(UV.format(calls=checkout / "calls"))
+    uv.chmod(0o755)
+    lock = (ROOT / "requirements.lock").read_text()
+    versions = dict(re.findall(r"^(torch|torchvision)==(\S+)", lock, flags=re.M))
+
+    assert make(checkout, "env", "TORCH=cpu").returncode == 0
+    calls = (checkout / "calls").read_text()
+    assert "uv pip sync --quiet --python .venv/bin/python --require-hashes" in calls
+    wanted = " ".join(f"{name}=={version}" for name, version in versions.items())
+    assert f"--no-deps --torch-backend cpu {wanted}\n" in calls
+    installed = (checkout / "installed.txt").read_text()
+    left_out = packages(lock) - packages(installed)
+    assert {"torch", "torchvision", "triton", "nvidia-cublas", "cuda-bindings"} <= left_out
+    assert all(re.match("torch$|torchvision$|triton$|nvidia-|cuda-", name) for name in left_out)
+    # Every package that is left has its hashes, and no other ones.
+    for block in re.findall(r"^[a-z].*?(?=^[a-z]|\Z)", installed, flags=re.M | re.S):
+        assert block in lock
+        assert "--hash=sha256:" in block
+
+    # What was chosen stays until another word is given.
+    (checkout / "calls").unlink()
+    assert make(checkout, "env").returncode == 0
+    assert not (checkout / "calls").exists()
+    assert make(checkout, "env", "TORCH=lock").returncode == 0
+    assert (checkout / "installed.txt").read_text() == lock
+    assert "--torch-backend" not in (checkout / "calls").read_text()
+    run = make(checkout, "env", "TORCH=gpu")
+    assert run.returncode == 2
+    assert "error: no TORCH gpu; there are lock, cpu" in run.stderr
+
+
 def test_no_recipe_deletes_by_an_absolute_or_unquoted_variable_path():
     recipes = [
         line.strip() for line in (ROOT / "Makefile").read_text().splitlines() if "rm -" in line
