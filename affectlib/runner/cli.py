@@ -242,9 +242,10 @@ def lab(context: typer.Context) -> int:
         first = notebook_file("start_here")
     except AffectError as error:
         return report(error)
-    command = [sys.executable, "-m", "jupyterlab", str(first)]
+    command = [sys.executable, "-m", "jupyterlab"]
     # Notebooks link to the README, to figures/ and to executed copies in build/.
     command.append(f"--ServerApp.root_dir={paths.ROOT}")
+    command.append(f"--LabApp.default_url=/lab/tree/{first.relative_to(paths.ROOT).as_posix()}")
     if os.geteuid() == 0:
         # As in a container: JupyterLab refuses root without it.
         command.append("--allow-root")
