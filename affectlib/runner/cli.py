@@ -21,7 +21,7 @@ from typer.exceptions import TyperException
 
 from affectlib import paths
 from affectlib.errors import AffectError, printable
-from affectlib.runner.failures import REFUSED, end_on_interrupt, report
+from affectlib.runner.failures import REFUSED, end_on_interrupt, interrupted, report
 
 # Their threads wait for notebooks: Ctrl-C ends them at once. The others end as Python does.
 ENDED_AT_ONCE = ("reproduce", "notebooks", "spread", "sweep")
@@ -226,6 +226,8 @@ def _build(build: Callable[[Path], None], folder: Path) -> int:
         build(folder)
     except (AffectError, OSError) as error:
         return report(error)
+    except KeyboardInterrupt:
+        return interrupted()
     print(folder)
     return 0
 

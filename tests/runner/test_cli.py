@@ -88,9 +88,14 @@ def test_what_is_built_goes_into_its_folder(name, tmp_path, monkeypatch, capsys)
     def fails(folder):
         raise AffectError("a link leads nowhere")
 
+    def is_interrupted(folder):
+        raise KeyboardInterrupt
+
     monkeypatch.setattr(module, "build", fails)
     assert cli.main([name]) == 2
     assert capsys.readouterr().err == "error: a link leads nowhere\n"
+    monkeypatch.setattr(module, "build", is_interrupted)
+    assert cli.main([name]) == 130
 
 
 @pytest.mark.parametrize(("user", "allowed"), [(0, True), (1000, False)])
