@@ -13,6 +13,12 @@ from affectlib.runner import cli
 COMMANDS = get_command(cli.app).commands
 
 
+@pytest.fixture(autouse=True)
+def figures(monkeypatch):
+    """A run moves the folder of figures: it is put back after each test."""
+    monkeypatch.setattr(paths, "FIGURES", paths.FIGURES)
+
+
 def test_without_a_command_the_help_lists_them_all(capsys):
     assert cli.main([]) == 0
     told = capsys.readouterr().out
