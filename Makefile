@@ -16,10 +16,14 @@ CHECKS  := $(filter $(FOUND),$(LONGEST)) $(filter-out $(LONGEST),$(FOUND))
 
 # Options are text that make and the shell pass on as it stands. Names of films may hold anything, also `...` and $$(...):
 # make takes each option unexpanded, and the shell reads it from its environment, as "$$OPTION_<name>".
-OPTIONS := PAPER PROFILE CORPUS SET DRY_RUN FRESH JOBS EXTRACTORS FEATURES PRECISION ROOT SECONDS PARTS ON_ERROR DASK_SCHEDULER GRID NAMES FROM
+OPTIONS := PAPER PROFILE CORPUS SET DRY_RUN FRESH JOBS EXTRACTORS FEATURES PRECISION ROOT SECONDS PARTS ON_ERROR DASK_SCHEDULER GRID NAMES FROM LAB_ARGS TORCH
 $(foreach name,$(OPTIONS),$(eval override $(name) := $$(value $(name))))
 $(foreach name,$(OPTIONS),$(eval export OPTION_$(name) := $$($(name))))
 unexport $(OPTIONS)
+# Its presence tells that somebody watches a notebook (affectlib/progress.py).
+unexport JPY_SESSION_NAME
+# $(call given,ROOT,root) is --root="$$OPTION_ROOT", and nothing where ROOT is not given.
+given = $(if $($1),--$2="$$OPTION_$1")
 GIVEN   := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
 UNKNOWN := $(filter-out $(OPTIONS) PYTHON BIN SHELL MAKEFLAGS,$(GIVEN))
 ifneq ($(UNKNOWN),)
@@ -27,15 +31,18 @@ ifneq ($(UNKNOWN),)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help env reproduce test checks unit $(CHECKS) browser lab notebooks spread benchmarks weights lock extract sweep clean
+.PHONY: help env reproduce test checks unit $(CHECKS) browser lab site course notebooks spread benchmarks weights lock extract sweep clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "  options of reproduce: PAPER=$$OPTION_PAPER|\"gla caan\" PROFILE=demo|full|paper CORPUS=simulated|real JOBS=$$OPTION_JOBS SET=\"name=value ...\" DRY_RUN=yes FRESH=yes"
 
-# The copies in .venv are compared by content: dates say nothing after a checkout.
-env:  ## build .venv from requirements.lock (hashes checked)
-	@if ! cmp -s requirements.lock .venv/requirements.lock || ! cmp -s pyproject.toml .venv/pyproject.toml; then \
+# The copies in .venv are compared by content: dates say nothing after a checkout. TORCH stays as it was chosen first.
+env:  ## build .venv from requirements.lock (hashes checked); TORCH=cpu: without CUDA, torch from its own index
+	@kind="$${OPTION_TORCH:-$$(cat .venv/torch 2>/dev/null || echo lock)}"; \
+	case "$$kind" in lock|cpu) ;; *) echo "error: no TORCH $$kind; there are lock, cpu" >&2; exit 1;; esac; \
+	if ! cmp -s requirements.lock .venv/requirements.lock || ! cmp -s pyproject.toml .venv/pyproject.toml \
+	  || test "$$kind" != "$$(cat .venv/torch 2>/dev/null || echo lock)"; then \
 	  set -e; \
 	  if test -e .venv; then place=.venv; else place=.; fi; \
 	  test -w "$$place" || { echo "error: $$PWD: .venv has to be built, and may not be written here: allow it, or copy the checkout to another folder" >&2; exit 1; }; \
@@ -44,14 +51,19 @@ env:  ## build .venv from requirements.lock (hashes checked)
 	  test -x $(BIN)/python || $(PYTHON) -m venv .venv; \
 	  sed -n '/^uv==/,/# via/p' requirements.lock > .venv/uv.txt; \
 	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r .venv/uv.txt; \
-	  $(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock; \
+	  if test "$$kind" = lock; then cp requirements.lock .venv/wanted.txt; \
+	  else awk '/^[a-z]/ {cuda = /^(cuda-|nvidia-|triton==|torch==|torchvision==)/} !cuda' requirements.lock > .venv/wanted.txt; fi; \
+	  $(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes .venv/wanted.txt; \
+	  if test "$$kind" = cpu; then $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --torch-backend cpu \
+	    $$(grep -oE '^torch(vision)?==[0-9.]+' requirements.lock); fi; \
 	  $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .; \
+	  echo "$$kind" > .venv/torch; \
 	  cp requirements.lock pyproject.toml .venv/; \
 	fi
 
 reproduce: env  ## run every notebook headless, write figures/, print one table
-	@$(BIN)/python -m affectlib.runner.reproduce --paper "$$OPTION_PAPER" --profile "$$OPTION_PROFILE" \
-	  --corpus "$$OPTION_CORPUS" --set "$$OPTION_SET" --jobs "$$OPTION_JOBS" $(if $(DRY_RUN),--dry-run) $(if $(FRESH),--fresh)
+	@$(BIN)/affectlib reproduce --paper="$$OPTION_PAPER" --profile="$$OPTION_PROFILE" --corpus="$$OPTION_CORPUS" \
+	  --set="$$OPTION_SET" --jobs="$$OPTION_JOBS" $(if $(DRY_RUN),--dry-run) $(if $(FRESH),--fresh)
 
 test: env  ## lint, unit tests, doctests, and the committed notebooks against their outputs (nbval), JOBS at once
 	$(BIN)/ruff check .
@@ -70,32 +82,38 @@ $(CHECKS): check-%: notebooks/%.ipynb
 
 check-06_comparison: $(filter check-02_shot_long check-04_gla,$(CHECKS))  # reads their results
 
-browser: env  ## open 00_start_here in JupyterLab with a real Chromium and move a slider
-	AFFECTLIB_BROWSER=1 $(BIN)/python -m pytest tests/notebooks/test_lab.py
+browser: env  ## open notebooks in JupyterLab with a real Chromium (AFFECTLIB_BROWSER=long: 03 and 05 to the end, too)
+	AFFECTLIB_BROWSER="$${AFFECTLIB_BROWSER:-1}" $(BIN)/python -m pytest tests/notebooks/test_lab.py
 
-lab: env  ## JupyterLab at the notebooks
-	$(BIN)/python -c "import affectlib, os; os.execv('$(BIN)/jupyter-lab', ['jupyter-lab', 'notebooks/00_start_here.ipynb'])"
+lab: env  ## JupyterLab at the notebooks [LAB_ARGS="--no-browser --port=9000"]
+	@set -f; $(BIN)/affectlib lab $$OPTION_LAB_ARGS
+
+site: env  ## the site of the executed notebooks, in build/site
+	@$(BIN)/affectlib site
+
+course: env  ## the notebooks for students and teachers, in build/course
+	@$(BIN)/affectlib course
 
 notebooks: env  ## re-run the demo, store the executed notebooks and the README's table (before a commit)
-	@$(BIN)/python -m affectlib.runner.reproduce --paper "$$OPTION_PAPER" --jobs "$$OPTION_JOBS" --store
+	@$(BIN)/affectlib notebooks --paper="$$OPTION_PAPER" --jobs="$$OPTION_JOBS"
 
 spread: env  ## run the demo with other seeds, store how far each number moves (after `make notebooks`)
-	@$(BIN)/python -m affectlib.runner.agreement --paper "$$OPTION_PAPER" --jobs "$$OPTION_JOBS"
+	@$(BIN)/affectlib spread --paper="$$OPTION_PAPER" --jobs="$$OPTION_JOBS"
 
 extract: env  ## CORPUS=cognimuse|film.mp4 EXTRACTORS=descriptors|gla [FEATURES= PRECISION= ROOT= SECONDS= PARTS= ON_ERROR=raise|skip DASK_SCHEDULER=]; ON_ERROR=skip leaves out damaged clips
-	@$(BIN)/python -m affectlib.runner.extract name="$$OPTION_CORPUS" extractors="$$OPTION_EXTRACTORS" \
-	  features="$$OPTION_FEATURES" precision="$$OPTION_PRECISION" root="$$OPTION_ROOT" seconds="$$OPTION_SECONDS" \
-	  parts="$$OPTION_PARTS" on_error="$$OPTION_ON_ERROR" jobs="$$OPTION_JOBS" client="$$OPTION_DASK_SCHEDULER"
+	@$(BIN)/affectlib extract --corpus="$$OPTION_CORPUS" --jobs="$$OPTION_JOBS" $(call given,EXTRACTORS,extractors) \
+	  $(call given,FEATURES,features) $(call given,PRECISION,precision) $(call given,ROOT,root) $(call given,SECONDS,seconds) $(call given,PARTS,parts) \
+	  $(call given,ON_ERROR,on-error) $(call given,DASK_SCHEDULER,dask-scheduler)
 
 sweep: env  ## a notebook over a grid: PAPER=gla [GRID=grid.yaml PROFILE= CORPUS= DASK_SCHEDULER=tcp://host:8786]
-	@$(BIN)/python -m affectlib.runner.sweep slug="$$OPTION_PAPER" grid="$$OPTION_GRID" profile="$$OPTION_PROFILE" \
-	  corpus="$$OPTION_CORPUS" jobs="$$OPTION_JOBS" client="$$OPTION_DASK_SCHEDULER"
+	@$(BIN)/affectlib sweep --paper="$$OPTION_PAPER" --profile="$$OPTION_PROFILE" --corpus="$$OPTION_CORPUS" \
+	  --jobs="$$OPTION_JOBS" $(call given,GRID,grid) $(call given,DASK_SCHEDULER,dask-scheduler)
 
 benchmarks: env  ## the speed claims, as ratios in one run each
 	@for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
 
 weights: env  ## download the released weights that may be fetched: all, or NAMES="vggish i3d"; make one: NAMES=xception FROM=<RAF-DB>, NAMES=vgg16_places FROM=<caffemodel>
-	@set -f; $(BIN)/python -m affectlib.runner.weights $$OPTION_NAMES $(if $(FROM),--from="$$OPTION_FROM")
+	@set -f; $(BIN)/affectlib weights $(call given,FROM,from) -- $$OPTION_NAMES
 
 lock:  ## resolve pyproject.toml anew into requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --group notebooks --group site --group course --group test --output-file requirements.lock --upgrade --generate-hashes --no-emit-index-url --universal --fork-strategy fewest --python-version 3.11 --quiet --custom-compile-command "make lock"

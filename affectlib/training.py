@@ -26,6 +26,7 @@ from torch import nn
 from affectlib.corpora.folds import first_rows
 from affectlib.errors import AffectError
 from affectlib.kept import Kept
+from affectlib.progress import progress_bar
 
 if TYPE_CHECKING:
     from affectlib.features import FeatureTable
@@ -476,7 +477,9 @@ def _lightning() -> tuple:
     class Lit(pl.LightningModule):
         """Any model with a loss of truth and prediction; keeps the weights that validate best."""
 
-        def __init__(self, model, validation, *, loss, learning_rate, weight_decay, patience):
+        def __init__(
+            self, model, validation, *, loss, learning_rate, weight_decay, patience, epochs
+        ):
             super().__init__()
             self.model = model
             self.validation = validation
@@ -487,6 +490,7 @@ def _lightning() -> tuple:
             self.best = BestEpoch()
             self.curves = []  # epoch, training loss, validation loss
             self.losses = []  # of the batches of this epoch
+            self.epochs = epochs  # a bar
 
         def training_step(self, batch, _):
             inputs, target = batch
@@ -502,6 +506,7 @@ def _lightning() -> tuple:
             self.losses.clear()
             self.curves.append((epoch, train_loss, validation_loss))
             self.best.update(self.model, epoch, validation_loss)
+            self.epochs.update()
             if epoch - self.best.epoch >= self.patience:
                 self.trainer.should_stop = True
 
@@ -571,7 +576,7 @@ def fit(
     patience: int = 30,
     weight_decay: float = 0.0,
     seed: int = 0,
-    progress: bool = False,
+    progress: bool | None = None,
     device: str = "cpu",
     devices: int | str | list[int] = 1,
     strategy: str = "auto",
@@ -591,7 +596,7 @@ def fit(
         patience: training ends after this many epochs without a better validation loss
         weight_decay: of Adam
         seed: of the order of samples and of dropout; the weights are drawn before
-        progress: show a bar
+        progress: show a bar; None shows one where a notebook is open in JupyterLab
         device: ``"cpu"``, ``"cuda"``, or ``"auto"`` for a CUDA device where there is one; the
             trained model is on the CPU
         devices: Lightning's: how many processors or graphics cards share every batch
@@ -626,6 +631,7 @@ def fit(
         model.eval().cpu()
         return _history(state["curves"], state["best_epoch"])
     pl, Lit = _lightning()
+    counted = progress_bar(total=epochs, progress=progress, unit="epoch", leave=False)
     module = Lit(
         model,
         validation,
@@ -633,11 +639,12 @@ def fit(
         learning_rate=learning_rate,
         weight_decay=weight_decay,
         patience=patience,
+        epochs=counted,
     )
     model.train()
     deterministic = torch.are_deterministic_algorithms_enabled()
     # The caller draws the same random numbers afterwards, however long the training was.
-    with torch.random.fork_rng(), warnings.catch_warnings():
+    with torch.random.fork_rng(), warnings.catch_warnings(), counted:
         warnings.filterwarnings("ignore", message=".*LeafSpec")  # Lightning's own use of torch
         torch.manual_seed(seed)
         trainer = pl.Trainer(
@@ -650,7 +657,7 @@ def fit(
             deterministic=True,
             enable_checkpointing=False,
             enable_model_summary=False,
-            enable_progress_bar=progress,
+            enable_progress_bar=False,  # it counts batches
         )
         try:
             trainer.fit(module, _Loader(train, batch_size, seed))

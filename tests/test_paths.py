@@ -186,7 +186,7 @@ def test_an_installed_package_keeps_nothing_among_the_packages(tmp_path):
 
 def test_an_installed_package_says_that_notebooks_come_with_the_checkout(tmp_path):
     run = installed(
-        tmp_path, "-m", "affectlib.runner.reproduce", XDG_CACHE_HOME=str(tmp_path / "cache")
+        tmp_path, "-m", "affectlib.runner.cli", "reproduce", XDG_CACHE_HOME=str(tmp_path / "cache")
     )
     assert run.returncode == 2
     assert run.stderr.splitlines() == [

@@ -22,6 +22,7 @@ from affectlib.corpora.base import ANNOTATION_COLUMNS, CLIP_COLUMNS, Corpus
 from affectlib.corpora.completeness import warn_if_partial
 from affectlib.corpora.files import Faults, files_below, is_simulated, not_found
 from affectlib.errors import FileFormatError
+from affectlib.progress import progress_bar
 
 LABELS = ("valence", "arousal")
 HERTZ = 25.0
@@ -468,7 +469,7 @@ def frame_array(
     size: int = 32,
     store: Path | str | None = None,
     jobs: int = 2,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> np.ndarray:
     """All frames of a corpus as small pictures, decoded once and mapped from disk afterwards.
 
@@ -484,7 +485,7 @@ def frame_array(
         size: side of the result in pixels
         store: folder of the file, by default ``frames`` in the cache
         jobs: threads that decode
-        progress: show a bar
+        progress: show a bar; None shows one where a notebook is open in JupyterLab
 
     Shape:
         ``(frames, size, size, 3)`` uint8 RGB, row by row as ``corpus.annotations``
@@ -558,17 +559,15 @@ def _decode_tasks(corpus: Corpus, crop: str, size: int, store: Path) -> list[_De
     return tasks
 
 
-def _decode_all(tasks: list[_DecodeTask], jobs: int, progress: bool) -> None:
+def _decode_all(tasks: list[_DecodeTask], jobs: int, progress: bool | None) -> None:
     """Decodes the clips that have no file yet."""
-    from tqdm import tqdm
-
     waiting = [task for task in tasks if not task.path.exists()]
     # The longest first, so that no thread is left alone with it at the end.
     waiting.sort(key=lambda task: len(task.files), reverse=True)
     # Threads are enough: OpenCV decodes without the interpreter's lock.
     with ThreadPoolExecutor(max(1, jobs)) as pool:
         done = pool.map(_decode, waiting)
-        for _ in tqdm(done, total=len(waiting), disable=not progress, unit="clip"):
+        for _ in progress_bar(done, total=len(waiting), progress=progress, unit="clip"):
             pass
 
 

@@ -26,6 +26,7 @@ from affectlib.features.processes import describe_parts
 from affectlib.features.store import Store
 from affectlib.features.work import ExtractionError, Part, Result, done
 from affectlib.moved import moved_names
+from affectlib.progress import progress_bar
 
 if TYPE_CHECKING:
     from dask.distributed import Client
@@ -104,7 +105,7 @@ def extract(
     *,
     store: Store | None = None,
     client: Client | str | None = None,
-    progress: bool = True,
+    progress: bool | None = True,
     missing: str = "error",
     on_error: str = "raise",
     jobs: int = 2,
@@ -119,7 +120,8 @@ def extract(
         client: a Dask client, or the address of a scheduler (``tcp://...``),
             whose workers see the media files under the same paths.
             They must see the store too, if a killed run is to go on in the middle of a film
-        progress: show a bar with clips per second
+        progress: show a bar with clips per second; None shows one where a notebook is open in
+            JupyterLab
         missing: where a clip lacks the sound or picture that an extractor needs:
             ``"error"``, or ``"zeros"``, which fills in 0 and lists the clip in
             ``FeatureTable.missing``
@@ -238,33 +240,31 @@ def _part(
 
 
 def _results(
-    corpus: Corpus, todo: list[Part], client: Client | str | None, jobs: int, progress: bool
+    corpus: Corpus, todo: list[Part], client: Client | str | None, jobs: int, progress: bool | None
 ) -> Iterator[Result]:
     """Describes films behind a bar that counts clips.
 
     Yields:
         a :class:`Result` for each film, or for several parts of it
     """
-    from tqdm import tqdm
-
     total = len(corpus)
     finished = total - sum(len(part) for part in todo)
-    bar = tqdm(
+    counted = progress_bar(
         total=total,
         initial=finished,
         unit="clip",
-        disable=not progress,
+        progress=progress,
         desc=f"features of {printable(corpus.name)}",
     )
 
     def report(clips: int) -> None:
         # Clips that are done again after a process was killed must not count twice.
-        bar.update(max(0, min(clips, total - bar.n)))
+        counted.update(max(0, min(clips, total - counted.n)))
 
-    with bar, closing(describe_parts(todo, client, jobs, report)) as results:
+    with counted, closing(describe_parts(todo, client, jobs, report)) as results:
         for result in results:
             finished += len(result.part)
-            bar.update(max(0, finished - bar.n))
+            counted.update(max(0, finished - counted.n))
             yield result
 
 

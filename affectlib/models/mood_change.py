@@ -58,6 +58,7 @@ from affectlib import paths
 from affectlib.corpora.afew_va import BOX, FACE_MARGIN, picture_size
 from affectlib.corpora.base import Corpus
 from affectlib.corpora.folds import Fold
+from affectlib.progress import progress_bar
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -667,7 +668,7 @@ def fit_mood_folds(
     batch_size: int = 128,
     learning_rate: float = 1e-3,
     jobs: int = 2,
-    progress: bool = False,
+    progress: bool | None = None,
     training: type[FoldTraining] | None = None,
     device: torch.device | str = "cpu",
 ) -> list[Fitted]:
@@ -687,7 +688,7 @@ def fit_mood_folds(
         batch_size: 64, 128 or 256 in the paper
         learning_rate: of Adam; 1e-5 or 1e-3 in the paper
         jobs: folds that are trained at once
-        progress: show a bar
+        progress: show a bar; None shows one where a notebook is open in JupyterLab
         training: trains a fold; None is :class:`FoldTraining`, and
             ``affectlib.stacked.mood_change`` has a faster one
         device: where models are trained, such as ``"cuda"``; results are on the CPU
@@ -702,18 +703,18 @@ def fit_mood_folds(
     References:
         Sections 3.1, 3.4, 3.5
     """
-    from tqdm import tqdm
-
     training = training or FoldTraining
     windows = windows.to(device)
 
     def fit_fold(of_fold: FoldTraining) -> list[Fitted]:
-        return of_fold.run(epochs, batch_size, learning_rate, bar)
+        return of_fold.run(epochs, batch_size, learning_rate, counted)
 
     with (
         torch.random.fork_rng(),
         ThreadPoolExecutor(jobs) as pool,
-        tqdm(total=len(folds) * epochs, disable=not progress, unit="epoch") as bar,
+        progress_bar(
+            total=len(folds) * epochs, progress=progress, unit="epoch", leave=False
+        ) as counted,
     ):
         # Models are built here, one after the other: threads share torch's random numbers.
         trainings = []

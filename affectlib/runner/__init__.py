@@ -1,1 +1,1 @@
-"""The commands of the Makefile: notebooks run headless, sweeps, extraction. Nothing imports it."""
+"""The commands of the console: notebooks run headless, sweeps, extraction. Nothing imports it."""

@@ -13,7 +13,6 @@ the digests of the machine that stored the results, every number must be the sam
 lie within the spread.
 """
 
-import argparse
 import hashlib
 import io
 import json
@@ -29,7 +28,7 @@ import numpy as np
 
 from affectlib import paths
 from affectlib.errors import AffectError
-from affectlib.runner.failures import end_on_interrupt, report
+from affectlib.runner.failures import report
 from affectlib.runner.options import positive_count
 
 if TYPE_CHECKING:
@@ -372,8 +371,8 @@ def measure(slugs: Sequence[str], *, jobs: int) -> int:
     for first_seed in SEEDS_FROM:
         environment = os.environ | {"AFFECTLIB_FIGURES": str(_place(first_seed))}
         for slug in slugs:
-            command = [sys.executable, "-m", "affectlib.runner.reproduce", "--paper", slug]
-            command += ["--first-seed", str(first_seed), "--jobs", str(jobs)]
+            command = [sys.executable, "-m", "affectlib.runner.cli", "reproduce"]
+            command += ["--paper", slug, "--first-seed", str(first_seed), "--jobs", str(jobs)]
             command += ["--parent", str(os.getpid())]
             if subprocess.run(command, env=environment, check=False).returncode:
                 return 1
@@ -433,18 +432,10 @@ def _committed_runs(slugs: Sequence[str]) -> dict[str, dict]:
     return runs
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line of ``python -m affectlib.runner.agreement``; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m affectlib.runner.agreement")
-    parser.add_argument("--paper", default="all", help="slug of one notebook, or all")
-    parser.add_argument("--jobs", type=positive_count, default=2, help="notebooks run at once")
-    options = parser.parse_args(arguments)
+def main(paper: str, *, jobs: int) -> int:
+    """Measures the spread: ``affectlib spread``; returns the exit status."""
     try:
-        return measure([options.paper], jobs=options.jobs)
-    except (SeedError, OSError) as error:
+        positive_count(jobs, "jobs")
+        return measure([paper], jobs=jobs)
+    except (AffectError, OSError) as error:
         return report(error)
-
-
-if __name__ == "__main__":
-    end_on_interrupt()
-    sys.exit(main())

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import resource
-import shlex
 import subprocess
 import sys
 import threading
@@ -15,6 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from affectlib import AVX2_VARIABLES, AVX512_OFF, paths
+from affectlib.progress import OPENED_IN_JUPYTER
 from affectlib.runner import estimate, notebooks
 from affectlib.runner.content_key import figures_hash
 from affectlib.runner.failures import FAILED, report
@@ -24,6 +24,7 @@ EXTRA_KEYS = (
     "metadata.papermill cell.metadata.papermill cell.metadata.execution "
     "metadata.language_info.version metadata.widgets metadata.affectlib"
 )
+STRIPPED = ("--keep-output", "--keep-count", "--keep-id", "--extra-keys", EXTRA_KEYS)
 WIDGET = "application/vnd.jupyter.widget-view+json"
 # The cell of a notebook that tells how long it takes.
 HOW_LONG = "how-long"
@@ -241,25 +242,47 @@ def end_with_parent(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def run_in_child(
-    job: Job,
-    *,
-    profile: str,
-    corpus: str,
-    first_seed: int,
-    parameters: Mapping[str, object] | None = None,
-) -> bool:
+def child_command(job: Job) -> list[str]:
+    """The command that runs one job in a process of its own, which ends with this process."""
+    fields = {
+        "slug": job.slug,
+        "notebook": str(job.notebook),
+        "output": str(job.output),
+        "parameters": job.parameters,
+        "key": job.key,
+        "parent": os.getpid(),
+    }
+    code = "import sys; from affectlib.runner.execution import child; sys.exit(child(sys.argv[1]))"
+    return [sys.executable, "-c", code, json.dumps(fields)]
+
+
+def child(text: str) -> int:
+    """Runs the job that a parent process has written as JSON; returns the exit status."""
+    fields = json.loads(text)
+    end_with_parent(fields["parent"])
+    # Also where a notebook that is open in Jupyter has started the runner.
+    os.environ.pop(OPENED_IN_JUPYTER, None)
+    job = Job(
+        slug=fields["slug"],
+        notebook=Path(fields["notebook"]),
+        output=Path(fields["output"]),
+        parameters=fields["parameters"],
+        key=fields["key"],
+    )
+    return execute_and_report(job)
+
+
+def run_in_child(job: Job, *, profile: str, parameters: Mapping[str, object]) -> bool:
     """Runs one notebook in a process of its own, which ends with this process.
+
+    Args:
+        job: the notebook
+        profile: of the run
+        parameters: those of a user's own, beside the profile's
 
     Returns:
         whether it succeeded
     """
-    command = [sys.executable, "-m", "affectlib.runner.reproduce", "--execute"]
-    command += ["--paper", job.slug, "--profile", profile, "--corpus", corpus]
-    command += ["--first-seed", str(first_seed), "--parent", str(os.getpid())]
-    # JSON is YAML, and quoting keeps each value one word.
-    words = [f"{name}={json.dumps(value)}" for name, value in (parameters or {}).items()]
-    command += ["--set", shlex.join(words)]
     environment = dict(os.environ)
     environment["AFFECTLIB_FIGURES"] = str(paths.FIGURES)
     if profile != "demo" or parameters:
@@ -272,7 +295,7 @@ def run_in_child(
             environment.pop(variable, None)
         environment["AFFECTLIB_INSTRUCTIONS"] = "native"
     # In a session of its own: Ctrl-C ends this process, which says so, and its end ends the child.
-    run = subprocess.run(command, check=False, env=environment, start_new_session=True)
+    run = subprocess.run(child_command(job), check=False, env=environment, start_new_session=True)
     return run.returncode == 0
 
 
@@ -295,8 +318,7 @@ def store(job: Job) -> None:
             outputs = cell.get("outputs", [])
             cell["outputs"] = [each for each in outputs if WIDGET not in each.get("data", {})]
     # By pipes: nbstripout would leave half a file on a full disk.
-    command = [sys.executable, "-m", "nbstripout", "--keep-output", "--keep-count", "--keep-id"]
-    command += ["--extra-keys", EXTRA_KEYS]
+    command = [sys.executable, "-m", "nbstripout", *STRIPPED]
     run = subprocess.run(
         command, check=True, input=_notebook_bytes(content), stdout=subprocess.PIPE
     )

@@ -1,4 +1,4 @@
-"""Fills the store with the features of a corpus, behind ``make extract``.
+"""Fills the store with the features of a corpus, behind ``affectlib extract``.
 
 An extraction takes hours, here or on many machines. It takes the address of a Dask scheduler, whose
 workers see this checkout, the data and the cache under the same paths. Stopped and started again,
@@ -8,7 +8,7 @@ it goes on where it was.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,29 +20,12 @@ from affectlib.features import extract as extract_features
 from affectlib.features.papers import KINDS, PAPERS, computed
 from affectlib.runner.failures import interrupted, report
 from affectlib.runner.notebooks import read_yaml
-from affectlib.runner.options import OptionError, positive_count, positive_number, read_options
+from affectlib.runner.options import OptionError, positive_count, positive_number
 
 if TYPE_CHECKING:
     from dask.distributed import Client
 
 
-def _features(text: str) -> str | dict[str, str]:
-    """The option ``features``: a word, or a mapping written as ``{modality: word, ...}``."""
-    return read_yaml(text, "features") if text.startswith("{") else text
-
-
-OPTIONS = {
-    "name": str,
-    "extractors": str,
-    "features": _features,
-    "precision": str,
-    "root": str,
-    "seconds": positive_number,
-    "parts": positive_count,
-    "on_error": str,
-    "client": str,
-    "jobs": positive_count,
-}
 # What an option may be, also where the chosen extractors make no use of it.
 WORDS = {
     "precision": ("fp32", "bf16", "auto"),
@@ -97,10 +80,10 @@ def extract_corpus(
         ValueError: for an unknown corpus or extractor, listing those there are
     """
     if seconds is not None:
-        positive_number(seconds)
+        positive_number(seconds, "seconds")
     if parts is not None:
-        positive_count(parts)
-    positive_count(jobs)
+        positive_count(parts, "parts")
+    positive_count(jobs, "jobs")
     for option, word in {"precision": precision, "on_error": on_error}.items():
         if word not in WORDS[option]:
             raise OptionError(f"{option} is {' or '.join(WORDS[option])}, not {word!r}")
@@ -171,17 +154,23 @@ def _chosen_extractors(
     return tuple(chosen.values())
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Command line of ``python -m affectlib.runner.extract``: options as ``name=value``.
+def main(corpus: str, extractors: str, *, features: str, **options: object) -> int:
+    """Extracts, and prints what came of it: ``affectlib extract``.
+
+    Args:
+        corpus: name of a loader, or a media file
+        extractors: see :func:`extract_corpus`
+        features: a word, or a mapping written as ``{modality: word, ...}``
+        options: of :func:`extract_corpus`
 
     Returns:
         exit status: 0; 1 where clips were skipped, or a disk is full;
         2 for options that cannot be followed
     """
     try:
-        options = read_options(arguments, OPTIONS, required="name")
         paths.check_writable(paths.CACHE)
-        table = extract_corpus(**options)
+        chosen = read_yaml(features, "features") if features.startswith("{") else features
+        table = extract_corpus(corpus, extractors, features=chosen, **options)
     except (AffectError, ValueError, OSError) as error:
         return report(error)
     except KeyboardInterrupt:
@@ -195,7 +184,3 @@ def main(arguments: Sequence[str]) -> int:
             file=sys.stderr,
         )
     return 1 if table.skipped else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -6,8 +6,6 @@ import sys
 from pathlib import Path
 
 from affectlib.errors import AffectError, printable
-from affectlib.features.cluster import ClusterError
-from affectlib.features.store import StoreError
 from affectlib.paths import FULL, WriteError, write_error
 
 FAILED = 1  # what was asked for was tried, and did not succeed
@@ -22,6 +20,10 @@ def report(error: Exception) -> int:
         exit status: 1 for a place that cannot be read or written, or a cluster that does not
         answer; 2 for anything else
     """
+    # Imported here: pandas takes a second, and `affectlib --help` does not need it.
+    from affectlib.features.cluster import ClusterError
+    from affectlib.features.store import StoreError
+
     if isinstance(error, OSError) and error.errno in FULL:
         # Raised by a library: its text may lack the place.
         error = write_error(error, Path(error.filename or "this disk"))

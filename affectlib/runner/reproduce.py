@@ -1,18 +1,16 @@
-"""The headless runner behind ``make reproduce``.
+"""The headless runner behind ``affectlib reproduce``.
 
 Executes each notebook with papermill in a process of its own, after the notebooks whose results it
 reads, and skips every notebook whose content key is unchanged. The key stands in the metadata of
 the executed notebook; :mod:`affectlib.runner.content_key` says what it covers.
 """
 
-import argparse
 import hashlib
 import json
 import os
 import shutil
 import sys
 import time
-from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -25,10 +23,8 @@ from affectlib.runner import agreement, execution, notebooks, preflight
 from affectlib.runner.content_key import content_key, slugs_read
 from affectlib.runner.estimate import Estimate
 from affectlib.runner.execution import Job
-from affectlib.runner.failures import FAILED, end_on_interrupt, report
+from affectlib.runner.failures import FAILED, report
 from affectlib.runner.notebooks import (
-    CORPORA,
-    PROFILES,
     ParameterError,
     find_notebooks,
     notebook_file,
@@ -121,44 +117,74 @@ def waves(jobs: Sequence[Job]) -> Iterator[list[str]]:
             del left[slug]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line of ``python -m affectlib.runner.reproduce``; returns the exit status."""
-    options = _parser().parse_args(arguments)
-    if options.parent is not None:
-        execution.end_with_parent(options.parent)
+def main(
+    papers: str,
+    *,
+    profile: str = "demo",
+    corpus: str = "simulated",
+    parameters: str = "",
+    first_seed: int = 0,
+    jobs: int = 2,
+    dry_run: bool = False,
+    fresh: bool = False,
+    store: bool = False,
+) -> int:
+    """Runs notebooks and prints one table: ``affectlib reproduce``, ``affectlib notebooks``.
+
+    Args:
+        papers: slugs of notebooks with spaces between them, or ``"all"``
+        profile: see :class:`Settings`
+        corpus: see :class:`Settings`
+        parameters: of one's own, as :func:`affectlib.runner.notebooks.read_settings` reads them
+        first_seed: see :class:`Settings`
+        jobs: notebooks run at once
+        dry_run: only list what would run, and what is missing
+        fresh: forget earlier runs, and the trainings that they kept
+        store: put the executed demo into the checkout, which takes no other settings
+
+    Returns:
+        exit status: 0; 1 where a notebook failed, or a dry run found something missing; 2 for
+        options that cannot be followed
+    """
     try:
-        return _reproduce(options)
+        settings = Settings(profile, corpus, first_seed, read_settings(parameters))
+        positive_count(jobs, "jobs")
+        if store and settings != Settings():
+            raise ParameterError(
+                f"the demo of first seed 0 is stored only, not {settings.folder}: "
+                "the committed results are those of seed 0"
+            )
+        return _reproduce(papers, settings, jobs, dry_run=dry_run, fresh=fresh, store=store)
     except (AffectError, OSError) as error:
         return report(error)
 
 
-def _reproduce(options: Namespace) -> int:
-    """Runs what the options ask for, prints the table and returns the exit status."""
+def _reproduce(
+    papers: str, settings: Settings, n_jobs: int, *, dry_run: bool, fresh: bool, store: bool
+) -> int:
+    """Runs what is asked for, prints the table and returns the exit status."""
     begun = time.perf_counter()
-    settings = _settings(options)
     # Results of one profile are never taken for those of another one.
     paths.FIGURES = settings.figures
-    jobs = [plan(slug, settings) for slug in _slugs(options.paper)]
+    jobs = [plan(slug, settings) for slug in _slugs(papers)]
     order = list(waves(jobs))
-    if options.execute:
-        return execution.execute_and_report(jobs[0])
     expected = preflight.estimates(jobs)
-    problems = preflight.problems(jobs, expected, options.jobs)
-    if options.dry_run:
+    problems = preflight.problems(jobs, expected, n_jobs)
+    if dry_run:
         print(preflight.report(jobs, expected, settings.figures, problems))
         return FAILED if problems else 0
     for line in problems:
         print(line, file=sys.stderr)
     if settings != Settings():
         _tell_estimates(expected)
-    _prepare(options, jobs)
+    _prepare(jobs, fresh=fresh, store=store)
     before = {job.slug: stored_metrics(job.slug) for job in jobs}
-    ran, failed = _run_in_order(order, settings, options.jobs)
+    ran, failed = _run_in_order(order, settings, n_jobs)
     for job in failed:
         print(f"failed: {job.notebook.name}{_cells_so_far(job)}", file=sys.stderr)
     if failed:
         return FAILED
-    if options.store:
+    if store:
         _store_all(jobs)
     print(_table(jobs, ran))
     for slug in ran:
@@ -174,13 +200,13 @@ def _tell_estimates(expected: Mapping[str, Estimate]) -> None:
         print(f"{name}: {each}", flush=True)
 
 
-def _prepare(options: Namespace, jobs: Sequence[Job]) -> None:
+def _prepare(jobs: Sequence[Job], *, fresh: bool, store: bool) -> None:
     """Refuses places that may not be written, before hours of work."""
     paths.tell_figures_moved()
     paths.check_writable(paths.CACHE)
-    if options.store:
+    if store:
         paths.check_writable(notebooks.NOTEBOOKS)
-    if options.fresh:
+    if fresh:
         _forget(jobs)
 
 
@@ -203,22 +229,6 @@ def _summary(jobs: Sequence[Job], ran: Sequence[str], seconds: float) -> str:
     if paths.FIGURES != paths.ROOT / "figures":
         text += f"\ntables and figures: {paths.FIGURES}"
     return text
-
-
-def _settings(options: Namespace) -> Settings:
-    """The settings that the options ask for.
-
-    Raises:
-        ParameterError: for settings that may not be stored, or are written wrongly
-    """
-    parameters = read_settings(options.set)
-    settings = Settings(options.profile, options.corpus, options.first_seed, parameters)
-    if options.store and settings != Settings():
-        raise ParameterError(
-            f"--store takes the demo of first seed 0 only, not {settings.folder}: "
-            "the committed results are those of seed 0"
-        )
-    return settings
 
 
 def _slugs(papers: str) -> list[str]:
@@ -262,35 +272,6 @@ def _cells_so_far(job: Job) -> str:
     return f"; its cells so far: {partial}" if partial.exists() else ""
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m affectlib.runner.reproduce", description=__doc__.splitlines()[0]
-    )
-    parser.add_argument("--paper", default="all", help="slugs of notebooks, or all")
-    parser.add_argument("--profile", default="demo", choices=PROFILES)
-    parser.add_argument("--corpus", default="simulated", choices=CORPORA)
-    parser.add_argument(
-        "--set", default="", help="parameters of your own: 'features=organisers missing=zeros'"
-    )
-    parser.add_argument("--jobs", type=positive_count, default=2, help="notebooks run at once")
-    parser.add_argument(
-        "--dry-run", action="store_true", help="list what would run and what is missing"
-    )
-    parser.add_argument(
-        "--fresh", action="store_true", help="forget earlier runs and the trainings they kept"
-    )
-    parser.add_argument(
-        "--first-seed", type=int, default=0, help="first of the seeds under which models train"
-    )
-    parser.add_argument(
-        "--store", action="store_true", help="put the executed demo notebooks into the checkout"
-    )
-    # For the child processes, which execute one notebook each.
-    parser.add_argument("--execute", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("--parent", type=int, help=argparse.SUPPRESS)
-    return parser
-
-
 def _run_in_order(
     order: list[list[str]], settings: Settings, n_jobs: int
 ) -> tuple[list[str], list[Job]]:
@@ -315,13 +296,7 @@ def _run_in_order(
 
 def _run(job: Job, settings: Settings) -> bool:
     """Runs one notebook in a child; whether it succeeded."""
-    return execution.run_in_child(
-        job,
-        profile=settings.profile,
-        corpus=settings.corpus,
-        first_seed=settings.first_seed,
-        parameters=settings.parameters,
-    )
+    return execution.run_in_child(job, profile=settings.profile, parameters=settings.parameters)
 
 
 def _store_all(jobs: Sequence[Job]) -> None:
@@ -346,8 +321,3 @@ def _table(jobs: Sequence[Job], ran: Sequence[str]) -> str:
     for name, duration, numbers in rows:
         lines.append(f"{name:<{name_width}}  {duration:>{time_width}}  {numbers}")
     return "\n".join(lines)
-
-
-if __name__ == "__main__":
-    end_on_interrupt()
-    sys.exit(main())

@@ -1,4 +1,4 @@
-"""Runs a notebook over a grid of parameters, behind ``make sweep``.
+"""Runs a notebook over a grid of parameters, behind ``affectlib sweep``.
 
 A sweep takes hours, here or on many machines. It takes the address of a Dask scheduler, whose
 workers see this checkout, the data and the cache under the same paths. Stopped and started again,
@@ -27,8 +27,8 @@ from affectlib.features.cluster import connected
 from affectlib.moved import moved_names
 from affectlib.runner import notebooks
 from affectlib.runner.content_key import content_key
-from affectlib.runner.execution import Job, end_with_parent, execute_and_report, run_record
-from affectlib.runner.failures import FAILED, end_on_interrupt, report
+from affectlib.runner.execution import Job, child_command, run_record
+from affectlib.runner.failures import FAILED, report
 from affectlib.runner.notebooks import (
     ParameterError,
     check_plain,
@@ -37,7 +37,7 @@ from affectlib.runner.notebooks import (
     profile_parameters,
     read_yaml,
 )
-from affectlib.runner.options import positive_count, read_options
+from affectlib.runner.options import positive_count
 
 if TYPE_CHECKING:
     from dask.distributed import Client
@@ -65,8 +65,8 @@ def sweep(
     """Runs a notebook once for every combination of some parameters.
 
     Each point has a folder of its own, ``sweeps/<slug>/<key>`` in the cache: the executed notebook,
-    metrics.json, tables and figures. The key is the content key of ``make reproduce``. A point with
-    an executed notebook is not run again.
+    metrics.json, tables and figures. The key is the content key of ``affectlib reproduce``. A point
+    with an executed notebook is not run again.
 
     Args:
         slug: of the notebook
@@ -89,7 +89,7 @@ def sweep(
         SweepError: once the rest is done, if points failed; it names them
     """
     notebook_file(slug)
-    positive_count(jobs)
+    positive_count(jobs, "jobs")
     points = {}
     jobs_by_key = {}
     # Every point is checked before the first one runs.
@@ -211,17 +211,8 @@ def run(job: Job) -> str | None:
     Returns:
         None, or the last line of the error
     """
-    fields = {
-        "slug": job.slug,
-        "notebook": str(job.notebook),
-        "output": str(job.output),
-        "parameters": job.parameters,
-        "key": job.key,
-        "parent": os.getpid(),
-    }
-    code = "import sys; from affectlib.runner.sweep import _child; sys.exit(_child(sys.argv[1]))"
     done = subprocess.run(
-        [sys.executable, "-c", code, json.dumps(fields)],
+        child_command(job),
         check=False,
         capture_output=True,
         text=True,
@@ -234,20 +225,6 @@ def run(job: Job) -> str | None:
     # The last line names the error; the traceback stands in the partial copy of the notebook.
     lines = done.stderr.strip().splitlines()
     return lines[-1] if lines else f"status {done.returncode}"
-
-
-def _child(text: str) -> int:
-    """Runs the job that a parent process has written as JSON; returns the exit status."""
-    fields = json.loads(text)
-    end_with_parent(fields["parent"])
-    job = Job(
-        slug=fields["slug"],
-        notebook=Path(fields["notebook"]),
-        output=Path(fields["output"]),
-        parameters=fields["parameters"],
-        key=fields["key"],
-    )
-    return execute_and_report(job)
 
 
 def _headline(job: Job) -> dict[str, object]:
@@ -269,34 +246,22 @@ def _headline(job: Job) -> dict[str, object]:
     return numbers
 
 
-def _grid(text: str) -> Mapping[str, list] | str:
-    """Reads the option ``grid``: a grid in braces, or the name of its file."""
-    if not text.lstrip().startswith("{"):
-        return text
-    return read_yaml(text, "grid")
+def main(slug: str, grid: str | None, **options: object) -> int:
+    """Runs a sweep, and prints its table: ``affectlib sweep``.
 
-
-OPTIONS = {
-    "slug": str,
-    "grid": _grid,
-    "profile": str,
-    "corpus": str,
-    "client": str,
-    "jobs": positive_count,
-}
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Command line of ``python -m affectlib.runner.sweep``: options as ``name=value``.
+    Args:
+        slug: of the notebook
+        grid: a grid in braces, or the name of its file; None for the paper's
+        options: of :func:`sweep`
 
     Returns:
         exit status: 0; 1 where points failed, or a disk is full;
         2 for options that cannot be followed
     """
     try:
-        options = read_options(arguments, OPTIONS, required="slug")
         paths.check_writable(paths.CACHE)
-        table = sweep(**options)
+        is_text = grid is not None and grid.lstrip().startswith("{")
+        table = sweep(slug, read_yaml(grid, "grid") if is_text else grid, **options)
     except SweepError as error:
         print(f"error: {error}", file=sys.stderr)
         return FAILED
@@ -304,11 +269,3 @@ def main(arguments: Sequence[str]) -> int:
         return report(error)
     print(table.to_string(index=False))
     return 0
-
-
-if __name__ == "__main__":
-    # Not __main__, so that a worker elsewhere finds the functions of this module by name.
-    from affectlib.runner import sweep as module
-
-    end_on_interrupt()
-    sys.exit(module.main(sys.argv[1:]))

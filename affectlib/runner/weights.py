@@ -1,11 +1,8 @@
-"""Downloads the released weights: ``python -m affectlib.runner.weights [names]``.
+"""Downloads the released weights, behind ``affectlib weights``.
 
-Weights that nobody gives to a program are made from what a reader has:
-``python -m affectlib.runner.weights NAME --from PLACE``.
+Weights that nobody gives to a program are made from what a reader has.
 """
 
-import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -70,7 +67,7 @@ def make(name: str, source: Path | str) -> Path:
         WriteError: if the disk is full, or a folder may not be written
     """
     if name not in MADE:
-        raise OptionError(f"FROM serves {' and '.join(MADE)}, not {name}")
+        raise OptionError(f"--from serves {' and '.join(MADE)}, not {name}")
     try:
         (path,) = find(name)
     except WeightsNotFoundError:
@@ -95,35 +92,24 @@ def _convert_places365(source: Path | str) -> Path:
 MADE = {"xception": _train_expressions, "vgg16_places": _convert_places365}
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Command line; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m affectlib.runner.weights")
-    parser.add_argument("names", nargs="*", help="of weights; by default all")
-    parser.add_argument(
-        "--from", dest="source", help="folder of RAF-DB, or vgg16_places365.caffemodel"
-    )
-    options = parser.parse_args(arguments)
+def main(names: Sequence[str], source: Path | str | None) -> int:
+    """Downloads weights, or makes one file of them: ``affectlib weights``.
+
+    Args:
+        names: of rows of the table of weights
+        source: what one file is made from; None to download
+
+    Returns:
+        exit status: 0; 1 where a file is not there afterwards; 2 for a name that does not exist
+    """
     try:
-        if options.source:
-            return _make_one(options.names, options.source)
-        failed = download_all(options.names)
-    except ValueError as error:
-        parser.error(str(error))
+        if source is None:
+            return 1 if download_all(names) else 0
+        if len(names) != 1:
+            raise OptionError(f"--from serves one of {' and '.join(MADE)}: name it")
+        print(f"{names[0]}: {make(names[0], source)}")
+    except (AffectError, ValueError, OSError) as error:
+        return report(error)
     except KeyboardInterrupt:
         return interrupted()
-    return 1 if failed else 0
-
-
-def _make_one(names: Sequence[str], source: str) -> int:
-    """Makes one file; returns the exit status."""
-    if len(names) != 1:
-        raise OptionError(f"FROM serves one of {' and '.join(MADE)}: name it in NAMES")
-    try:
-        print(f"{names[0]}: {make(names[0], source)}")
-    except (AffectError, OSError) as error:
-        return report(error)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

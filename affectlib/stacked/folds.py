@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Literal, NamedTuple
 
@@ -34,6 +34,7 @@ from torch import nn
 
 from affectlib.corpora.folds import Fold
 from affectlib.kept import Kept
+from affectlib.progress import progress_bar
 from affectlib.stacked.transformer import draw_for_all
 from affectlib.stacked.twins import fast
 from affectlib.training import (
@@ -119,7 +120,7 @@ def fit_folds(
     weight_decay: float = 0.0,
     protocol: str = "clean",
     standardise: bool = True,
-    progress: bool = False,
+    progress: bool | None = None,
     device: str = "cpu",
     keep_weights: bool = False,
 ) -> list[FoldResult]:
@@ -142,7 +143,7 @@ def fit_folds(
             ``"paper"``: its ``test`` samples do, as in the authors' earlier code, and the
             ``validation`` samples train as well
         standardise: standardise the features by the fold's training samples
-        progress: show a bar
+        progress: show a bar; None shows one where a notebook is open in JupyterLab
         device: ``"cpu"``, ``"cuda"``, or ``"auto"`` for a CUDA device where there is one; weights
             and the order of samples are drawn on the CPU, dropout on the device
         keep_weights: give back the weights of each model, see :class:`FittedWeights`
@@ -636,7 +637,7 @@ def _train(
     optimiser: torch.optim.Optimizer,
     epochs: int,
     patience: int,
-    progress: bool,
+    progress: bool | None,
     kept: Kept,
 ) -> tuple[np.ndarray, list[int]]:
     """Leaves all models with their best weights.
@@ -658,7 +659,9 @@ def _train(
     first = len(curves) + 1
     if not len(models.active):
         first = epochs + 1  # it had come to its end
-    for epoch in _counted(first, epochs, progress):
+    for epoch in progress_bar(
+        range(first, epochs + 1), progress=progress, unit="epoch", leave=False
+    ):
         train_loss = _train_epoch(models, schedule.epoch(epoch), loss, optimiser)
         prediction, _ = models.evaluate(positions)  # (active models, longest)
         of_fold = models.fold_of
@@ -728,13 +731,6 @@ def _set_random_state(state: torch.Tensor, device: torch.device) -> None:
         torch.cuda.set_rng_state(state, device)
     else:
         torch.set_rng_state(state)
-
-
-def _counted(first: int, last: int, progress: bool) -> Iterator[int]:
-    """Epochs from the first to the last, with or without a bar."""
-    from tqdm import tqdm
-
-    return tqdm(range(first, last + 1), disable=not progress, unit="epoch")
 
 
 def _train_epoch(

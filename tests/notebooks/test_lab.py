@@ -1,6 +1,7 @@
-"""A reader opens 00_start_here in JupyterLab, runs it and moves a slider.
+"""A reader opens 00_start_here in JupyterLab, runs it and moves a slider; waits, and sees a bar.
 
-Needs Chromium: `make browser`.
+Needs Chromium: `make browser`. AFFECTLIB_BROWSER=long also restarts 03 and 05 and runs
+them to the end, which takes as long as their demos.
 """
 
 import os
@@ -11,6 +12,7 @@ import sys
 import time
 import urllib.request
 
+import nbformat
 import pytest
 
 from affectlib.paths import ROOT
@@ -18,6 +20,17 @@ from affectlib.paths import ROOT
 if not os.environ.get("AFFECTLIB_BROWSER"):
     pytest.skip("opens a real browser: `make browser`", allow_module_level=True)
 
+IS_LONG = os.environ["AFFECTLIB_BROWSER"] == "long"
+LONG = ("03_attend_affect", "05_caan")
+LONGEST = 3600  # seconds for one of these
+# A reader who waits sees this bar; it has to be seen before it ends.
+BAR = """
+import time
+from affectlib.progress import progress_bar
+
+for _ in progress_bar(range(100), progress=None, unit="epoch"):
+    time.sleep(0.1)
+"""
 FLAGS = (
     "--headless=new",
     "--no-sandbox",
@@ -31,7 +44,12 @@ FLAGS = (
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
     folder = tmp_path_factory.mktemp("lab")
-    shutil.copy(ROOT / "notebooks" / "00_start_here.ipynb", folder)
+    for name in ("00_start_here", *(LONG if IS_LONG else ())):
+        shutil.copy(ROOT / "notebooks" / f"{name}.ipynb", folder)
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    cells = [nbformat.v4.new_code_cell(BAR)]
+    bar = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
+    nbformat.write(bar, folder / "bar.ipynb")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -52,7 +70,7 @@ def lab(tmp_path_factory):
         stderr=subprocess.DEVNULL,
         env=os.environ | {"AFFECTLIB_FIGURES": str(folder / "figures")},
     )
-    address = f"http://127.0.0.1:{port}/lab/tree/00_start_here.ipynb"
+    address = f"http://127.0.0.1:{port}/lab/tree"
     for _ in range(120):
         try:
             urllib.request.urlopen(address, timeout=1)
@@ -73,7 +91,6 @@ def page(lab):
     for flag in FLAGS:
         options.add_argument(flag)
     driver = webdriver.Chrome(options, webdriver.ChromeService(shutil.which("chromedriver")))
-    driver.get(lab)
     yield driver
     driver.quit()
 
@@ -100,7 +117,16 @@ jupyterapp.commands.execute("notebook:run-all-cells").then(
 IDLE = "document.querySelector('.jp-Notebook-ExecutionIndicator[data-status=idle]')"
 
 
-def test_a_reader_sees_the_pictures_runs_all_and_moves_a_slider(page):
+# The kernel of a notebook that is open starts anew, as by the first half of "Restart and Run All".
+RESTART = """
+window.restarted = "";
+const kernel = jupyterapp.shell.currentWidget.sessionContext.session.kernel;
+kernel.restart().then(() => { window.restarted = "yes"; });
+"""
+
+
+def test_a_reader_sees_the_pictures_runs_all_and_moves_a_slider(page, lab):
+    page.get(f"{lab}/00_start_here.ipynb")
     wait(
         page,
         "window.jupyterapp && document.querySelector('.jp-OutputArea-output img') && true",
@@ -119,3 +145,22 @@ def test_a_reader_sees_the_pictures_runs_all_and_moves_a_slider(page):
 
     page.find_element("css selector", ".noUi-handle").send_keys(Keys.ARROW_LEFT * 8)
     assert wait(page, f"{picture} && {picture}.src != {before!r} && {picture}.src", 30) != before
+
+
+def test_a_reader_who_waits_sees_a_bar(page, lab):
+    page.get(f"{lab}/bar.ipynb")
+    wait(page, f"window.jupyterapp && {IDLE} && true", 120)
+    page.execute_script(RUN_ALL)
+    wait(page, "document.querySelector('.jupyter-widgets.widget-hprogress') && true")
+    assert wait(page, "window.ran") == "ran, true"
+
+
+@pytest.mark.skipif(not IS_LONG, reason="takes as long as the demo: AFFECTLIB_BROWSER=long")
+@pytest.mark.parametrize("name", LONG)
+def test_a_reader_restarts_and_runs_a_long_notebook_to_its_end(page, lab, name):
+    page.get(f"{lab}/{name}.ipynb")
+    wait(page, f"window.jupyterapp && {IDLE} && true", 120)
+    page.execute_script(RESTART)
+    wait(page, "window.restarted")
+    page.execute_script(RUN_ALL)
+    assert wait(page, "window.ran", LONGEST) == "ran, true"

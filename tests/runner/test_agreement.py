@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import affectlib
-from affectlib.runner import agreement
+from affectlib.runner import agreement, cli
 
 STORED = {
     "model / mse": 0.5,
@@ -154,7 +154,7 @@ def test_committed_results_of_another_first_seed_are_refused(tmp_path, monkeypat
     monkeypatch.setattr(agreement.paths, "ROOT", tmp_path)
     monkeypatch.setattr(agreement.subprocess, "run", lambda *_, **__: pytest.fail("ran a notebook"))
     write_committed_run(tmp_path, [100, 101])
-    assert agreement.main([]) == 2
+    assert cli.main(["spread"]) == 2
     assert "expected a run of first seed 0, found 100" in capsys.readouterr().err
 
 

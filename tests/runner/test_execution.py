@@ -1,7 +1,6 @@
 """An executed notebook is complete or absent, and is stored without anything that varies."""
 
 import errno
-import importlib
 import json
 import os
 import subprocess
@@ -13,10 +12,10 @@ import nbformat
 import pytest
 
 from affectlib import paths
-from affectlib.runner import execution
+from affectlib.runner import cli, execution
 from affectlib.runner.content_key import figures_hash
 from affectlib.runner.execution import Job
-from affectlib.runner.reproduce import main
+from affectlib.runner.reproduce import plan
 
 
 def test_a_failing_notebook_leaves_no_finished_copy(notebook_folder, write_notebook):
@@ -84,7 +83,7 @@ def test_the_spread_over_seeds_is_no_figure_of_a_run(notebook_folder, done_job):
 def test_failing_cell_is_told_in_one_line(notebook_folder, write_notebook, capfd):
     source = "raise FileNotFoundError('COGNIMUSE is not there')"
     write_notebook(notebook_folder / "00_bad.ipynb", source)
-    assert main(["--paper", "bad", "--execute"]) == 1
+    assert execution.execute_and_report(plan("bad")) == 1
     line = "00_bad.ipynb, cell 2: FileNotFoundError: COGNIMUSE is not there"
     assert line in capfd.readouterr().err
 
@@ -92,7 +91,7 @@ def test_failing_cell_is_told_in_one_line(notebook_folder, write_notebook, capfd
 def test_a_killed_kernel_is_told_in_one_line(notebook_folder, write_notebook, capfd):
     source = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
     write_notebook(notebook_folder / "00_bad.ipynb", source)
-    assert main(["--paper", "bad", "--execute"]) == 1
+    assert execution.execute_and_report(plan("bad")) == 1
     told = capfd.readouterr().err
     assert "error: 00_bad.ipynb: its kernel was killed (out of memory?); its cells so far" in told
     assert "Traceback" not in told
@@ -123,16 +122,17 @@ def test_stored_notebook_has_no_timing_and_no_widget(tmp_path, write_notebook):
         assert word not in text
 
 
-# A runner whose only notebook says who runs it, and then waits for longer than the test.
-RUNNER = """
+# Stands in for `affectlib reproduce`: it starts the only notebook, which says that it is at work,
+# and then waits for longer than the test.
+PARENT = """
 import sys
 from pathlib import Path
 from affectlib import paths
-from affectlib.runner import notebooks, reproduce
-notebooks.NOTEBOOKS = Path(sys.argv[1])
-paths.CACHE = notebooks.NOTEBOOKS / "cache"
-paths.FIGURES = notebooks.NOTEBOOKS / "figures"
-sys.exit(reproduce.main(sys.argv[2:]))
+from affectlib.runner.execution import Job, run_in_child
+folder = Path(sys.argv[1])
+paths.FIGURES = folder / "figures"
+job = Job("slow", folder / "00_slow.ipynb", folder / "out" / "00_slow.ipynb", {}, "key")
+run_in_child(job, profile="demo", parameters={})
 """
 WAIT = """
 import os, time
@@ -149,12 +149,10 @@ def test_the_kernel_ends_with_the_process_that_asked_for_it(
     os.mkfifo(tmp_path / "pipe")
     pipe = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
     write_notebook(tmp_path / "00_slow.ipynb", WAIT.format(pipe=tmp_path / "pipe"))
-    child = [sys.executable, "-c", RUNNER, str(tmp_path), "--paper", "slow", "--execute"]
-    # Stands in for `make reproduce`: starts the child, and is killed.
-    parent_code = (
-        "import os, subprocess, sys; subprocess.run([*sys.argv[1:], '--parent', str(os.getpid())])"
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT, str(tmp_path)],
+        env=os.environ | {"AFFECTLIB_CACHE": str(tmp_path / "cache")},
     )
-    parent = subprocess.Popen([sys.executable, "-c", parent_code, *child])
     try:
         assert wait_until(lambda: pipe_content(pipe) == b"at work")
     finally:
@@ -162,20 +160,6 @@ def test_the_kernel_ends_with_the_process_that_asked_for_it(
         parent.wait()
     assert wait_until(lambda: pipe_content(pipe) == b"")
     os.close(pipe)
-
-
-def test_a_child_is_told_its_parent(monkeypatch):
-    commands = []
-
-    def run(command, **options):
-        commands.append(command)
-        return subprocess.CompletedProcess(command, 0)
-
-    monkeypatch.setattr(execution.subprocess, "run", run)
-    job = Job("good", Path("n.ipynb"), Path("out.ipynb"), {}, "key")
-    assert execution.run_in_child(job, profile="demo", corpus="simulated", first_seed=0)
-    place = commands[0].index("--parent")
-    assert commands[0][place + 1] == str(os.getpid())
 
 
 @pytest.mark.parametrize(
@@ -192,8 +176,7 @@ def test_only_the_committed_demo_always_trains_anew(monkeypatch, profile, parame
     monkeypatch.delenv("AFFECTLIB_KEEP", raising=False)
     monkeypatch.setattr(execution.subprocess, "run", run)
     job = Job("good", Path("n.ipynb"), Path("out.ipynb"), {}, "key")
-    options = {"profile": profile, "corpus": "simulated", "first_seed": 0}
-    execution.run_in_child(job, parameters=parameters, **options)
+    execution.run_in_child(job, profile=profile, parameters=parameters)
     assert ("AFFECTLIB_KEEP" in environments[0]) is keeps
 
 
@@ -228,34 +211,42 @@ def test_a_full_disk_ends_a_notebook_in_one_line(notebook_folder, monkeypatch, c
     assert not list(notebook_folder.glob("out*"))
 
 
-@pytest.mark.parametrize("command", ["reproduce", "sweep", "extract", "agreement"])
-def test_a_full_disk_ends_every_command_in_one_line(notebook_folder, monkeypatch, capsys, command):
-    module = importlib.import_module(f"affectlib.runner.{command}")
-    work = {"reproduce": "plan", "sweep": "sweep", "extract": "extract_corpus"}
-    monkeypatch.setattr(module, work.get(command, "measure"), full_disk)
-    words = {"sweep": ["slug=gla"], "extract": ["name=heiv"]}.get(command, ["--paper", "gla"])
-    assert module.main(words) == 1
+@pytest.mark.parametrize(
+    ("words", "module", "work"),
+    [
+        (["reproduce", "--paper=gla"], "reproduce", "plan"),
+        (["spread", "--paper=gla"], "agreement", "measure"),
+        (["sweep", "--paper=gla"], "sweep", "sweep"),
+        (["extract", "--corpus=heiv"], "extract", "extract_corpus"),
+    ],
+    ids=["reproduce", "spread", "sweep", "extract"],
+)
+def test_a_full_disk_ends_every_command_in_one_line(
+    notebook_folder, monkeypatch, capsys, words, module, work
+):
+    monkeypatch.setattr(f"affectlib.runner.{module}.{work}", full_disk)
+    assert cli.main(words) == 1
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
     assert "the disk is full, more room is needed: make room there" in lines[0]
 
 
 @pytest.mark.parametrize(
-    ("command", "words"),
+    "words",
     [
-        ("reproduce", ["--paper", "good"]),
-        ("sweep", ["slug=good", "grid={epochs: [1]}"]),
-        ("extract", ["name=heiv"]),
+        ["reproduce", "--paper=good"],
+        ["sweep", "--paper=good", "--grid={epochs: [1]}"],
+        ["extract", "--corpus=heiv"],
     ],
+    ids=["reproduce", "sweep", "extract"],
 )
 def test_a_cache_that_may_not_be_written_is_told_before_anything_runs(
-    notebook_folder, write_notebook, monkeypatch, capsys, command, words
+    notebook_folder, write_notebook, monkeypatch, capsys, words
 ):
     write_notebook(notebook_folder / "00_good.ipynb", "1")
     monkeypatch.setattr(paths.os, "access", lambda folder, mode: False)
     monkeypatch.setattr(execution, "run_in_child", lambda *_, **__: pytest.fail("ran a notebook"))
-    module = importlib.import_module(f"affectlib.runner.{command}")
-    assert module.main(words) == 1
+    assert cli.main(words) == 1
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
     message = "cache: may not be written: allow it, or name another folder in AFFECTLIB_CACHE"

@@ -12,7 +12,7 @@ from affectlib import kept, paths
 from affectlib.errors import FileFormatError, NotFoundError
 from affectlib.features import deep
 from affectlib.features.pretrained import networks, weights
-from affectlib.runner import expressions
+from affectlib.runner import cli, expressions
 from affectlib.runner import weights as command
 
 TRAIN = 12
@@ -75,7 +75,7 @@ def test_two_steps_give_a_file_that_the_extractor_reads(raf_db, places, capsys, 
         torch.testing.assert_close(values, trained.embed(x), rtol=1e-3, atol=1e-3)
     # What is there is not trained again.
     monkeypatch.setattr(expressions, "train_expressions", lambda root: pytest.fail("trained"))
-    assert command.main(["xception", "--from", str(raf_db)]) == 0
+    assert command.main(["xception"], raf_db) == 0
     assert "is there already" in capsys.readouterr().out
 
 
@@ -154,7 +154,7 @@ def test_a_damaged_picture_and_a_part_without_faces_are_refused(raf_db, capsys):
         with pytest.raises(FileFormatError, match=r"test_00007_aligned\.jpg: expected a complete"):
             expressions.read_raf_db(raf_db)
     cv2.imwrite(str(picture), np.zeros((2, 2000, 3), np.uint8))
-    assert command.main(["xception", "--from", str(raf_db)]) == 2
+    assert command.main(["xception"], raf_db) == 2
     assert "test_00007_aligned.jpg: expected a face of at most 1024" in capsys.readouterr().err
     lines = list_of(raf_db).read_text().splitlines()
     list_of(raf_db).write_text("\n".join(lines[:TRAIN]))
@@ -168,8 +168,8 @@ def test_another_folder_is_no_raf_db(tmp_path):
 
 
 def test_the_command_says_what_it_can_make(capsys):
-    assert command.main(["i3d", "--from", "x"]) == 2
-    assert "FROM serves xception and vgg16_places, not i3d" in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        command.main(["--from", "x"])
-    assert "name it in NAMES" in capsys.readouterr().err
+    assert cli.main(["weights", "i3d", "--from", "x"]) == 2
+    assert "--from serves xception and vgg16_places, not i3d" in capsys.readouterr().err
+    for names in ([], ["xception", "vgg16_places"]):
+        assert cli.main(["weights", *names, "--from", "x"]) == 2
+        assert "--from serves one of xception and vgg16_places" in capsys.readouterr().err

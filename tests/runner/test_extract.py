@@ -9,6 +9,7 @@ import pytest
 from affectlib import corpora, paths
 from affectlib.features import FeatureTable, Store, extract, extractors
 from affectlib.features.store import StoreError
+from affectlib.runner import cli
 from affectlib.runner import extract as module
 from affectlib.runner.options import OptionError
 from affectlib.simulate import make_mediaeval18
@@ -39,7 +40,10 @@ def silent_film(tmp_path):
 
 
 def test_a_film_goes_into_the_store(cache, silent_film, capsys):
-    assert module.main([f"name={silent_film}", "extractors=scene,sound", "jobs=1"]) == 0
+    assert (
+        cli.main(["extract", f"--corpus={silent_film}", "--extractors=scene,sound", "--jobs=1"])
+        == 0
+    )
     printed = capsys.readouterr()
     assert "1 clips, scene 76, sound 162" in printed.out
     assert "sound: 1 clips lack what it needs" in printed.err
@@ -49,52 +53,58 @@ def test_a_film_goes_into_the_store(cache, silent_film, capsys):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["name=nothing", "root="], "no corpus and no film 'nothing'"),
-        (["name=heiv", "extractors=scenes"], "no extractors 'scenes'"),
-        (["name=heiv", "parts=two"], "invalid literal"),
-        (["name=heiv", "seconds=-1"], "seconds: expected a number above 0, not -1"),
-        (["name=heiv", "seconds=0"], "seconds: expected a number above 0, not 0"),
-        (["name=heiv", "seconds=nan"], "seconds: expected a number above 0, not nan"),
-        (["name=heiv", "seconds=inf"], "seconds: expected a number above 0, not inf"),
-        (["name=heiv", "parts=0"], "parts: expected a whole number above 0, not 0"),
-        (["name=heiv", "jobs=-2"], "jobs: expected a whole number above 0, not -2"),
+        (["--corpus=nothing"], "no corpus and no film 'nothing'"),
+        (["--corpus=heiv", "--extractors=scenes"], "no extractors 'scenes'"),
+        (["--corpus=heiv", "--parts=two"], "Invalid value for '--parts'"),
+        (["--corpus=heiv", "--seconds=-1"], "seconds: expected a number above 0, not -1"),
+        (["--corpus=heiv", "--seconds=0"], "seconds: expected a number above 0, not 0"),
+        (["--corpus=heiv", "--seconds=nan"], "seconds: expected a number above 0, not nan"),
+        (["--corpus=heiv", "--seconds=inf"], "seconds: expected a number above 0, not inf"),
+        (["--corpus=heiv", "--parts=0"], "parts: expected a whole number above 0, not 0"),
+        (["--corpus=heiv", "--jobs=-2"], "jobs: expected a whole number above 0, not -2"),
         (
-            ["name=heiv", "features=none"],
+            ["--corpus=heiv", "--features=none"],
             "features is descriptors or pretrained or organisers, or a",
         ),
         (
-            ["name=heiv", "extractors=gla", "features={ear: descriptors}"],
+            ["--corpus=heiv", "--extractors=gla", "--features={ear: descriptors}"],
             "gla has no modality 'ear'",
         ),
-        (["name=heiv", "extractors=gla", "features={face: descriptors"], "features, line 1"),
-        (["name=heiv", "precision=fp8"], "precision is fp32 or bf16 or auto, not 'fp8'"),
-        (["name=heiv", "on_error=stop"], "on_error is raise or skip, not 'stop'"),
-        (["name=heiv", "name=caan"], "option 'name' stands twice"),
-        (["name=", "jobs=2"], "option 'name' is missing"),
-        (["name=heiv", "speed=2"], "no option 'speed'"),
-        (["extract", "name=heiv"], "expected name=value, not 'extract'"),
+        (
+            ["--corpus=heiv", "--extractors=gla", "--features={face: descriptors"],
+            "features, line 1",
+        ),
+        (["--corpus=heiv", "--precision=fp8"], "precision is fp32 or bf16 or auto, not 'fp8'"),
+        (["--corpus=heiv", "--on-error=stop"], "on_error is raise or skip, not 'stop'"),
+        (["--jobs=2"], "Missing option '--corpus'"),
+        (["--corpus=heiv", "--speed=2"], "No such option: --speed"),
+        (["heiv", "--corpus=heiv"], "unexpected extra argument"),
     ],
 )
 def test_the_command_reports_errors_in_one_line(cache, capsys, words, message):
-    assert module.main(words) == 2
+    assert cli.main(["extract", *words]) == 2
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
     assert message in lines[0]
 
 
-@pytest.mark.parametrize("name", ["Alien: Covenant.mp4", "1917", "no", "[REC].mp4", "a=b # c.mp4"])
-def test_names_are_taken_as_they_are(monkeypatch, name):
+@pytest.mark.parametrize(
+    "name", ["Alien: Covenant.mp4", "1917", "no", "[REC].mp4", "a=b # c.mp4", "--jobs=7", ""]
+)
+def test_names_are_taken_as_they_are(cache, monkeypatch, name):
     calls = []
 
-    def extract_corpus(**options):
-        calls.append(options)
+    def extract_corpus(*arguments, **options):
+        calls.append((arguments, options))
         return FeatureTable((), {}, {}, False)
 
     monkeypatch.setattr(module, "extract_corpus", extract_corpus)
-    words = [f"name={name}", "seconds=2.5", "parts=4", "jobs=1", f"root={name}", "on_error=skip"]
-    assert module.main(words) == 0
-    expected = {"name": name, "seconds": 2.5, "parts": 4, "jobs": 1, "root": name}
-    assert calls == [expected | {"on_error": "skip"}]
+    words = [f"--corpus={name}", "--seconds=2.5", "--parts=4", "--jobs=1", f"--extractors={name}"]
+    assert cli.main(["extract", *words, "--on-error=skip"]) == 0
+    ((arguments, options),) = calls
+    assert arguments == (name, name)
+    given = {"seconds": 2.5, "parts": 4, "jobs": 1, "on_error": "skip"}
+    assert options | given == options
 
 
 def test_the_store_is_the_one_that_the_notebooks_read(cache, tmp_path, monkeypatch):
@@ -166,9 +176,9 @@ def test_damaged_clips_are_left_out_and_listed_on_request(cache, monkeypatch, tw
 
     monkeypatch.setattr(corpora, "load_heiv", load_heiv)
     monkeypatch.setattr(module, "extract_features", extract_features)
-    assert module.main(["name=heiv", "extractors=scene"]) == 2
+    assert cli.main(["extract", "--corpus=heiv", "--extractors=scene"]) == 2
     assert "c.mp4: expected a film" in capsys.readouterr().err
-    assert module.main(["name=heiv", "extractors=scene", "on_error=skip"]) == 1
+    assert cli.main(["extract", "--corpus=heiv", "--extractors=scene", "--on-error=skip"]) == 1
     assert "skipped: c: expected a film" in capsys.readouterr().err
 
 
@@ -186,19 +196,19 @@ def test_a_store_that_cannot_be_written_ends_in_one_line_with_status_1(cache, mo
         raise StoreError("a.npy: this file cannot be written (No space left on device)")
 
     monkeypatch.setattr(module, "extract_corpus", full)
-    assert module.main(["name=heiv"]) == 1
+    assert cli.main(["extract", "--corpus=heiv"]) == 1
     message = "error: a.npy: this file cannot be written (No space left on device)\n"
     assert capsys.readouterr().err == message
 
 
 def test_the_name_of_a_film_cannot_command_a_terminal(cache, silent_film, capsys):
-    words = ["extractors=scene,sound", "jobs=1"]
+    words = ["extract", "--extractors=scene,sound", "--jobs=1"]
     film = silent_film.rename(silent_film.with_name("red\x1b[31m\n.mp4"))
-    assert module.main([f"name={film}", *words]) == 0
+    assert cli.main([*words, f"--corpus={film}"]) == 0
     film.write_bytes(b"no film")
-    assert module.main([f"name={film}", *words]) == 2
+    assert cli.main([*words, f"--corpus={film}"]) == 2
     film.unlink()
-    assert module.main([f"name={film}", *words]) == 2
+    assert cli.main([*words, f"--corpus={film}"]) == 2
     told = "".join(capsys.readouterr())
     assert "\x1b" not in told
     assert told.count("red\\x1b[31m\\n") >= 4

@@ -22,8 +22,8 @@ time.sleep(120)
 """
 COMMANDS = {
     "reproduce": ("--paper", "slow"),
-    "sweep": ("slug=slow", "grid={epochs: [1, 2]}", "jobs=1"),
-    "extract": ("name=film.wav", "extractors=sound", "seconds=1"),
+    "sweep": ("--paper=slow", "--grid={epochs: [1, 2]}", "--jobs=1"),
+    "extract": ("--corpus=film.wav", "--extractors=sound", "--seconds=1"),
 }
 
 
@@ -77,7 +77,7 @@ def test_ctrl_c_ends_a_command_in_one_line_and_all_that_it_started(
             del environment[name]
     # A terminal sends Ctrl-C to all processes of a group.
     run = subprocess.Popen(
-        [sys.executable, "-m", f"affectlib.runner.{command}", *COMMANDS[command]],
+        [sys.executable, "-m", "affectlib.runner.cli", command, *COMMANDS[command]],
         cwd=checkout,
         env=environment | {"PYTHONPATH": str(checkout)},
         stdout=subprocess.DEVNULL,

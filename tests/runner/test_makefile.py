@@ -1,19 +1,20 @@
-"""The Makefile deletes nothing but its own files, and calls the modules of the runner.
+"""The Makefile deletes nothing but its own files, and calls the console command.
 
 It is run with stand-ins for the programs, below a folder whose name has spaces.
 """
 
 import os
+import re
 import shutil
 import subprocess
 import tempfile
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 
 from affectlib.paths import ROOT
-from affectlib.runner import extract, sweep
-from affectlib.runner.options import read_options
+from affectlib.runner import cli
 
 # Each stand-in appends a line: two variables of its environment, and its arguments.
 STAND_IN = """#!/bin/sh
@@ -23,7 +24,7 @@ echo "$AFFECTLIB_FIGURES|$AFFECTLIB_TEST_FIGURES|$*" >> "{calls}"
 
 @pytest.fixture
 def checkout(tmp_path):
-    """A checkout in a path with spaces and non-ASCII letters, and stand-ins for Python and ruff."""
+    """A checkout in a path with spaces and non-ASCII letters, and stand-ins for its programs."""
     folder = tmp_path / "Größe und Raum" / "affectlib"
     for name in ("Makefile", "requirements.lock", "pyproject.toml"):
         folder.mkdir(parents=True, exist_ok=True)
@@ -34,7 +35,7 @@ def checkout(tmp_path):
     programs.mkdir(parents=True)
     for name in ("requirements.lock", "pyproject.toml"):
         shutil.copy(ROOT / name, folder / ".venv")  # so that `make env` finds nothing to do
-    for name in ("python", "ruff"):
+    for name in ("python", "ruff", "affectlib"):
         program = programs / name
         program.write_text(STAND_IN.format(calls=folder / "calls"))
         program.chmod(0o755)
@@ -51,43 +52,54 @@ def make(checkout, *words):
 
 
 def last_call(checkout):
-    """Module and options that the last call of Python was given."""
+    """Words that the last call of a program was given."""
     line = (checkout / "calls").read_text().splitlines()[-1]
-    flag, module, *words = line.split("|")[2].split()
-    assert flag == "-m"
-    return module, words
+    return line.split("|")[2].split()
 
 
 @pytest.mark.parametrize(
-    ("words", "module", "kinds", "options"),
+    ("words", "called"),
     [
         (
-            ["extract", "CORPUS=heiv", "EXTRACTORS=scene", "ON_ERROR=skip", "SECONDS=2"],
-            "affectlib.runner.extract",
-            extract.OPTIONS,
-            {"name": "heiv", "extractors": "scene", "on_error": "skip", "seconds": 2.0, "jobs": 2},
+            ["reproduce", "PAPER=gla", "DRY_RUN=yes"],
+            "reproduce --paper=gla --profile=demo --corpus=simulated --set= --jobs=2 --dry-run",
         ),
         (
-            ["sweep", "PAPER=gla", "GRID=grid.yaml", "PROFILE=full"],
-            "affectlib.runner.sweep",
-            sweep.OPTIONS,
-            {
-                "slug": "gla",
-                "grid": "grid.yaml",
-                "profile": "full",
-                "corpus": "simulated",
-                "jobs": 2,
-            },
+            ["extract", "CORPUS=heiv", "EXTRACTORS=scene", "ON_ERROR=skip", "SECONDS=2"],
+            "extract --corpus=heiv --jobs=2 --extractors=scene --seconds=2 --on-error=skip",
         ),
+        (
+            ["sweep", "PAPER=gla", "GRID=grid.yaml", "PROFILE=full", "DASK_SCHEDULER=tcp://a:1"],
+            "sweep --paper=gla --profile=full --corpus=simulated --jobs=2 --grid=grid.yaml "
+            "--dask-scheduler=tcp://a:1",
+        ),
+        (["notebooks"], "notebooks --paper=all --jobs=2"),
+        (["spread", "JOBS=1"], "spread --paper=all --jobs=1"),
+        (["weights"], "weights --"),
+        (["weights", "NAMES=vggish i3d"], "weights -- vggish i3d"),
+        (["weights", "NAMES=xception", "FROM=raf"], "weights --from=raf -- xception"),
+        (["site"], "site"),
+        (["course"], "course"),
+        (["lab", "LAB_ARGS=--no-browser --port=9000"], "lab --no-browser --port=9000"),
     ],
-    ids=["extract", "sweep"],
+    ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_make_passes_options_on(checkout, words, module, kinds, options):
+def test_make_passes_options_on(checkout, words, called):
     run = make(checkout, *words)
     assert run.returncode == 0, run.stdout + run.stderr
-    called, given = last_call(checkout)
-    assert called == module
-    assert read_options(given, kinds, required=next(iter(kinds))) == options
+    assert last_call(checkout) == called.split()
+
+
+@pytest.mark.parametrize("target", ["reproduce", "extract", "sweep", "notebooks", "spread"])
+def test_the_command_has_every_option_that_make_names(target):
+    recipe = (ROOT / "Makefile").read_text().partition(f"\n{target}: env")[2]
+    recipe = recipe.partition("\n\n")[0]
+    named = set(re.findall(r"--([a-z-]+)", recipe))
+    named |= set(re.findall(r"call given,\w+,([a-z-]+)", recipe))
+    command = get_command(cli.app).commands[target]
+    there = {word.removeprefix("--") for option in command.params for word in option.opts}
+    assert named
+    assert named <= there
 
 
 def test_make_test_deletes_its_old_figures_and_nothing_beside_the_checkout(checkout):
@@ -122,6 +134,51 @@ def test_make_test_names_one_absolute_folder_for_fresh_figures(checkout):
     assert any(
         "test_results.py" in arguments and test_figures for _, test_figures, arguments in calls
     )
+
+
+# Stands in for uv: keeps the list of what is installed.
+UV = """#!/bin/sh
+echo "||uv $*" >> "{calls}"
+test "$2" != sync || cp .venv/wanted.txt installed.txt
+"""
+
+
+def packages(text):
+    """Names in a list of locked packages."""
+    return set(re.findall(r"^([a-z][\w.-]*)==", text, flags=re.M))
+
+
+def test_torch_of_the_cpu_takes_all_but_cuda_from_the_lock(checkout):
+    uv = checkout / ".venv" / "bin" / "uv"
+    uv.write_text(UV.format(calls=checkout / "calls"))
+    uv.chmod(0o755)
+    lock = (ROOT / "requirements.lock").read_text()
+    versions = dict(re.findall(r"^(torch|torchvision)==(\S+)", lock, flags=re.M))
+
+    assert make(checkout, "env", "TORCH=cpu").returncode == 0
+    calls = (checkout / "calls").read_text()
+    assert "uv pip sync --quiet --python .venv/bin/python --require-hashes" in calls
+    wanted = " ".join(f"{name}=={version}" for name, version in versions.items())
+    assert f"--no-deps --torch-backend cpu {wanted}\n" in calls
+    installed = (checkout / "installed.txt").read_text()
+    left_out = packages(lock) - packages(installed)
+    assert {"torch", "torchvision", "triton", "nvidia-cublas", "cuda-bindings"} <= left_out
+    assert all(re.match("torch$|torchvision$|triton$|nvidia-|cuda-", name) for name in left_out)
+    # Every package that is left has its hashes, and no other ones.
+    for block in re.findall(r"^[a-z].*?(?=^[a-z]|\Z)", installed, flags=re.M | re.S):
+        assert block in lock
+        assert "--hash=sha256:" in block
+
+    # What was chosen stays until another word is given.
+    (checkout / "calls").unlink()
+    assert make(checkout, "env").returncode == 0
+    assert not (checkout / "calls").exists()
+    assert make(checkout, "env", "TORCH=lock").returncode == 0
+    assert (checkout / "installed.txt").read_text() == lock
+    assert "--torch-backend" not in (checkout / "calls").read_text()
+    run = make(checkout, "env", "TORCH=gpu")
+    assert run.returncode == 2
+    assert "error: no TORCH gpu; there are lock, cpu" in run.stderr
 
 
 def test_no_recipe_deletes_by_an_absolute_or_unquoted_variable_path():
@@ -160,12 +217,12 @@ def test_no_option_is_run_by_make_or_the_shell(checkout, target, text):
     assert (checkout / "calls").read_text().count(text) == len(names)
 
 
-@pytest.mark.parametrize("target", ["help", "weights", "test"])
+@pytest.mark.parametrize("target", ["help", "weights", "test", "lab"])
 def test_no_option_of_another_target_is_run(checkout, target):
     run = make(
         checkout,
         target,
-        *(f"{name}=$(shell touch pwned)`touch pwned`" for name in ("PAPER", "NAMES")),
+        *(f"{name}=$(shell touch pwned)`touch pwned`" for name in ("PAPER", "NAMES", "LAB_ARGS")),
     )
     assert run.returncode == 0, run.stdout + run.stderr
     assert not (checkout / "pwned").exists()
@@ -182,7 +239,7 @@ def test_options_come_from_the_environment_too(checkout, monkeypatch):
     monkeypatch.setenv("PAPER", "a`touch pwned`$(shell touch pwned)")
     assert make(checkout, "reproduce").returncode == 0
     assert (
-        "--paper a`touch pwned`$(shell touch pwned) --profile demo"
+        "--paper=a`touch pwned`$(shell touch pwned) --profile=demo"
         in (checkout / "calls").read_text()
     )
     assert not (checkout / "pwned").exists()

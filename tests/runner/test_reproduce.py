@@ -5,18 +5,23 @@ import json
 import pytest
 
 from affectlib import paths
-from affectlib.runner import reproduce
+from affectlib.runner import cli, reproduce
 from affectlib.runner.content_key import figures_hash
 
 
+def status(*options):
+    """Exit status of `affectlib reproduce` with these options."""
+    return cli.main(["reproduce", *options])
+
+
 def test_unknown_paper_is_named(capsys):
-    assert reproduce.main(["--paper", "no_such"]) == 2
+    assert status("--paper", "no_such") == 2
     assert "no_such" in capsys.readouterr().err
 
 
 def test_results_of_another_first_seed_are_not_stored(capsys):
-    assert reproduce.main(["--store", "--first-seed", "100"]) == 2
-    assert "first seed 0 only, not demo-simulated-100" in capsys.readouterr().err
+    assert reproduce.main("all", store=True, first_seed=100) == 2
+    assert "first seed 0 is stored only, not demo-simulated-100" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -31,13 +36,13 @@ def test_results_of_another_first_seed_are_not_stored(capsys):
 def test_only_the_demo_writes_over_the_committed_figures(runs, options, folder, monkeypatch):
     monkeypatch.delenv("AFFECTLIB_FIGURES", raising=False)
     committed = paths.FIGURES
-    assert reproduce.main(["--paper", "writer", *options]) == 0
+    assert status("--paper", "writer", *options) == 0
     expected = committed if folder is None else paths.CACHE / "figures" / folder
     assert expected == paths.FIGURES
     # A folder that the user names takes whatever is run.
     monkeypatch.setenv("AFFECTLIB_FIGURES", str(committed))
     paths.FIGURES = committed
-    assert reproduce.main(["--paper", "writer", *options]) == 0
+    assert status("--paper", "writer", *options) == 0
     assert committed == paths.FIGURES
 
 
@@ -55,17 +60,19 @@ def test_a_fresh_run_forgets_earlier_ones(runs):
     trained = paths.CACHE / "trained"
     trained.mkdir(parents=True)
     (trained / "a.pt").write_text("weights")
-    assert reproduce.main([]) == 0
+    assert status() == 0
     assert (trained / "a.pt").exists()
-    assert reproduce.main(["--fresh"]) == 0
+    assert status("--fresh") == 0
     assert not trained.exists()
     assert [slug for slug, _ in runs] == ["writer", "reader"] * 2
 
 
 def test_several_papers_in_one_call(runs):
-    assert reproduce.main(["--paper", "writer reader"]) == 0
+    assert status("--paper", "writer reader") == 0
     assert [slug for slug, _ in runs] == ["writer", "reader"]
-    assert reproduce.main(["--paper", " "]) == 2
+    assert status("--fresh", "--paper", "writer", "--paper", "reader") == 0
+    assert [slug for slug, _ in runs] == ["writer", "reader"] * 2
+    assert status("--paper", " ") == 2
 
 
 @pytest.mark.parametrize(
@@ -80,7 +87,7 @@ def test_several_papers_in_one_call(runs):
     ],
 )
 def test_parameters_of_ones_own_are_checked(runs, text, message, capsys):
-    assert reproduce.main(["--paper", "writer", "--set", text]) == 2
+    assert status("--paper", "writer", "--set", text) == 2
     assert message in capsys.readouterr().err
     assert runs == []
 
@@ -110,14 +117,14 @@ def test_a_dry_run_lists_what_is_missing_and_runs_nothing(
     write_notebook(reader_and_writer / "02_caan.ipynb", loading, parameters=source)
     options = ["--paper", "caan", "--corpus", "real", "--set", "features=pretrained", "--dry-run"]
     monkeypatch.setenv("AFFECTLIB_WEIGHTS", str(reader_and_writer / "weights"))
-    assert reproduce.main(options) == 1
+    assert status(*options) == 1
     said = capsys.readouterr().out
     assert "02_caan.ipynb: to run" in said
     assert "corpus ekman6, expected in" in said
     assert "corpus heiv" not in said
     assert "weights vgg_face" in said or "weights vggface" in said
     assert runs == []
-    assert reproduce.main(["--paper", "caan", "--dry-run"]) == 0
+    assert status("--paper", "caan", "--dry-run") == 0
     assert "nothing is missing" in capsys.readouterr().out
 
 
@@ -143,7 +150,7 @@ def test_only_the_weights_that_a_notebook_will_read_are_missing(
     monkeypatch.setenv("TORCH_HOME", str(notebook_folder / "torch"))
     parameters = "features: str | dict = 'descriptors'\nweights: str = ''\ndetector: str = 'hog'"
     write_notebook(notebook_folder / f"01_{slug}.ipynb", "1", parameters=parameters)
-    assert reproduce.main(["--paper", slug, "--set", settings, "--dry-run"]) == bool(files)
+    assert status("--paper", slug, "--set", settings, "--dry-run") == bool(files)
     lines = capsys.readouterr().out.splitlines()
     missing = [line.split()[2] for line in lines if line.startswith("missing: ")]
     assert set(missing) == files
@@ -154,7 +161,7 @@ def test_a_modality_that_does_not_exist_is_refused_before_anything_runs(
 ):
     parameters = "features: str | dict = 'descriptors'"
     write_notebook(reader_and_writer / "02_gla.ipynb", "1", parameters=parameters)
-    assert reproduce.main(["--paper", "gla", "--set", "features={ear: pretrained}"]) == 2
+    assert status("--paper", "gla", "--set", "features={ear: pretrained}") == 2
     assert "gla has no modality 'ear'; there are image, audio, face" in capsys.readouterr().err
     assert runs == []
 
@@ -165,9 +172,9 @@ def test_a_file_of_ones_own_that_is_not_there_is_missing(notebook_folder, write_
     there = notebook_folder / "there.mp4"
     there.touch()
     words = f"film={there} model=released"
-    assert reproduce.main(["--paper", "own", "--set", words, "--dry-run"]) == 0
+    assert status("--paper", "own", "--set", words, "--dry-run") == 0
     words = "film=no/such.mp4 model=no/models.pt"
-    assert reproduce.main(["--paper", "own", "--set", words, "--dry-run"]) == 1
+    assert status("--paper", "own", "--set", words, "--dry-run") == 1
     said = capsys.readouterr().out
     assert "missing: film no/such.mp4, from" in said
     assert "missing: model no/models.pt, from" in said
@@ -206,30 +213,30 @@ def runs(reader_and_writer, monkeypatch):
 
 
 def test_a_notebook_runs_after_those_whose_results_it_reads(runs):
-    assert reproduce.main([]) == 0
+    assert status() == 0
     assert runs == [("writer", True), ("reader", True)]
 
 
 def test_notebooks_that_are_up_to_date_are_skipped(runs, capsys):
-    assert reproduce.main([]) == 0
-    assert reproduce.main([]) == 0
+    assert status() == 0
+    assert status() == 0
     assert len(runs) == 2
     assert "nothing to do: every notebook is up to date" in capsys.readouterr().out
 
 
 def test_a_deleted_figure_is_made_again(runs, reader_and_writer):
-    assert reproduce.main([]) == 0
+    assert status() == 0
     (reader_and_writer / "figures" / "writer" / "metrics.json").unlink()
-    assert reproduce.main([]) == 0
+    assert status() == 0
     assert runs[2:] == [("writer", True), ("reader", True)]
 
 
 def test_a_change_reaches_the_notebooks_that_read_the_results(
     runs, reader_and_writer, write_notebook
 ):
-    assert reproduce.main([]) == 0
+    assert status() == 0
     write_notebook(reader_and_writer / "01_writer.ipynb", "2")
-    assert reproduce.main([]) == 0
+    assert status() == 0
     assert runs[2:] == [("writer", True), ("reader", True)]
 
 
@@ -238,5 +245,5 @@ def test_notebooks_that_read_each_other_are_refused(reader_and_writer, write_not
         reader_and_writer / "01_writer.ipynb",
         "from affectlib import results\nresults.recorded('reader')",
     )
-    assert reproduce.main([]) == 2
+    assert status() == 2
     assert "reader, writer read each other's results" in capsys.readouterr().err

@@ -5,7 +5,7 @@ from datetime import date
 import pandas as pd
 import pytest
 
-from affectlib.runner import notebooks
+from affectlib.runner import cli, notebooks
 from affectlib.runner import sweep as module
 from affectlib.runner.notebooks import ParameterError
 
@@ -128,20 +128,20 @@ def test_the_papers_grids_fit_their_notebooks(file):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["slug=nothing", "grid={a: [1]}"], "no notebook 'nothing'"),
-        (["slug=tiny", "grid={a: [10"], "grid, line 1, column 8: "),
-        (["slug=tiny", "grid=1917"], "no such grid 1917"),
-        (["sweep", "slug=tiny"], "expected name=value, not 'sweep'"),
-        (["slug=tiny", "grid={a: [1]}", "corpus=rael"], "no corpus 'rael'; there are simulated, "),
-        (["slug=tiny", "grid={a: [1]}", "profile=fulll"], "no profile 'fulll'; there are demo, "),
-        (["slug=all"], "no notebook 'all'; there are tiny"),
-        (["slug=", "jobs=2"], "option 'slug' is missing"),
-        (["slug=tiny", "grid={a: [1]}", "jobs=0"], "jobs: expected a whole number above 0"),
-        (["slug=tiny", "jobs=two"], "invalid literal"),
+        (["--paper=nothing", "--grid={a: [1]}"], "no notebook 'nothing'"),
+        (["--paper=tiny", "--grid={a: [10"], "grid, line 1, column 8: "),
+        (["--paper=tiny", "--grid=1917"], "no such grid 1917"),
+        (["tiny", "--paper=tiny"], "unexpected extra argument"),
+        (["--paper=tiny", "--grid={a: [1]}", "--corpus=rael"], "no corpus 'rael'; there are sim"),
+        (["--paper=tiny", "--grid={a: [1]}", "--profile=big"], "no profile 'big'; there are demo"),
+        (["--paper=all"], "no notebook 'all'; there are tiny"),
+        (["--jobs=2"], "Missing option '--paper'"),
+        (["--paper=tiny", "--grid={a: [1]}", "--jobs=0"], "jobs: expected a whole number above 0"),
+        (["--paper=tiny", "--jobs=two"], "Invalid value for '--jobs'"),
     ],
 )
 def test_the_command_reports_errors_in_one_line(tiny, capsys, words, message):
-    assert module.main(words) == 2
+    assert cli.main(["sweep", *words]) == 2
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
     assert message in lines[0]
