@@ -85,9 +85,15 @@ def _missing_files(job: Job) -> list[str]:
     return lines
 
 
-def estimates(jobs: Sequence[Job]) -> dict[str, Estimate]:
-    """What each notebook that is not up to date takes at most, by the name of its file."""
-    return {job.notebook.name: estimate.estimate(job) for job in jobs if not job.done}
+def estimates(jobs: Sequence[Job], *, fresh: bool = False) -> dict[str, Estimate]:
+    """What each notebook that will run takes at most, by the name of its file.
+
+    Args:
+        jobs: of the run
+        fresh: whether notebooks that are up to date run as well
+    """
+    waiting = [job for job in jobs if fresh or not job.done]
+    return {job.notebook.name: estimate.estimate(job) for job in waiting}
 
 
 def report(

@@ -20,7 +20,7 @@ from affectlib import paths
 from affectlib.errors import AffectError
 from affectlib.results import read_metrics
 from affectlib.runner import agreement, execution, notebooks, preflight
-from affectlib.runner.content_key import content_key, slugs_read
+from affectlib.runner.content_key import content_key, each_corpus_scanned_once, slugs_read
 from affectlib.runner.estimate import Estimate
 from affectlib.runner.execution import Job
 from affectlib.runner.failures import FAILED, report
@@ -154,7 +154,8 @@ def main(
                 f"the demo of first seed 0 is stored only, not {settings.folder}: "
                 "the committed results are those of seed 0"
             )
-        return _reproduce(papers, settings, jobs, dry_run=dry_run, fresh=fresh, store=store)
+        with each_corpus_scanned_once():
+            return _reproduce(papers, settings, jobs, dry_run=dry_run, fresh=fresh, store=store)
     except (AffectError, OSError) as error:
         return report(error)
 
@@ -168,7 +169,7 @@ def _reproduce(
     paths.FIGURES = settings.figures
     jobs = [plan(slug, settings) for slug in _slugs(papers)]
     order = list(waves(jobs))
-    expected = preflight.estimates(jobs)
+    expected = preflight.estimates(jobs, fresh=fresh)
     problems = preflight.problems(jobs, expected, n_jobs)
     if dry_run:
         print(preflight.report(jobs, expected, settings.figures, problems))

@@ -128,6 +128,15 @@ def test_every_picture_has_alternative_text(notebook):
 
 
 @every_notebook
+def test_the_top_tells_goals_prerequisites_and_time(notebook):
+    content = json.loads(notebook.read_text())["cells"]
+    ids = [cell["id"] for cell in content]
+    assert ids[1:4] == ["goals", "prerequisites", "how-long"]
+    pattern = r"\*\*How long it takes\.\*\* As it stands, about \d.* on two cores"
+    assert re.match(pattern, source_of(content[3]))
+
+
+@every_notebook
 def test_sections_are_those_of_every_paper_notebook(notebook):
     if notebook.stem[:2] not in ("01", "02", "03", "04", "05"):
         pytest.skip("not a paper's notebook")

@@ -2,6 +2,7 @@
 
 import json
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
@@ -92,6 +93,19 @@ def test_too_much_memory_and_disk_is_said_before_a_run(job, monkeypatch):
     memory, disk = preflight.too_large(preflight.estimates([huge]), 1)
     assert memory.startswith("memory: 01_small.ipynb at once take about 10000000 GB")
     assert disk.startswith("disk: the run writes about 100000 GB")
+
+
+@dataclass(frozen=True)
+class Done(Job):
+    """A job that is up to date."""
+
+    done = True
+
+
+def test_a_fresh_run_counts_notebooks_that_are_up_to_date(job):
+    ended = Done(**vars(job()))
+    assert preflight.estimates([ended]) == {}
+    assert list(preflight.estimates([ended], fresh=True)) == ["01_small.ipynb"]
 
 
 @pytest.mark.parametrize("expression", ["films *", "no_such * 2", "films.__class__", "open('x')"])
