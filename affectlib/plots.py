@@ -6,9 +6,13 @@ second channel. seaborn, umap and scikit-learn are imported when first used.
 
 from __future__ import annotations
 
+import base64
+import html
 import io
+import os
 import warnings
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
@@ -44,6 +48,8 @@ STYLE = {
     "axes.labelsize": 9,
 }
 plt.rcParams.update(STYLE)
+# Without the version of matplotlib, so that the same figure gives the same bytes.
+_NO_VERSION = {"Software": None}
 
 
 def project(points: ArrayLike, *, method: str = "tsne", seed: int = 0) -> np.ndarray:
@@ -465,8 +471,87 @@ def plot_intervals(
     return ax
 
 
+def plot_network(
+    layers: pd.DataFrame,
+    edges: Sequence[tuple[str, str]],
+    *,
+    names: Mapping[str, str] | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draws a network from left to right, from data.
+
+    Args:
+        layers: as :func:`affectlib.architecture.layer_table` gives it
+        edges: pairs of names; the output of the first goes into the second. A name of ``layers`` is
+            drawn as a box with its class, its output and its number of parameters. Any other name
+            is drawn as it is: an input, an operation or an output.
+        ax: where to draw; without it, a figure of fitting size is made
+
+    Raises:
+        ValueError: if the edges go in a circle
+    """
+    from affectlib.drawing import columns_of  # networkx is imported when first used
+
+    columns, chains = columns_of(edges)
+    height = max(len(column) for column in columns)
+    if ax is None:
+        size = (1.75 * len(columns) + 0.2, 0.85 * height + 0.2)
+        ax = plt.subplots(figsize=size)[1]
+    rows = layers.set_index("layer")
+    places = {}
+    for x, column in enumerate(columns):
+        for index, name in enumerate(column):
+            places[name] = (x, (len(column) - 1) / 2 - index)
+    for chain in chains:
+        for start, end in pairwise(chain):
+            last = end == chain[-1]
+            _arrow(ax, places[start], places[end], start == chain[0], last)
+    for name, place in places.items():
+        if isinstance(name, str):
+            title = (names or {}).get(name, name)
+            _box(ax, title, place, rows.loc[name] if name in rows.index else None)
+    ax.set(xlim=(-0.5, len(columns) - 0.5), ylim=(-height / 2, height / 2))
+    ax.set_axis_off()
+    return ax
+
+
+# Half the width and half the height of a box, in columns and rows.
+_BOX = (0.39, 0.36)
+
+
+def _arrow(ax: Axes, start: tuple, end: tuple, leaves_box: bool, enters_box: bool) -> None:
+    from_x = start[0] + _BOX[0] * leaves_box
+    to_x = end[0] - _BOX[0] * enters_box
+    style = "-|>" if enters_box else "-"
+    options = {"arrowstyle": style, "color": "0.35", "shrinkA": 0, "shrinkB": 0}
+    ax.annotate("", xy=(to_x, end[1]), xytext=(from_x, start[1]), arrowprops=options)
+
+
+def _box(ax: Axes, name: str, place: tuple, layer: pd.Series | None) -> None:
+    x, y = place
+    is_layer = layer is not None
+    box = plt.Rectangle(
+        (x - _BOX[0], y - _BOX[1]),
+        2 * _BOX[0],
+        2 * _BOX[1],
+        facecolor="#e8f0fb" if is_layer else "white",
+        edgecolor=PALETTE[0] if is_layer else "0.6",
+        linestyle="-" if is_layer else ":",
+    )
+    ax.add_patch(box)
+    if not is_layer:
+        ax.text(x, y, name, ha="center", va="center", fontsize=8)
+        return
+    details = f"{layer['kind']}\n{layer['output']}\n{layer['parameters']:,} parameters"
+    ax.text(x, y + 0.2, name, ha="center", va="center", fontsize=8, fontweight="bold")
+    ax.text(x, y - 0.11, details, ha="center", va="center", fontsize=6.5, linespacing=1.25)
+
+
 def show(fig: Figure, alt: str) -> None:
     """Displays a figure inline with its alternative text, then closes it.
+
+    The picture is an ``<img>`` of its own: of a plain picture no reader of notebooks puts the
+    alternative text into the page.
 
     Raises:
         ValueError: if ``alt`` is empty
@@ -475,13 +560,41 @@ def show(fig: Figure, alt: str) -> None:
 
     if not alt.strip():
         raise ValueError("a figure needs a sentence of alternative text")
+    picture = io.BytesIO()
+    fig.savefig(picture, format="png", dpi="figure", bbox_inches="tight", metadata=_NO_VERSION)
+    source = base64.b64encode(picture.getvalue()).decode()
+    image = f'<img alt="{html.escape(alt.strip())}" src="data:image/png;base64,{source}">'
+    display({"text/html": image, "text/plain": alt.strip()}, raw=True)
     # Closed, since Jupyter would display an open figure once more, without its text.
-    display(fig, metadata={"image/png": {"alt": alt}})
     plt.close(fig)
+
+
+def vector_formats() -> list[str]:
+    """Formats of vector copies that ``AFFECTLIB_VECTORS`` asks for, such as ``"pdf svg"``.
+
+    Raises:
+        ValueError: if it names another format
+    """
+    formats = os.environ.get("AFFECTLIB_VECTORS", "").split()
+    for name in formats:
+        if name not in ("pdf", "svg"):
+            raise ValueError(f"AFFECTLIB_VECTORS takes pdf and svg, not {name!r}")
+    return formats
+
+
+def _vector_copy(fig: Figure, suffix: str) -> bytes:
+    # Without a date, and with fixed names inside, so that the same figure gives the same bytes.
+    metadata = {"pdf": {"CreationDate": None, "Producer": None}, "svg": {"Date": None}}
+    copy = io.BytesIO()
+    with plt.rc_context({"svg.hashsalt": "affectlib"}):
+        fig.savefig(copy, format=suffix, metadata=metadata[suffix])
+    return copy.getvalue()
 
 
 def save_figure(fig: Figure, slug: str, name: str, *, title: str, alt: str, kind: str) -> None:
     """Titles a figure, saves it as ``figures/<slug>/<name>.png``, and shows it.
+
+    With ``AFFECTLIB_VECTORS="pdf svg"`` in the environment, such copies stand beside it.
 
     Args:
         fig: the figure
@@ -497,9 +610,10 @@ def save_figure(fig: Figure, slug: str, name: str, *, title: str, alt: str, kind
     """
     fig.suptitle(f"{title} ({kind})", fontsize=11)
     picture = io.BytesIO()
-    # Without the version of matplotlib, so that the same figure gives the same bytes.
-    fig.savefig(picture, format="png", metadata={"Software": None})
+    fig.savefig(picture, format="png", metadata=_NO_VERSION)
     folder = paths.figures_of(slug)
     paths.write(folder / f"{name}.png", picture.getvalue())
+    for suffix in vector_formats():
+        paths.write(folder / f"{name}.{suffix}", _vector_copy(fig, suffix))
     paths.write(folder / f"{name}.txt", f"{alt.strip()}\n".encode())
     show(fig, alt)

@@ -1,13 +1,19 @@
 """Every drawing function draws on the given Axes; a saved figure is labelled and repeats."""
 
+import base64
+import html
+import re
 from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from torch import nn
 
 from affectlib import paths, plots
+from affectlib.architecture import layer_table
 
 RNG = np.random.default_rng(0)
 POINTS = np.concatenate([RNG.normal(c, 0.3, (40, 10)) for c in (-3, 0, 3)])
@@ -30,6 +36,9 @@ def ax():
 BAND = ([1, 1], [0, 0], [2, 2])  # a curve with its lower and upper bound
 FRAMES = [np.zeros((9, 16, 3), np.uint8)] * 3
 INTERVALS = pd.DataFrame({"name": ["m"], "mean": [1], "low": [0], "high": [2], "paper": [1]})
+LAYERS = pd.DataFrame(
+    {"layer": ["dense"], "kind": ["Linear"], "output": ["(2, 4)"], "parameters": [16]}
+)
 
 # Each drawing function with data of every form that it takes: function, arguments, options.
 DRAWINGS = {
@@ -43,6 +52,7 @@ DRAWINGS = {
     "history": (plots.plot_history, ({"fold": HISTORY},), {}),
     "bars": (plots.plot_bars, ({"valence": ([0, 5, -10], 10)},), {"hertz": 25}),
     "gradcam": (plots.plot_gradcam, (FRAMES, np.ones((3, 9, 16))), {}),
+    "network": (plots.plot_network, (LAYERS, [("features", "dense")]), {}),
     "intervals": (
         plots.plot_intervals,
         (INTERVALS,),
@@ -163,6 +173,66 @@ def test_saved_figure_is_labelled_simulated_and_repeats(tmp_path, monkeypatch, c
     assert written[0] == written[1]
     assert sorted(f.name for f in (tmp_path / "gla").iterdir()) == ["map.png", "map.txt"]
     assert (tmp_path / "gla" / "map.txt").read_text() == "Two rows.\n"
+
+
+@pytest.mark.parametrize("suffix, first", [("pdf", b"%PDF"), ("svg", b"<?xml")])
+def test_vector_copies_are_written_on_request_and_repeat(
+    suffix, first, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(paths, "FIGURES", tmp_path)
+    monkeypatch.setenv("AFFECTLIB_VECTORS", suffix)
+    written = []
+    for _ in range(2):
+        figure, ax = plt.subplots()
+        ax.plot([0, 1])
+        plots.save_figure(figure, "gla", "line", title="A line", alt="A line.", kind="simulated")
+        written.append((tmp_path / "gla" / f"line.{suffix}").read_bytes())
+    assert written[0] == written[1]
+    assert written[0].startswith(first)
+
+
+def test_another_vector_format_is_refused(monkeypatch):
+    monkeypatch.setenv("AFFECTLIB_VECTORS", "eps")
+    with pytest.raises(ValueError, match="takes pdf and svg, not 'eps'"):
+        plots.vector_formats()
+
+
+def test_alternative_text_is_in_the_image_element(capsys, monkeypatch):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", lambda data, raw: shown.append(data))
+    plots.show(plt.figure(), 'Two "rows" & a line.\n')
+    pattern = r'<img alt="([^"]*)" src="data:image/png;base64,([^"]*)">'
+    alt, source = re.fullmatch(pattern, shown[0]["text/html"]).groups()
+    assert html.unescape(alt) == 'Two "rows" & a line.'
+    picture = base64.b64decode(source)
+    assert picture.startswith(b"\x89PNG")
+    assert shown[0]["text/plain"] == 'Two "rows" & a line.'
+
+
+class Doubled(nn.Module):
+    """Two layers, of which the second learns nothing."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Linear(3, 4)
+        self.second = nn.Linear(4, 5)
+
+    def forward(self, x):
+        hidden = self.first(x)
+        with torch.no_grad():
+            shift = self.second(hidden).sum()
+        return hidden + shift
+
+
+def test_a_network_is_drawn_from_its_table(ax):
+    layers = layer_table(Doubled(), torch.ones(2, 3))
+    edges = [("features", "first"), ("first", "sum"), ("first", "second"), ("second", "sum")]
+    plots.plot_network(layers, edges, names={"first": "reads"}, ax=ax)
+    texts = [text.get_text() for text in ax.texts if text.get_text()]
+    assert {"features", "reads", "second", "sum"} <= set(texts)
+    assert "Linear\n(2, 4)\n16 parameters" in texts
+    places = {text.get_text(): text.get_position()[0] for text in ax.texts}
+    assert places["features"] < places["reads"] < places["second"] < places["sum"]
 
 
 def test_figure_without_alternative_text_is_refused():

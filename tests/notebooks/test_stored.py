@@ -121,9 +121,10 @@ def test_no_output_widget(notebook):
 def test_every_picture_has_alternative_text(notebook):
     for cell in cells(notebook):
         for output in cell["outputs"]:
-            if "image/png" in output.get("data", {}):
-                assert output["metadata"]["image/png"]["alt"].strip()
-            assert "image/svg+xml" not in output.get("data", {})
+            data = output.get("data", {})
+            assert not {"image/png", "image/svg+xml"} & set(data)
+            for image in re.findall(r"<img [^>]*>", "".join(data.get("text/html", ""))):
+                assert re.search(r'alt="[^"]+"', image)
 
 
 @every_notebook
