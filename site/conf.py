@@ -19,7 +19,6 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.napoleon",
-    "sphinx.ext.viewcode",
     "sphinxcontrib.bibtex",
 ]
 
@@ -49,6 +48,8 @@ html_theme = "sphinx_book_theme"
 html_title = "affectlib"
 html_static_path = ["site/_static"]
 html_css_files = ["affectlib.css"]
+html_favicon = "site/_static/favicon.svg"
+html_context = {"default_mode": "auto"}
 html_theme_options = {
     "use_download_button": True,
     "use_fullscreen_button": False,
@@ -62,18 +63,30 @@ if repository:
         "repository_url": repository,
         "repository_branch": "main",
         "use_repository_button": True,
-        "launch_buttons": {"binderhub_url": "https://mybinder.org", "notebook_interface": "jupyterlab"},
+        "launch_buttons": {
+            "binderhub_url": "https://mybinder.org",
+            "notebook_interface": "jupyterlab",
+        },
     }
 
 # Formulas become MathML here, not by a script in the browser: they show without a network, and a
 # formula that cannot be read ends the build.
 html_math_renderer = "mathml"
 EQUATION_NUMBER = re.compile(r"\\tag\{(.*?)\}")
+# A letter with an accent and an index, as in \hat y_i. docutils sets such an index below the letter;
+# beside an empty power it goes to its place.
+ACCENT = r"\\(?:bar|dot|hat|overline|tilde|vec|widehat)\s*(?:\{[^{}]*\}|\\?[A-Za-z]+)"
+ACCENTED = re.compile(rf"({ACCENT})(?=\s*_)")
+
+
+def mathml(source, **options):
+    """A formula of LaTeX as MathML."""
+    return tex2mathml(ACCENTED.sub(r"\1^{}", source), **options)
 
 
 def inline_formula(writer, node):
     """Writes a formula within a line."""
-    writer.body.append(tex2mathml(node.astext()))
+    writer.body.append(mathml(node.astext()))
     raise SkipNode
 
 
@@ -81,7 +94,7 @@ def displayed_formula(writer, node):
     r"""Writes a formula on a line of its own, with the number that ``\tag`` gives it."""
     source = node.astext()
     number = EQUATION_NUMBER.search(source)
-    formula = tex2mathml(EQUATION_NUMBER.sub("", source), as_block=True)
+    formula = mathml(EQUATION_NUMBER.sub("", source), as_block=True)
     writer.body.append(f'<div class="formula">{formula}')
     if number:
         writer.body.append(f'<span class="number">({number.group(1)})</span>')

@@ -178,6 +178,8 @@ def api_modules() -> list[str]:
 
 def _pages_of(name: str) -> Iterator[str]:
     module = importlib.import_module(name)
+    if module.__name__ != name:
+        return  # an old import path: it has become the module that took its place
     if not hasattr(module, "__path__") or hasattr(module, "__all__"):
         yield name
         return
@@ -226,7 +228,9 @@ def broken(pages: Path) -> list[str]:
     pages = Path(pages)
     soups = {}
     for file in sorted(pages.rglob("*.html")):
-        soups[file.resolve()] = BeautifulSoup(file.read_text(encoding="utf-8"), "html.parser")
+        # The theme's own templates are copied along. They are no pages.
+        if "_static" not in file.relative_to(pages).parts:
+            soups[file.resolve()] = BeautifulSoup(file.read_text(encoding="utf-8"), "html.parser")
     anchors = {file: _anchors(soup) for file, soup in soups.items()}
     faults = []
     for file, soup in soups.items():
