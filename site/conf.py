@@ -1,4 +1,4 @@
-"""Settings of the site. `make site` copies this file and all pages into one folder and builds there."""
+"""Settings of the site. `make site` copies this file and all pages into one folder."""
 
 import os
 import re
@@ -56,7 +56,8 @@ html_theme_options = {
     "home_page_in_toc": True,
     "show_navbar_depth": 1,
 }
-# There is no public address yet. Once there is one, this variable adds buttons to the repository and to Binder.
+# There is no public address yet. Once there is one, this variable adds buttons to the repository
+# and to Binder.
 repository = os.environ.get("AFFECTLIB_REPOSITORY")
 if repository:
     html_theme_options |= {
@@ -73,8 +74,8 @@ if repository:
 # formula that cannot be read ends the build.
 html_math_renderer = "mathml"
 EQUATION_NUMBER = re.compile(r"\\tag\{(.*?)\}")
-# A letter with an accent and an index, as in \hat y_i. docutils sets such an index below the letter;
-# beside an empty power it goes to its place.
+# A letter with an accent and an index, as in \hat y_i. docutils sets such an index below the
+# letter; beside an empty power it goes to its place.
 ACCENT = r"\\(?:bar|dot|hat|overline|tilde|vec|widehat)\s*(?:\{[^{}]*\}|\\?[A-Za-z]+)"
 ACCENTED = re.compile(rf"({ACCENT})(?=\s*_)")
 

@@ -10,7 +10,7 @@ edition for students out of that for teachers. So what students get is what
 from __future__ import annotations
 
 import ast
-import json
+import copy
 import re
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
@@ -40,6 +40,7 @@ _LINK = re.compile(r"""(\]\(|href="|src=")(?!https?:|mailto:|data:|attachment:|#
 _CONFIG = '''"""Settings of nbgrader for this course."""
 
 import os
+import sys
 from pathlib import Path
 
 c = get_config()  # noqa: F821
@@ -47,6 +48,8 @@ here = Path(__file__).resolve().parent
 c.CourseDirectory.root = str(here)
 # A cell may train a network. In seconds.
 c.ExecutePreprocessor.timeout = 3600
+# nbgrader calls alembic, which was installed beside Python.
+os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 # Figures of the notebooks that are graded go here, not among those of the checkout.
 os.environ.setdefault("AFFECTLIB_FIGURES", str(here / "figures"))
 '''
@@ -288,9 +291,7 @@ def _with_summary(cells: list[NotebookNode], found: Sequence[Exercise]) -> list[
     return [cells[0], summary, *cells[1:]]
 
 
-def _answer_cell(
-    solved: Sequence[NotebookNode], exercise: Exercise, number: int
-) -> NotebookNode:
+def _answer_cell(solved: Sequence[NotebookNode], exercise: Exercise, number: int) -> NotebookNode:
     """All cells of a solution as one, with nbgrader's marks around it."""
     parts = []
     for cell in solved:
@@ -334,7 +335,9 @@ def solved_edition(notebook: Path) -> NotebookNode:
 
 
 def student_edition(for_teacher: NotebookNode) -> NotebookNode:
-    """What ``nbgrader generate_assignment`` makes of a teacher's notebook: no solutions, no outputs.
+    """What ``nbgrader generate_assignment`` makes of a teacher's notebook.
+
+    It has no solutions, no outputs and no hidden tests.
 
     Args:
         for_teacher: by :func:`teacher_edition`
@@ -349,7 +352,7 @@ def student_edition(for_teacher: NotebookNode) -> NotebookNode:
         LockCells,
     )
 
-    content = nbformat.from_dict(json.loads(nbformat.writes(for_teacher)))
+    content = copy.deepcopy(for_teacher)
     steps = (
         LockCells,
         ClearSolutions,
@@ -369,7 +372,7 @@ def moved_links(notebook: NotebookNode) -> NotebookNode:
 
     There each notebook has a folder of its own, and the glossary stands beside these folders.
     """
-    content = nbformat.from_dict(json.loads(nbformat.writes(notebook)))
+    content = copy.deepcopy(notebook)
     for cell in content.cells:
         if cell.cell_type == "markdown":
             cell.source = _LINK.sub(_moved_link, cell.source)
