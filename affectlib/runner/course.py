@@ -71,6 +71,7 @@ class Exercise:
         question: place of the question among the cells
         solution: places of the solution's cells
         check: place of the check
+        discussion: places of the solution's cells after the check, for teachers only
     """
 
     id: str
@@ -80,6 +81,7 @@ class Exercise:
     question: int
     solution: range
     check: int
+    discussion: tuple[int, ...]
 
 
 def build(folder: Path) -> None:
@@ -167,7 +169,19 @@ def _exercise(cells: Sequence[NotebookNode], question: int) -> Exercise:
         raise ExerciseError(
             f"expected the cells tagged {SOLUTION} one after the other, found others among them"
         )
-    return Exercise(**given, question=question, solution=solution, check=end)
+    discussion = _solution_cells_after(cells, end)
+    return Exercise(**given, question=question, solution=solution, check=end, discussion=discussion)
+
+
+def _solution_cells_after(cells: Sequence[NotebookNode], check: int) -> tuple[int, ...]:
+    """Places of the cells tagged solution between a check and the next question."""
+    found = []
+    for i in range(check + 1, len(cells)):
+        if EXERCISE in tags(cells[i]):
+            break
+        if SOLUTION in tags(cells[i]):
+            found.append(i)
+    return tuple(found)
 
 
 def _settings(cell: NotebookNode) -> dict[str, object]:
@@ -210,7 +224,7 @@ def _check_together(
                 f"a Markdown cell tagged {EXERCISE} before it"
             )
     for exercise in found:
-        own = {*exercise.solution}
+        own = {*exercise.solution, *exercise.discussion}
         given = [cell for i, cell in enumerate(cells) if i not in own]
         solved = [cells[i] for i in exercise.solution]
         if exercise.answer not in _assigned(solved):
@@ -254,6 +268,8 @@ def teacher_edition(notebook: Path) -> NotebookNode:
     cells = list(content.cells)
     # From the end, so that places of earlier exercises stay what they are.
     for number, exercise in reversed(list(enumerate(found, start=1))):
+        for place in reversed(exercise.discussion):
+            del cells[place]
         _mark_check(cells[exercise.check], exercise)
         solved = [cells[i] for i in exercise.solution]
         cells[exercise.solution.start : exercise.solution.stop] = [

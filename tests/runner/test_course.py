@@ -40,6 +40,8 @@ def small_cells():
         cell("code", SOLUTION, "solution"),
         cell("markdown", "Valence is above 0\non average.", "solution"),
         cell("code", CHECK, "exercise-check"),
+        cell("code", "print(mean_valence, 'on average')", "solution"),
+        cell("markdown", "What it means.", "solution"),
     ]
 
 
@@ -101,7 +103,7 @@ def test_students_get_no_solution_no_output_and_no_hidden_test(tmp_path):
     cells[4].outputs = [nbformat.v4.new_output("stream", text="0.25")]
     student = course.student_edition(course.teacher_edition(stored(tmp_path, cells)))
     text = nbformat.writes(student)
-    for secret in ("sum(valence)", "above 0", "isinstance", "0.25\\n"):
+    for secret in ("sum(valence)", "above 0", "isinstance", "0.25\\n", "on average", "What it"):
         assert secret not in text
     answer = next(c for c in student.cells if "NotImplementedError" in c.source)
     assert answer.source.startswith("# Exercise 1: assign your answer to mean_valence.")
@@ -133,7 +135,7 @@ BAD = {
         lambda c: c[3].metadata.exercise.update(id="mean valence"),
         "expected letters, digits",
     ),
-    "no check": (lambda c: c.pop(), "expected a cell tagged exercise-check"),
+    "no check": (lambda c: c.pop(6), "expected a cell tagged exercise-check"),
     "no solution": (
         lambda c: c.__delitem__(slice(4, 6)),
         "expected a code cell tagged solution before the check",
@@ -203,7 +205,7 @@ def test_the_exercises_of_a_notebook_are_written_as_contributing_says(slug):
     notebook = find_notebooks()[slug]
     found = course.exercises(notebook)
     cells = nbformat.read(notebook, as_version=4).cells
-    solved = {i for exercise in found for i in exercise.solution}
+    solved = {i for exercise in found for i in (*exercise.solution, *exercise.discussion)}
     tagged = {i for i, c in enumerate(cells) if "solution" in c.metadata.get("tags", [])}
     if not found:
         pytest.skip("no graded exercise yet")
