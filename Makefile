@@ -1,4 +1,6 @@
 # affectlib. Needs Python 3.11 to 3.13 and make; everything else is installed into .venv.
+# Where this is set, as in many containers, every process would compile torch and the rest anew: 14 s.
+unexport PYTHONDONTWRITEBYTECODE
 PYTHON  ?= python3
 PAPER   ?= all
 PROFILE ?= demo

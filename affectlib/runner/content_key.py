@@ -12,11 +12,15 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from affectlib import paths
 from affectlib.runner.notebooks import code_cells
+
+# Hashes of the corpora that were scanned already, while `each_corpus_scanned_once` is active.
+_scanned: dict[Path, str] | None = None
 
 # A module, and a name that is imported from it; None where the module itself is imported.
 Import = tuple[str, str | None]
@@ -193,7 +197,30 @@ def _real_corpora(code: str, parameters: Mapping[str, object]) -> list[list[str]
     if parameters.get("corpus") != "real":
         return []
     folders = [paths.DATA / name for name in corpora_read(code)]
-    return [[folder.name, scan(folder)] for folder in folders if folder.is_dir()]
+    return [[folder.name, _scan_once(folder)] for folder in folders if folder.is_dir()]
+
+
+@contextmanager
+def each_corpus_scanned_once() -> Iterator[None]:
+    """Within it, the keys of all notebooks take one scan of each corpus, of up to ten seconds.
+
+    A corpus that changes meanwhile is noticed by the process that runs a notebook, which scans it
+    for itself, and by the next command.
+    """
+    global _scanned
+    _scanned = {}
+    try:
+        yield
+    finally:
+        _scanned = None
+
+
+def _scan_once(folder: Path) -> str:
+    if _scanned is None:
+        return scan(folder)
+    if folder not in _scanned:
+        _scanned[folder] = scan(folder)
+    return _scanned[folder]
 
 
 def _named_files(parameters: Mapping[str, object]) -> list[list]:

@@ -25,13 +25,18 @@ import os
 import statistics
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from affectlib import paths
-from affectlib.runner.notebooks import ParameterError, cells, default_parameters
+from affectlib.runner.notebooks import (
+    ParameterError,
+    cells,
+    default_parameters,
+    profile_parameters,
+)
 
 if TYPE_CHECKING:
     from affectlib.runner.execution import Job
@@ -206,6 +211,27 @@ def estimate(job: Job) -> Estimate:
         memory = max(peak + more, 0.0)
     unknown = tuple(part for part, count in counts.items() if count and part not in known)
     return Estimate(seconds, memory, _bytes(code, "written", parameters), unknown)
+
+
+def how_long(job: Job) -> str:
+    """What the top of a notebook tells its reader about time, as Markdown.
+
+    Args:
+        job: a run of the demo that has ended, so that there are rates
+    """
+    demo = estimate(job).seconds
+    longest = sorted(demo.items(), key=lambda item: -item[1])
+    parts = [f"{part} {_duration(taken)}" for part, taken in longest[:4] if part != OTHER]
+    text = f"**How long it takes.** As it stands, about {_duration(sum(demo.values()))}"
+    text += " on two cores without a graphics card, with the corpus and its features"
+    text += f" ({', '.join(parts)})." if parts else "."
+    parameters = profile_parameters(job.notebook, job.slug, "full", "simulated")
+    full_job = replace(job, parameters=parameters)
+    if all_parameters(full_job) != all_parameters(job):
+        full = estimate(full_job)
+        text += " With the paper's sizes (`PROFILE=full`), on simulated films and the same machine,"
+        text += f" at most {_duration(sum(full.seconds.values()))}."
+    return text
 
 
 def _needs_networks(slug: str, parameters: Mapping) -> bool:

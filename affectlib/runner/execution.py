@@ -25,6 +25,8 @@ EXTRA_KEYS = (
     "metadata.language_info.version metadata.widgets metadata.affectlib"
 )
 WIDGET = "application/vnd.jupyter.widget-view+json"
+# The cell of a notebook that tells how long it takes.
+HOW_LONG = "how-long"
 
 
 @dataclass(frozen=True)
@@ -278,10 +280,13 @@ def store(job: Job) -> None:
     """Puts an executed notebook into the checkout.
 
     Outputs, counts and ids of cells are kept; timings and widgets are dropped. A cell tagged
-    ``timing`` keeps no output, since it prints something else in every run.
+    ``timing`` keeps no output, since it prints something else in every run. The cell with the id
+    ``how-long`` tells how long the notebook takes.
     """
     content = json.loads(job.output.read_text(encoding="utf-8"))
     for cell in content["cells"]:
+        if cell.get("id") == HOW_LONG:
+            cell["source"] = estimate.how_long(job)
         if cell["cell_type"] != "code":
             cell.pop("outputs", None)
         elif "timing" in cell["metadata"].get("tags", []):

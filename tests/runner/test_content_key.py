@@ -5,6 +5,7 @@ import os
 import nbformat
 import pytest
 
+import affectlib.runner.content_key as module
 from affectlib import paths
 from affectlib.runner.content_key import (
     content_key,
@@ -198,6 +199,20 @@ def test_a_scan_sees_names_sizes_dates_and_through_links(tmp_path):
     (outside / "b.mp4").rename(outside / "c.mp4")
     seen.add(scan(folder))
     assert len(seen) == 4
+
+
+def test_keys_of_one_command_share_the_scan_of_a_corpus(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "DATA", tmp_path)
+    (tmp_path / "afew_va").mkdir()
+    scanned = []
+    monkeypatch.setattr(module, "scan", lambda folder: scanned.append(folder.name) or "hash")
+    read = ("load_afew_va(root)", {"corpus": "real"})
+    with module.each_corpus_scanned_once():
+        assert module._real_corpora(*read) == module._real_corpora(*read)
+    assert scanned == ["afew_va"]
+    # Afterwards each key is of the corpus as it is.
+    module._real_corpora(*read)
+    assert scanned == ["afew_va", "afew_va"]
 
 
 def test_a_scan_reads_no_file(tmp_path):

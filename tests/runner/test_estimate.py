@@ -56,6 +56,19 @@ def test_seconds_grow_as_the_cells_say(job):
     assert "at most about 5 min (training 4 min, films 40 s, other 6 s)" in str(full)
 
 
+def test_the_top_of_a_notebook_tells_its_time(job, notebook_folder):
+    demo = job(corpus="simulated")
+    estimate.remember(demo, executed(demo, [1.0, 4.0, 12.0, 5.0]), peak=10_000)
+    text = estimate.how_long(demo)
+    assert "about 22 s on two cores" in text
+    assert "(training 12 s, films 4 s)" in text
+    assert "PROFILE=full" not in text
+    # 2 s a film, 2 s a film and epoch, 6 s for the rest: 166 s.
+    (notebook_folder / "parameters").mkdir(exist_ok=True)
+    (notebook_folder / "parameters" / "small.full.yaml").write_text("films: 20\n")
+    assert "at most 3 min." in estimate.how_long(demo)
+
+
 def test_a_run_that_finds_its_films_does_not_make_films_cheap(job):
     demo = job()
     estimate.remember(demo, executed(demo, [1.0, 4.0, 12.0, 5.0]), peak=10_000)

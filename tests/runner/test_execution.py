@@ -262,6 +262,19 @@ def test_a_cache_that_may_not_be_written_is_told_before_anything_runs(
     assert message in lines[0]
 
 
+def test_the_time_of_a_notebook_is_stored_where_it_has_a_place(
+    tmp_path, write_notebook, monkeypatch
+):
+    source = write_notebook(tmp_path / "a.ipynb", "1")
+    content = json.loads(source.read_text())
+    place = nbformat.v4.new_markdown_cell("", id="how-long")
+    content["cells"].append(dict(place))
+    (tmp_path / "b.ipynb").write_text(json.dumps(content))
+    monkeypatch.setattr(execution.estimate, "how_long", lambda job: f"Of {job.slug}: a minute.")
+    execution.store(Job("a", source, tmp_path / "b.ipynb", {}, "key"))
+    assert nbformat.read(source, 4).cells[-1].source == "Of a: a minute."
+
+
 def test_a_full_disk_leaves_the_stored_notebook_as_it_was(tmp_path, write_notebook, monkeypatch):
     stored = write_notebook(tmp_path / "a.ipynb", "1")
     before = stored.read_bytes()
