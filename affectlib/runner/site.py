@@ -15,12 +15,11 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from html.parser import HTMLParser
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from urllib.parse import unquote, urlsplit
-
-from bs4 import BeautifulSoup
 
 import affectlib
 from affectlib import paths
@@ -214,6 +213,33 @@ def _heading(text: str) -> list[str]:
 # ---------------------------------------------------------------- checks of the built pages
 
 
+class Page(HTMLParser):
+    """What a built page links to, shows and can be linked at.
+
+    Args:
+        file: the page
+    """
+
+    def __init__(self, file: Path):
+        super().__init__()
+        self.targets: set[str] = set()
+        self.anchors: set[str] = set()
+        self.without_text: list[str] = []
+        self.feed(file.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """HTMLParser calls this for each tag."""
+        values = {name: value or "" for name, value in attrs}
+        if "id" in values:
+            self.anchors.add(values["id"])
+        if tag in ("a", "link") and "href" in values:
+            self.targets.add(values["href"])
+        if tag in ("img", "script", "iframe", "source") and "src" in values:
+            self.targets.add(values["src"])
+        if tag == "img" and not values.get("alt", "").strip():
+            self.without_text.append(values.get("src", "")[:60])
+
+
 def broken(pages: Path) -> list[str]:
     """Looks for faults in built pages: links, pictures, alternative texts, addresses.
 
@@ -225,38 +251,25 @@ def broken(pages: Path) -> list[str]:
     Returns:
         one line per fault, with the page that has it
     """
-    pages = Path(pages)
-    soups = {}
+    pages = Path(pages).resolve()
+    read = {}
     for file in sorted(pages.rglob("*.html")):
         # The theme's own templates are copied along. They are no pages.
         if "_static" not in file.relative_to(pages).parts:
-            soups[file.resolve()] = BeautifulSoup(file.read_text(encoding="utf-8"), "html.parser")
-    anchors = {file: _anchors(soup) for file, soup in soups.items()}
+            read[file] = Page(file)
     faults = []
-    for file, soup in soups.items():
-        name = file.relative_to(pages.resolve()).as_posix()
-        for picture in soup.select("img"):
-            if not picture.get("alt", "").strip():
-                faults.append(f"{name}: a picture has no alternative text: {picture['src'][:60]}")
-        for target in _targets(soup):
-            fault = _fault(target, file, anchors)
+    for file, page in read.items():
+        name = file.relative_to(pages).as_posix()
+        for picture in page.without_text:
+            faults.append(f"{name}: a picture has no alternative text: {picture}")
+        for target in sorted(page.targets):
+            fault = _fault(target, file, read)
             if fault:
                 faults.append(f"{name}: {target[:100]}: {fault}")
     return faults
 
 
-def _anchors(soup: BeautifulSoup) -> set[str]:
-    return {tag["id"] for tag in soup.select("[id]")}
-
-
-def _targets(soup: BeautifulSoup) -> list[str]:
-    """All that a page links to or shows."""
-    links = [tag["href"] for tag in soup.select("a[href], link[href]")]
-    shown = [tag["src"] for tag in soup.select("img[src], script[src], iframe[src]")]
-    return sorted({*links, *shown})
-
-
-def _fault(target: str, page: Path, anchors: dict[Path, set[str]]) -> str | None:
+def _fault(target: str, file: Path, read: Mapping[Path, Page]) -> str | None:
     """What is wrong with a link of a page; None if nothing is."""
     parts = urlsplit(target)
     if parts.scheme == "data":
@@ -264,13 +277,12 @@ def _fault(target: str, page: Path, anchors: dict[Path, set[str]]) -> str | None
     if parts.scheme or parts.netloc:
         whole = parts.scheme in ("http", "https") and "." in parts.netloc
         return None if whole else "not a whole address"
-    file = page
     if parts.path:
-        file = (page.parent / unquote(parts.path)).resolve()
+        file = (file.parent / unquote(parts.path)).resolve()
     if not file.exists():
         return "no such file"
     fragment = unquote(parts.fragment)
     # "#" alone is a button of the theme.
-    if fragment and file in anchors and fragment not in anchors[file]:
+    if fragment and file in read and fragment not in read[file].anchors:
         return "no such place in that page"
     return None
