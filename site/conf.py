@@ -77,12 +77,22 @@ EQUATION_NUMBER = re.compile(r"\\tag\{(.*?)\}")
 # A letter with an accent and an index, as in \hat y_i. docutils sets such an index below the
 # letter; beside an empty power it goes to its place.
 ACCENT = r"\\(?:bar|dot|hat|overline|tilde|vec|widehat)\s*(?:\{[^{}]*\}|\\?[A-Za-z]+)"
-ACCENTED = re.compile(rf"({ACCENT})(?=\s*_)")
+# What docutils cannot read, and how it reads it.
+REWRITTEN = (
+    (rf"({ACCENT})(?=\s*_)", r"\1^{}"),
+    (r"\\dots\b", r"\\ldots"),
+    (r"\\([Bb]igg?)(?=\s*[(\[|])", r"\\\1l"),
+    (r"\\([Bb]igg?)(?=\s*[)\]/])", r"\\\1r"),
+    (r"\\stackrel\b", r"\\overset"),
+    (r"\{align\*?\}", r"{aligned}"),
+)
 
 
 def mathml(source, **options):
     """A formula of LaTeX as MathML."""
-    return tex2mathml(ACCENTED.sub(r"\1^{}", source), **options)
+    for pattern, replacement in REWRITTEN:
+        source = re.sub(pattern, replacement, source)
+    return tex2mathml(source, **options)
 
 
 def inline_formula(writer, node):

@@ -120,6 +120,20 @@ def test_an_index_stands_beside_its_letter_also_below_an_accent(conf, formula, i
     assert sub.text == index
 
 
+@pytest.mark.parametrize(
+    "formula",
+    [
+        r"y_1, \dots, y_n",
+        r"\Big(\frac{1}{5} \sum_i z_i\Big)",
+        r"\bigg[ x \bigg]",
+        r"\begin{align*} a &= b \\ c &= d \end{align*}",
+        r"\stackrel{a}{b}",
+    ],
+)
+def test_common_commands_are_rewritten_for_docutils(conf, formula):
+    assert conf["mathml"](formula).startswith("<math")
+
+
 def formulas_of(text):
     """Formulas of a Markdown text, displayed and within lines."""
     text = re.sub(r"`[^`]*`", "", text)
