@@ -42,7 +42,8 @@ autodoc_preserve_defaults = True
 autosummary_generate = False
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
-napoleon_custom_sections = [("Shape", "notes_style"), ("Differs from the paper in", "notes_style")]
+# Text, not pairs of a type and a description.
+napoleon_custom_sections = ["Shape", "Returns", "Differs from the paper in"]
 
 html_theme = "sphinx_book_theme"
 html_title = "affectlib"
@@ -55,6 +56,7 @@ html_theme_options = {
     "use_fullscreen_button": False,
     "home_page_in_toc": True,
     "show_navbar_depth": 1,
+    "navbar_persistent": [],  # the sidebar has a search field already
 }
 # There is no public address yet. Once there is one, this variable adds buttons to the repository
 # and to Binder.

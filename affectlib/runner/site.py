@@ -134,7 +134,7 @@ def gallery() -> str:
         for picture in pictures:
             text = _escaped(alternative_text(picture))
             shown = f"![{text}](../figures/{slug}/{picture.name})"
-            blocks.append(":::{container} card")
+            blocks.append(":::{container} picture")
             blocks.append(f"[{shown}](../notebooks/{notebooks[slug].name})\n")
             blocks.append(f"**{_kind(slug)}**: {text}\n:::")
         blocks.append("::::\n")
@@ -192,13 +192,14 @@ def _write_api(folder: Path) -> None:
     names = api_modules()
     lines = [
         *_heading("API"),
-        "Import from the names below. Arguments, shapes and errors stand in each docstring.",
+        "Import from these modules of ``affectlib``. Arguments, shapes and errors stand in each docstring.",
         "",
     ]
     for name in names:
         summary = (importlib.import_module(name).__doc__ or "").strip().split("\n")[0]
         lines.append(f":doc:`{name}`\n    {summary}\n")
-        page = [*_heading(name), f".. automodule:: {name}", "   :members:", ""]
+        title = name.removeprefix("affectlib.")
+        page = [*_heading(title), f".. automodule:: {name}", "   :members:", ""]
         if hasattr(importlib.import_module(name), "__all__"):
             page.insert(-1, "   :imported-members:")
         (folder / f"{name}.rst").write_text("\n".join(page), encoding="utf-8")
