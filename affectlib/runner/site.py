@@ -192,7 +192,7 @@ def _write_api(folder: Path) -> None:
     names = api_modules()
     lines = [
         *_heading("API"),
-        "Import from these modules of ``affectlib``. Arguments, shapes and errors stand in each docstring.",
+        "Import from these modules of ``affectlib``.",
         "",
     ]
     for name in names:
