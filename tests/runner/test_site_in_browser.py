@@ -80,7 +80,8 @@ def browser():
 def faults(browser, page):
     """What is wrong with a page as it is shown now."""
     found = [f"{page}: broken picture {name}" for name in browser.execute_script(BROKEN_PICTURES)]
-    if browser.execute_script(LETTERS) < 40:
+    # The page of the search has its field only, until something is searched.
+    if browser.execute_script(LETTERS) < 40 and page != "search.html":
         found.append(f"{page}: empty")
     if (pixels := browser.execute_script(TOO_WIDE)) > 1:
         found.append(f"{page}: {pixels} pixels wider than the screen")
@@ -92,7 +93,10 @@ def faults(browser, page):
 
 @pytest.mark.parametrize("screen", SCREENS)
 def test_no_page_is_broken_empty_or_wider_than_the_screen(pages, address, browser, screen):
-    browser.set_window_size(*SCREENS[screen])
+    # A window cannot be as narrow as a phone.
+    width, height = SCREENS[screen]
+    metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
     found = []
     for file in sorted(pages.rglob("*.html")):
         page = file.relative_to(pages).as_posix()
