@@ -100,8 +100,10 @@ def build(folder: Path) -> None:
         for notebook in find_notebooks().values():
             _write_editions(notebook, made)
         (made / "teacher" / "nbgrader_config.py").write_text(_CONFIG, encoding="utf-8")
+        # Citations need the site's list of references.
+        glossary = re.sub(r"\s*\{cite:p\}`\w+`", "", GLOSSARY.read_text(encoding="utf-8"))
         for place in ("student", "teacher/source", "teacher/solved"):
-            shutil.copy(GLOSSARY, made / place)
+            (made / place / GLOSSARY.name).write_text(glossary, encoding="utf-8")
         shutil.rmtree(folder, ignore_errors=True)
         made.rename(folder)
 

@@ -77,6 +77,7 @@ def test_nbgrader_grades_a_right_a_wrong_and_an_empty_answer(tmp_path, monkeypat
     edition = tmp_path / "edition"
     course.build(edition)
     root = edition / "teacher"
+    assert "cite:" not in (edition / "student" / "glossary.md").read_text(encoding="utf-8")
     handed_out = nbformat.read(edition / "student/09_small/09_small.ipynb", as_version=4)
     nbgrader(root, "generate_assignment", "09_small")
     released = nbformat.read(root / "release/09_small/09_small.ipynb", as_version=4)
