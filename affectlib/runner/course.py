@@ -238,6 +238,29 @@ def _check_together(
                 f"{notebook.name}: {exercise.answer}, the answer of {exercise.id}, is assigned "
                 "elsewhere too: an empty answer could pass"
             )
+    _check_names(notebook, cells, found)
+
+
+def _check_names(notebook: Path, cells: Sequence[NotebookNode], found: Sequence[Exercise]) -> None:
+    """Refuses cells for students that need a name of a solution, other than an answer."""
+    hidden = [cell for cell in cells if SOLUTION in tags(cell)]
+    shown = [cell for cell in cells if SOLUTION not in tags(cell)]
+    answers = {exercise.answer for exercise in found}
+    only_hidden = _assigned(hidden) - _assigned(shown) - answers
+    for cell in shown:
+        missing = sorted(_used(cell) & only_hidden)
+        if found and missing:
+            raise ExerciseError(
+                f"{notebook.name}, cell {cell.id}: students do not have {', '.join(missing)}, "
+                f"which only cells tagged {SOLUTION} define"
+            )
+
+
+def _used(cell: NotebookNode) -> set[str]:
+    """Names that a cell reads."""
+    if cell.cell_type != "code":
+        return set()
+    return {node.id for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.Name)}
 
 
 def _assigned(cells: Iterable[NotebookNode]) -> set[str]:
@@ -251,6 +274,10 @@ def _assigned(cells: Iterable[NotebookNode]) -> set[str]:
                 names.add(node.id)
             elif isinstance(node, ast.FunctionDef | ast.ClassDef):
                 names.add(node.name)
+            elif isinstance(node, ast.arg):
+                names.add(node.arg)
+            elif isinstance(node, ast.alias):
+                names.add(node.asname or node.name.split(".")[0])
     return names
 
 

@@ -154,6 +154,13 @@ BAD = {
         lambda c: c[2].update(source="mean_valence = 0; valence = [1]"),
         "is assigned elsewhere too: an empty answer could pass",
     ),
+    "a name of the solution": (
+        lambda c: (
+            c[4].update(source=f"n = len(valence)\n{SOLUTION}"),
+            c[6].update(source=f"assert n == 4\n{CHECK}"),
+        ),
+        "students do not have n, which only cells tagged solution define",
+    ),
     "an id twice": (
         lambda c: c.extend(
             [
