@@ -242,11 +242,13 @@ def _check_together(
 
 
 def _check_names(notebook: Path, cells: Sequence[NotebookNode], found: Sequence[Exercise]) -> None:
-    """Refuses cells for students that need a name of a solution, other than an answer."""
+    """Refuses cells for students that need a name of a solution that no question asks for."""
     hidden = [cell for cell in cells if SOLUTION in tags(cell)]
     shown = [cell for cell in cells if SOLUTION not in tags(cell)]
-    answers = {exercise.answer for exercise in found}
-    only_hidden = _assigned(hidden) - _assigned(shown) - answers
+    asked = {exercise.answer for exercise in found}
+    for exercise in found:
+        asked.update(re.findall(r"`(\w+)`", cells[exercise.question].source))
+    only_hidden = _assigned(hidden) - _assigned(shown) - asked
     for cell in shown:
         missing = sorted(_used(cell) & only_hidden)
         if found and missing:

@@ -119,6 +119,14 @@ def test_a_solution_of_no_exercise_is_an_answer_that_nobody_grades(tmp_path):
     assert student.cells[1].metadata.nbgrader.grade is False
 
 
+def test_a_question_may_ask_for_more_than_the_answer(tmp_path):
+    cells = small_cells()
+    cells[3].source = "1. What are the mean, and the number of values, `n`?"
+    cells[4].source = f"n = len(valence)\n{SOLUTION}"
+    cells[6].source = f"assert n == 4\n{CHECK}"
+    assert len(course.exercises(stored(tmp_path, cells))) == 1
+
+
 def test_links_lead_to_the_glossary_and_the_notebooks_beside(tmp_path):
     moved = course.moved_links(nbformat.read(stored(tmp_path, small_cells()), as_version=4))
     assert "[CCC](../glossary.md#ccc)" in moved.cells[0].source
