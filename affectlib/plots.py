@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib import color_sequences
+from matplotlib.colors import LinearSegmentedColormap
 
 from affectlib import paths
 
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 PALETTE = tuple(color_sequences["petroff8"])
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 DASHES = ("-", "--", "-.", ":")
+# From below zero over zero to above. Zero is grey, which is seen on white.
+DIVERGING = LinearSegmentedColormap.from_list("bars", ["#5e3c99", "#c8c8c8", "#e66101"])
 STYLE = {
     "figure.dpi": 100,
     "savefig.dpi": 150,
@@ -115,6 +118,7 @@ def plot_embedding(
     *,
     label: str | None = None,
     limits: tuple[float, float] | None = None,
+    bar: bool = True,
     palette: Sequence = PALETTE,
     ax: Axes | None = None,
 ) -> Axes:
@@ -124,7 +128,9 @@ def plot_embedding(
         points: projected clips
         colour: one class name or one number per clip
         label: name of the value, written at the colour bar, or title of the legend
-        limits: smallest and largest value of the colour scale
+        limits: smallest and largest value of the colour scale. With limits that lie evenly about 0
+            the colours part at 0
+        bar: draw a colour bar; False where several Axes share one
         palette: colours of the classes
         ax: where to draw
 
@@ -136,8 +142,11 @@ def plot_embedding(
     if np.issubdtype(colour.dtype, np.number):
         low, high = limits or (None, None)
         x, y = points.T
-        drawn = ax.scatter(x, y, c=colour, cmap="cividis", s=12, vmin=low, vmax=high, linewidths=0)
-        ax.figure.colorbar(drawn, ax=ax, label=label)
+        signed = low is not None and low == -high
+        cmap = DIVERGING if signed else "cividis"
+        drawn = ax.scatter(x, y, c=colour, cmap=cmap, s=12, vmin=low, vmax=high, linewidths=0)
+        if bar:
+            ax.figure.colorbar(drawn, ax=ax, label=label)
     else:
         for i, name in enumerate(sorted(set(colour))):
             x, y = points[colour == name].T
@@ -366,11 +375,7 @@ def plot_bars(
     Shape:
         each values ``(frames,)``, nan where undefined
     """
-    from matplotlib.colors import LinearSegmentedColormap
-
     ax = _axes(ax)
-    colours = ["#5e3c99", "#c8c8c8", "#e66101"]
-    cmap = LinearSegmentedColormap.from_list("bars", colours)
     some_undefined = False
     for row, (values, limit) in enumerate(bars.values()):
         values = np.asarray(values, dtype=float)
@@ -391,7 +396,7 @@ def plot_bars(
         ax.add_patch(hatched)
         drawn = ax.imshow(
             values[None] / limit,
-            cmap=cmap,
+            cmap=DIVERGING,
             vmin=-1,
             vmax=1,
             aspect="auto",
@@ -418,7 +423,7 @@ def plot_gradcam(frames: ArrayLike, maps: ArrayLike, *, ax: Axes | None = None) 
 
     Args:
         frames: RGB pictures of one window, 0 to 255
-        maps: not negative; the largest value of the window is drawn brightest
+        maps: not negative; the colour bar shows their share of the largest value of the window
         ax: where to draw
 
     Shape:
@@ -428,12 +433,21 @@ def plot_gradcam(frames: ArrayLike, maps: ArrayLike, *, ax: Axes | None = None) 
     frames = np.asarray(frames) / 255
     maps = np.asarray(maps, dtype=float)
     # A map of zeros stays black: it is not divided by 0.
-    brightest = max(maps.max(), 1e-12)
-    heat = plt.get_cmap("inferno")(maps / brightest)[..., :3]  # without the opacity
+    shares = maps / max(maps.max(), 1e-12)
     grey = np.repeat(frames.mean(-1, keepdims=True), 3, -1)
-    overlaid = 0.45 * grey + 0.55 * heat
-    strips = [np.concatenate(list(row), axis=1) for row in (frames, overlaid)]
-    ax.imshow(np.concatenate(strips), interpolation="nearest")
+    _, height, width = maps.shape
+    gap = max(1, width // 16)
+    pictures = np.ones((2 * height + gap, len(frames) * (width + gap) - gap, 3))
+    # Undefined beside the maps, where nothing is laid over.
+    heat = np.full(pictures.shape[:2], np.nan)
+    for i in range(len(frames)):
+        columns = slice(i * (width + gap), i * (width + gap) + width)
+        pictures[:height, columns] = frames[i]
+        pictures[height + gap :, columns] = grey[i]
+        heat[height + gap :, columns] = shares[i]
+    ax.imshow(pictures, interpolation="nearest")
+    drawn = ax.imshow(heat, cmap="inferno", vmin=0, vmax=1, alpha=0.55, interpolation="nearest")
+    ax.figure.colorbar(drawn, ax=ax, label="evidence (largest = 1)", shrink=0.8)
     ax.set_axis_off()
     return ax
 

@@ -44,6 +44,7 @@ LAYERS = pd.DataFrame(
 DRAWINGS = {
     "classes": (plots.plot_embedding, (POINTS[:, :2], CLASSES), {"label": "class"}),
     "values": (plots.plot_embedding, (POINTS[:, :2], POINTS[:, 3]), {"limits": (-1, 1)}),
+    "shared bar": (plots.plot_embedding, (POINTS[:, :2], POINTS[:, 3]), {"bar": False}),
     "confusion": (plots.plot_confusion, (CLASSES, CLASSES[::-1], "abc"), {}),
     "curves": (plots.plot_curves, ([0, 60], [0, 1], {"x": [1, 0], "y": BAND}), {"label": "v"}),
     "steps": (plots.plot_curves, ([0, 60], [0, 1], {"y": BAND}), {"label": "v", "step": True}),
@@ -95,6 +96,23 @@ def test_bars_leave_open_what_is_undefined(ax):
     assert valence[0, :3].max() < 0.9  # zero is seen on white
     assert all(patch.get_hatch() and patch.zorder < ax.images[0].zorder for patch in ax.patches)
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["undefined"]
+
+
+def test_colours_of_signed_values_part_at_zero(ax):
+    plots.plot_embedding(POINTS[:3, :2], [-1.0, 0.0, 1.0], limits=(-1, 1), ax=ax)
+    (drawn,) = ax.collections
+    below, zero, above = drawn.to_rgba(drawn.get_array())[:, :3]
+    assert np.ptp(zero) < 0.02  # grey
+    assert below[2] > below[0] and above[0] > above[2]  # purple, orange
+    plots.plot_embedding(POINTS[:3, :2], [0.0, 0.5, 1.0], limits=(0, 1), ax=ax)
+    assert ax.collections[1].get_cmap().name == "cividis"
+
+
+def test_axes_can_share_a_colour_bar(ax):
+    plots.plot_embedding(POINTS[:, :2], POINTS[:, 3], bar=False, ax=ax)
+    assert ax.figure.axes == [ax]
+    plots.plot_embedding(POINTS[:, :2], POINTS[:, 3], bar=True, ax=ax)
+    assert len(ax.figure.axes) == 2
 
 
 def test_confusion_counts_by_hand(ax):
@@ -149,6 +167,26 @@ def test_unknown_projection():
 def test_points_without_a_projection_are_refused(method, points, message):
     with pytest.raises(ValueError, match=message):
         plots.project(points, method=method)
+
+
+def test_gradcam_lays_shares_of_the_largest_value_over_the_lower_row(ax):
+    maps = np.zeros((3, 9, 16))
+    maps[1] = 2
+    maps[2, 0, 0] = 4
+    plots.plot_gradcam(FRAMES, maps, ax=ax)
+    heat = ax.images[1].get_array().filled(np.nan)
+    assert heat.shape == (2 * 9 + 1, 3 * 16 + 2)  # two rows of three frames, with gaps of one
+    assert np.isnan(heat[:10]).all()
+    assert np.isnan(heat[:, [16, 33]]).all()
+    assert (heat[10:, :16] == 0).all()
+    assert (heat[10:, 17:33] == 0.5).all()
+    assert heat[10, 34] == 1
+    assert ax.images[1].colorbar.vmin == 0 and ax.images[1].colorbar.vmax == 1
+
+
+def test_a_gradcam_without_evidence_is_zero_everywhere(ax):
+    plots.plot_gradcam(FRAMES, np.zeros((3, 9, 16)), ax=ax)
+    assert np.nanmax(ax.images[1].get_array().filled(np.nan)) == 0
 
 
 @pytest.mark.parametrize(("kind", "diamonds"), [("simulated", 0), ("real, descriptors", 1)])

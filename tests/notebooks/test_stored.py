@@ -144,6 +144,7 @@ def test_sections_are_those_of_every_paper_notebook(notebook):
         "Training",
         "Evaluation",
         "Figures",
+        "What we learned",
         "Differences from the paper",
         "Exercises",
     ]
