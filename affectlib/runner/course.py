@@ -12,7 +12,6 @@ from __future__ import annotations
 import ast
 import copy
 import re
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from nbformat import NotebookNode
 
 from affectlib import paths
 from affectlib.errors import AffectError
+from affectlib.runner import folders
 from affectlib.runner.notebooks import find_notebooks
 
 EXERCISE = "exercise"
@@ -92,8 +92,10 @@ def build(folder: Path) -> None:
 
     Raises:
         ExerciseError: if an exercise is not written as it should be; nothing is written then
+        FolderError: if the folder holds something else, or answers and grades of students
     """
     folder = Path(folder)
+    _check_folder(folder)
     paths.make_folder(folder.parent)
     with TemporaryDirectory(dir=folder.parent) as temporary:
         made = Path(temporary, "course")
@@ -104,8 +106,19 @@ def build(folder: Path) -> None:
         glossary = re.sub(r"\s*\{cite:p\}`\w+`", "", GLOSSARY.read_text(encoding="utf-8"))
         for place in ("student", "teacher/source", "teacher/solved"):
             (made / place / GLOSSARY.name).write_text(glossary, encoding="utf-8")
-        shutil.rmtree(folder, ignore_errors=True)
-        made.rename(folder)
+        folders.replace(folder, made)
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuses to replace what is no course edition, and one with the work of students."""
+    folders.check_replaceable(folder, sign="teacher/nbgrader_config.py")
+    for name in ("submitted", "gradebook.db"):
+        work = folder / "teacher" / name
+        if work.exists():
+            raise folders.FolderError(
+                f"{work}: answers or grades of students would be deleted: move {folder}, "
+                "or name another folder"
+            )
 
 
 def _write_editions(notebook: Path, course: Path) -> None:

@@ -24,6 +24,7 @@ from urllib.parse import unquote, urlsplit
 import affectlib
 from affectlib import paths
 from affectlib.errors import AffectError
+from affectlib.runner import folders
 from affectlib.runner.course import exercise_table
 from affectlib.runner.notebooks import find_notebooks
 
@@ -50,8 +51,10 @@ def build(folder: Path) -> None:
     Raises:
         SiteError: if Sphinx has an error or a warning, or if a page has a link or a picture that
             leads nowhere, or a picture without alternative text; nothing is written then
+        FolderError: if the folder holds something else than a site
     """
     folder = Path(folder)
+    folders.check_replaceable(folder, sign=".buildinfo")
     paths.make_folder(folder.parent)
     # Beside the final place: a rename within one disk leaves no half-written site.
     with TemporaryDirectory(dir=folder.parent) as temporary:
@@ -62,8 +65,7 @@ def build(folder: Path) -> None:
         faults = broken(pages)
         if faults:
             raise SiteError("\n".join(["the site has faults:", *faults]))
-        shutil.rmtree(folder, ignore_errors=True)
-        pages.rename(folder)
+        folders.replace(folder, pages)
 
 
 def collect(source: Path) -> None:

@@ -8,8 +8,9 @@ import sys
 import nbformat
 import pytest
 
-from affectlib.runner import course
+from affectlib.runner import course, site
 from affectlib.runner.course import ExerciseError
+from affectlib.runner.folders import FolderError
 from affectlib.runner.notebooks import find_notebooks
 
 QUESTION = {"id": "mean-valence", "points": 2, "minutes": 5, "answer": "mean_valence"}
@@ -97,6 +98,29 @@ def test_nbgrader_grades_a_right_a_wrong_and_an_empty_answer(tmp_path, monkeypat
     cheat.write_text(cheat.read_text().replace("assert abs(", "assert True or abs("))
     nbgrader(root, "autograde", "09_small")
     assert grades(root, "09_small") == {"ada": 2, "bob": 0, "cyd": 0}
+
+
+@pytest.mark.parametrize("work", ["submitted/ada/answer.txt", "gradebook.db"])
+def test_the_work_of_students_is_never_replaced(tmp_path, monkeypatch, work):
+    notebook = stored(tmp_path, small_cells())
+    monkeypatch.setattr(course, "find_notebooks", lambda: {"small": notebook})
+    edition = tmp_path / "edition"
+    course.build(edition)
+    course.build(edition)
+    file = edition / "teacher" / work
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("of Ada")
+    with pytest.raises(FolderError, match="of students would be deleted"):
+        course.build(edition)
+    assert file.read_text() == "of Ada"
+
+
+@pytest.mark.parametrize("build", [course.build, site.build])
+def test_a_folder_with_something_else_is_never_replaced(tmp_path, build):
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(FolderError, match="holds something else"):
+        build(tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == ["thesis.txt"]
 
 
 def test_students_get_no_solution_no_output_and_no_hidden_test(tmp_path):
