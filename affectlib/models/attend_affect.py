@@ -28,6 +28,7 @@ Differs from the paper in:
 
 The training differs in these points (``affectlib.stacked`` and the notebook); where the text does
 not say otherwise, it is silent:
+
     - Features are standardised by a fold's training samples. The released models take them raw, as
       their sample features show; ``fit_folds(standardise=False)`` does so.
     - Before the first segment of a film, the first segment is repeated.
