@@ -126,7 +126,7 @@ kernel.restart().then(() => { window.restarted = "yes"; });
 
 
 def test_a_reader_sees_the_pictures_runs_all_and_moves_a_slider(page, lab):
-    page.get(f"{lab}/00_start_here.ipynb")
+    page.get(f"{lab}/00_start_here.ipynb?reset")
     wait(
         page,
         "window.jupyterapp && document.querySelector('.jp-OutputArea-output img') && true",
@@ -148,7 +148,7 @@ def test_a_reader_sees_the_pictures_runs_all_and_moves_a_slider(page, lab):
 
 
 def test_a_reader_who_waits_sees_a_bar(page, lab):
-    page.get(f"{lab}/bar.ipynb")
+    page.get(f"{lab}/bar.ipynb?reset")
     wait(page, f"window.jupyterapp && {IDLE} && true", 120)
     page.execute_script(RUN_ALL)
     wait(page, "document.querySelector('.jupyter-widgets.widget-hprogress') && true")
