@@ -48,7 +48,7 @@ def test_a_missing_worker_is_said_once_and_a_lost_scheduler_in_one_sentence(sche
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "nonsense"])
 def test_a_scheduler_that_does_not_answer_is_said_in_one_line(monkeypatch, capsys, address):
     monkeypatch.setattr(cluster, "PATIENCE", 0.4)
-    assert sweep.main(["slug=gla", f"client={address}", "grid={seeds: [7]}"]) == 1
+    assert sweep.main("gla", "{seeds: [7]}", client=address) == 1
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
     assert lines == [
         f"error: no Dask scheduler answers at {address}: start one with `dask scheduler`, "

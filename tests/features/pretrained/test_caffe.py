@@ -141,7 +141,7 @@ def test_a_converted_network_gives_what_opencv_gives_with_the_caffemodel(folder)
     model = write(folder / "vgg16_places365.caffemodel", made_up())
     structure = folder / "deploy.prototxt"
     structure.write_text(prototxt())
-    assert command.main(["vgg16_places", "--from", str(model)]) == 0
+    assert command.main(["vgg16_places"], source=model) == 0
     image = np.random.default_rng(1).integers(0, 256, (240, 320, 3), np.uint8)
 
     # The means of Places365 as its owners print them: blue, green, red.
@@ -244,5 +244,5 @@ def test_damaged_bytes_are_refused_by_name_or_read(folder):
 def test_a_file_that_is_not_there_is_named(folder, capsys):
     with pytest.raises(NotFoundError, match="nothing: no such caffemodel"):
         caffe.convert_places365(folder / "nothing")
-    assert command.main(["vgg16_places", "--from", str(folder / "nothing")]) == 2
+    assert command.main(["vgg16_places"], source=folder / "nothing") == 2
     assert "no such caffemodel" in capsys.readouterr().err
