@@ -23,7 +23,7 @@ from nbformat import NotebookNode
 from affectlib import paths
 from affectlib.errors import AffectError
 from affectlib.runner import folders
-from affectlib.runner.notebooks import find_notebooks
+from affectlib.runner.notebooks import find_notebooks, tags
 
 EXERCISE = "exercise"
 SOLUTION = "solution"
@@ -139,11 +139,6 @@ def _write(notebook: NotebookNode, file: Path) -> None:
 
 
 # ---------------------------------------------------------------- exercises of a notebook
-
-
-def tags(cell: Mapping) -> list[str]:
-    """Tags of a cell."""
-    return cell["metadata"].get("tags", [])
 
 
 def exercises(notebook: Path) -> list[Exercise]:

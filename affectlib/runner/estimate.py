@@ -36,6 +36,7 @@ from affectlib.runner.notebooks import (
     cells,
     default_parameters,
     profile_parameters,
+    tags,
 )
 
 if TYPE_CHECKING:
@@ -273,7 +274,7 @@ def network_rate(slug: str) -> float:
 def _bytes(notebook_cells: Sequence[Mapping], name: str, parameters: Mapping) -> float:
     """The value of an expression of the parameters cell; 0 where it has none."""
     for cell in notebook_cells:
-        if "parameters" in cell["metadata"].get("tags", []):
+        if "parameters" in tags(cell):
             return amount(cell["metadata"].get(name, "0"), parameters)
     return 0.0
 

@@ -312,7 +312,7 @@ def store(job: Job) -> None:
             cell["source"] = estimate.how_long(job)
         if cell["cell_type"] != "code":
             cell.pop("outputs", None)
-        elif "timing" in cell["metadata"].get("tags", []):
+        elif "timing" in notebooks.tags(cell):
             cell["outputs"] = []
         else:
             outputs = cell.get("outputs", [])

@@ -57,13 +57,18 @@ def notebook_file(slug: str) -> Path:
     return notebooks[slug]
 
 
+def tags(cell: Mapping) -> list[str]:
+    """Tags of a cell."""
+    return cell["metadata"].get("tags", [])
+
+
 def cells(notebook: Path | str, tag: str | None = None) -> list[dict]:
     """Code cells of a notebook, all or only those with a tag."""
     content = json.loads(Path(notebook).read_text(encoding="utf-8"))
     code = [cell for cell in content["cells"] if cell["cell_type"] == "code"]
     if tag is None:
         return code
-    return [cell for cell in code if tag in cell["metadata"].get("tags", [])]
+    return [cell for cell in code if tag in tags(cell)]
 
 
 def code_cells(notebook: Path | str) -> list[str]:
