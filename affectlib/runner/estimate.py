@@ -90,13 +90,21 @@ class Estimate:
     def __str__(self) -> str:
         if self.memory is None:
             return "time and memory unknown: this machine has not run its demo yet"
-        longest = sorted(self.seconds.items(), key=lambda item: -item[1])
-        parts = ", ".join(f"{part} {_duration(value)}" for part, value in longest[:4])
-        text = f"at most about {_duration(sum(self.seconds.values()))} ({parts}), "
+        parts = ", ".join(self.longest_parts().values())
+        text = f"at most about {self.duration()} ({parts}), "
         text += f"{self.memory / 1e9:.1f} GB of memory, {self.disk / 1e9:.1f} GB of disk"
         if self.unknown:
             text += f"; not counted: {', '.join(self.unknown)}"
         return text
+
+    def duration(self) -> str:
+        """All parts together, in words."""
+        return _duration(sum(self.seconds.values()))
+
+    def longest_parts(self) -> dict[str, str]:
+        """The four longest parts, the longest first, each with its time in words."""
+        longest = sorted(self.seconds.items(), key=lambda item: -item[1])
+        return {part: f"{part} {_duration(taken)}" for part, taken in longest[:4]}
 
 
 def amount(expression: str, parameters: Mapping[str, object]) -> float:
@@ -220,18 +228,16 @@ def how_long(job: Job) -> str:
     Args:
         job: a run of the demo that has ended, so that there are rates
     """
-    demo = estimate(job).seconds
-    longest = sorted(demo.items(), key=lambda item: -item[1])
-    parts = [f"{part} {_duration(taken)}" for part, taken in longest[:4] if part != OTHER]
-    text = f"**How long it takes.** As it stands, about {_duration(sum(demo.values()))}"
+    demo = estimate(job)
+    parts = [text for part, text in demo.longest_parts().items() if part != OTHER]
+    text = f"**How long it takes.** As it stands, about {demo.duration()}"
     text += " on two cores without a graphics card, with the corpus and its features"
     text += f" ({', '.join(parts)})." if parts else "."
     parameters = profile_parameters(job.notebook, job.slug, "full", "simulated")
     full_job = replace(job, parameters=parameters)
     if all_parameters(full_job) != all_parameters(job):
-        full = estimate(full_job)
         text += " With the paper's sizes (`PROFILE=full`), on simulated films and the same machine,"
-        text += f" at most {_duration(sum(full.seconds.values()))}."
+        text += f" at most {estimate(full_job).duration()}."
     return text
 
 
