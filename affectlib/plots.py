@@ -51,8 +51,14 @@ STYLE = {
     "axes.labelsize": 9,
 }
 plt.rcParams.update(STYLE)
-# Without the version of matplotlib, so that the same figure gives the same bytes.
-_NO_VERSION = {"Software": None}
+# Formats of pictures, each with what is left out of its file, such as the version of matplotlib and
+# the date: the same figure gives the same bytes.
+_LEFT_OUT = {
+    "png": {"Software": None},
+    "pdf": {"CreationDate": None, "Producer": None},
+    "svg": {"Date": None},
+}
+_VECTOR_FORMATS = ("pdf", "svg")
 
 
 def project(points: ArrayLike, *, method: str = "tsne", seed: int = 0) -> np.ndarray:
@@ -587,9 +593,8 @@ def show(fig: Figure, alt: str) -> None:
 
     if not alt.strip():
         raise ValueError("a figure needs a sentence of alternative text")
-    picture = io.BytesIO()
-    fig.savefig(picture, format="png", dpi="figure", bbox_inches="tight", metadata=_NO_VERSION)
-    source = base64.b64encode(picture.getvalue()).decode()
+    picture = _picture(fig, "png", dpi="figure", bbox_inches="tight")
+    source = base64.b64encode(picture).decode()
     image = f'<img alt="{html.escape(alt.strip())}" src="data:image/png;base64,{source}">'
     display({"text/html": image, "text/plain": alt.strip()}, raw=True)
     # Closed, since Jupyter would display an open figure once more, without its text.
@@ -604,18 +609,18 @@ def vector_formats() -> list[str]:
     """
     formats = os.environ.get("AFFECTLIB_VECTORS", "").split()
     for name in formats:
-        if name not in ("pdf", "svg"):
+        if name not in _VECTOR_FORMATS:
             raise ValueError(f"AFFECTLIB_VECTORS takes pdf and svg, not {name!r}")
     return formats
 
 
-def _vector_copy(fig: Figure, suffix: str) -> bytes:
-    # Without a date, and with fixed names inside, so that the same figure gives the same bytes.
-    metadata = {"pdf": {"CreationDate": None, "Producer": None}, "svg": {"Date": None}}
-    copy = io.BytesIO()
+def _picture(fig: Figure, form: str, **options: object) -> bytes:
+    """A figure as the content of a file; the same bytes for the same figure."""
+    content = io.BytesIO()
+    # Names inside an SVG are random without it.
     with plt.rc_context({"svg.hashsalt": "affectlib"}):
-        fig.savefig(copy, format=suffix, metadata=metadata[suffix])
-    return copy.getvalue()
+        fig.savefig(content, format=form, metadata=_LEFT_OUT[form], **options)
+    return content.getvalue()
 
 
 def save_figure(fig: Figure, slug: str, name: str, *, title: str, alt: str, kind: str) -> None:
@@ -636,11 +641,8 @@ def save_figure(fig: Figure, slug: str, name: str, *, title: str, alt: str, kind
         ValueError: if ``alt`` is empty
     """
     fig.suptitle(f"{title} ({kind})", fontsize=11)
-    picture = io.BytesIO()
-    fig.savefig(picture, format="png", metadata=_NO_VERSION)
     folder = paths.figures_of(slug)
-    paths.write(folder / f"{name}.png", picture.getvalue())
-    for suffix in vector_formats():
-        paths.write(folder / f"{name}.{suffix}", _vector_copy(fig, suffix))
+    for suffix in ("png", *vector_formats()):
+        paths.write(folder / f"{name}.{suffix}", _picture(fig, suffix))
     paths.write(folder / f"{name}.txt", f"{alt.strip()}\n".encode())
     show(fig, alt)
