@@ -31,14 +31,6 @@ from affectlib.progress import progress_bar
 for _ in progress_bar(range(100), progress=None, unit="epoch"):
     time.sleep(0.1)
 """
-FLAGS = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-dev-shm-usage",
-    "--window-size=1400,1000",
-)
 
 
 @pytest.fixture(scope="module")
@@ -82,23 +74,10 @@ def lab(tmp_path_factory):
     server.wait()
 
 
-@pytest.fixture(scope="module")
-def page(lab):
-    from selenium import webdriver
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = shutil.which("chromium") or shutil.which("google-chrome")
-    for flag in FLAGS:
-        options.add_argument(flag)
-    driver = webdriver.Chrome(options, webdriver.ChromeService(shutil.which("chromedriver")))
-    yield driver
-    driver.quit()
-
-
-def wait(page, script, seconds=60):
+def wait(browser, script, seconds=60):
     """The first true value of a script, asked for twice a second."""
     for _ in range(2 * seconds):
-        if value := page.execute_script(f"return {script}"):
+        if value := browser.execute_script(f"return {script}"):
             return value
         time.sleep(0.5)
     raise AssertionError(f"never true within {seconds} s: {script}")
@@ -125,42 +104,42 @@ kernel.restart().then(() => { window.restarted = "yes"; });
 """
 
 
-def test_a_reader_sees_the_pictures_runs_all_and_moves_a_slider(page, lab):
-    page.get(f"{lab}/00_start_here.ipynb?reset")
+def test_a_reader_sees_the_pictures_runs_all_and_moves_a_slider(browser, lab):
+    browser.get(f"{lab}/00_start_here.ipynb?reset")
     wait(
-        page,
+        browser,
         "window.jupyterapp && document.querySelector('.jp-OutputArea-output img') && true",
     )
-    wait(page, f"{IDLE} && true", 120)
-    page.execute_script(RUN_ALL)
+    wait(browser, f"{IDLE} && true", 120)
+    browser.execute_script(RUN_ALL)
     # A slider that is moved while cells run waits for its turn, and the cell that draws it may run
     # after that.
-    assert wait(page, "window.ran", 300) == "ran, true"
-    wait(page, f"{IDLE} && true")
-    wait(page, "document.querySelectorAll('.jp-Notebook .noUi-handle').length == 2")
+    assert wait(browser, "window.ran", 300) == "ran, true"
+    wait(browser, f"{IDLE} && true")
+    wait(browser, "document.querySelectorAll('.jp-Notebook .noUi-handle').length == 2")
     picture = "document.querySelector('.jupyter-widgets.widget-image')"
-    wait(page, "document.querySelector('audio.jupyter-widgets[src]') && true")
-    before = wait(page, f"{picture} && {picture}.src")
+    wait(browser, "document.querySelector('audio.jupyter-widgets[src]') && true")
+    before = wait(browser, f"{picture} && {picture}.src")
     from selenium.webdriver.common.keys import Keys
 
-    page.find_element("css selector", ".noUi-handle").send_keys(Keys.ARROW_LEFT * 8)
-    assert wait(page, f"{picture} && {picture}.src != {before!r} && {picture}.src", 30) != before
+    browser.find_element("css selector", ".noUi-handle").send_keys(Keys.ARROW_LEFT * 8)
+    assert wait(browser, f"{picture} && {picture}.src != {before!r} && {picture}.src", 30) != before
 
 
-def test_a_reader_who_waits_sees_a_bar(page, lab):
-    page.get(f"{lab}/bar.ipynb?reset")
-    wait(page, f"window.jupyterapp && {IDLE} && true", 120)
-    page.execute_script(RUN_ALL)
-    wait(page, "document.querySelector('.jupyter-widgets.widget-hprogress') && true")
-    assert wait(page, "window.ran") == "ran, true"
+def test_a_reader_who_waits_sees_a_bar(browser, lab):
+    browser.get(f"{lab}/bar.ipynb?reset")
+    wait(browser, f"window.jupyterapp && {IDLE} && true", 120)
+    browser.execute_script(RUN_ALL)
+    wait(browser, "document.querySelector('.jupyter-widgets.widget-hprogress') && true")
+    assert wait(browser, "window.ran") == "ran, true"
 
 
 @pytest.mark.skipif(not IS_LONG, reason="takes as long as the demo: AFFECTLIB_BROWSER=long")
 @pytest.mark.parametrize("name", LONG)
-def test_a_reader_restarts_and_runs_a_long_notebook_to_its_end(page, lab, name):
-    page.get(f"{lab}/{name}.ipynb")
-    wait(page, f"window.jupyterapp && {IDLE} && true", 120)
-    page.execute_script(RESTART)
-    wait(page, "window.restarted")
-    page.execute_script(RUN_ALL)
-    assert wait(page, "window.ran", LONGEST) == "ran, true"
+def test_a_reader_restarts_and_runs_a_long_notebook_to_its_end(browser, lab, name):
+    browser.get(f"{lab}/{name}.ipynb?reset")
+    wait(browser, f"window.jupyterapp && {IDLE} && true", 120)
+    browser.execute_script(RESTART)
+    wait(browser, "window.restarted")
+    browser.execute_script(RUN_ALL)
+    assert wait(browser, "window.ran", LONGEST) == "ran, true"

@@ -5,7 +5,6 @@ Needs Chromium: `make browser`. Builds the site first, which takes about a minut
 
 import functools
 import os
-import shutil
 import threading
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
@@ -16,13 +15,6 @@ from affectlib.runner import site
 if not os.environ.get("AFFECTLIB_BROWSER"):
     pytest.skip("opens a real browser: `make browser`", allow_module_level=True)
 
-FLAGS = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-dev-shm-usage",
-)
 # Width and height in pixels.
 SCREENS = {"desk": (1280, 900), "phone": (390, 844)}
 THEMES = ("light", "dark")
@@ -61,20 +53,6 @@ def address(pages):
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    from selenium import webdriver
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = shutil.which("chromium") or shutil.which("google-chrome")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    for flag in FLAGS:
-        options.add_argument(flag)
-    driver = webdriver.Chrome(options, webdriver.ChromeService(shutil.which("chromedriver")))
-    yield driver
-    driver.quit()
 
 
 def faults(browser, page):
