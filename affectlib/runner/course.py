@@ -147,7 +147,11 @@ def exercises(notebook: Path) -> list[Exercise]:
     Raises:
         ExerciseError: if one is not written as CONTRIBUTING says; it names notebook and cell
     """
-    cells = _read(notebook).cells
+    return _exercises(notebook, _read(notebook).cells)
+
+
+def _exercises(notebook: Path, cells: Sequence[NotebookNode]) -> list[Exercise]:
+    """All exercises among the cells of a notebook; its name is for messages."""
     found = []
     for question, cell in enumerate(cells):
         if EXERCISE in tags(cell):
@@ -303,8 +307,8 @@ def teacher_edition(notebook: Path) -> NotebookNode:
         ExerciseError: if an exercise is not written as it should be
     """
     content = _read(notebook)
-    found = exercises(notebook)
     cells = list(content.cells)
+    found = _exercises(notebook, cells)
     # From the end, so that places of earlier exercises stay what they are.
     for number, exercise in reversed(list(enumerate(found, start=1))):
         for place in reversed(exercise.discussion):
