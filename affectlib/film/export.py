@@ -414,7 +414,7 @@ def _shot_tiers(shots: pd.DataFrame) -> dict[str, list[Span]]:
 def _face_tier(analysis: Analysis) -> list[Span]:
     """Stretches with a face: each looked-at frame stands for the time until the next one."""
     times = list(analysis.contents.face_times)
-    ends = [*times[1:], analysis.media.seconds]
+    ends = [*times[1:], analysis.media.seconds][: len(times)]
     # Rounded to milliseconds: both columns went through arithmetic of their own.
     counts = analysis.contents.faces["time"].astype(float).round(3).value_counts()
     words = []

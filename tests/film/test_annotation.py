@@ -1,4 +1,4 @@
-"""Annotations of one's own: every form that is read, every fault by its place, and the agreement."""
+"""Annotations of one's own: every form that is read, every fault, and the agreement."""
 
 import math
 from dataclasses import replace
@@ -150,7 +150,7 @@ def test_other_faults_of_files_are_named(tmp_path):
         read_annotation(written(tmp_path, "time\tvalence\n", encoding="utf-16"))
     # Frames need the rate of the film.
     frames = written(tmp_path, "start,end,valence\n0,0:00:01:10,0\n")
-    with pytest.raises(FileFormatError, match="row 2: end: .* the frame rate of the film is need"):
+    with pytest.raises(FileFormatError, match=r"row 2: end: .* the frame rate of the film is"):
         read_annotation(frames)
 
 
