@@ -208,6 +208,8 @@ def test_annotations_of_elan_are_read(tmp_path):
     ("old", "new", "message"),
     [
         ("<HEADER", "<HEADER>", "expected an ELAN file, in XML"),
+        ('encoding="UTF-8"', 'encoding="mine"', "expected an ELAN file, in XML: unknown encoding"),
+        ('encoding="UTF-8"', 'encoding="EUC-JP"', "expected an ELAN file, in XML"),
         ("ANNOTATION_DOCUMENT", "MOODS", "expected ANNOTATION_DOCUMENT, as in an ELAN file"),
         (
             'TIER_ID="arousal"',
