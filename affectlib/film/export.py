@@ -31,8 +31,8 @@ from affectlib.media import Media
 UNLIKE = "unlike the training films"
 # Of numbers in tables: finer ones are rounding, which differs between machines.
 _DECIMALS = 6
-# An ELAN file must have a date. A fixed one, so that the same analysis gives the same bytes. That of
-# pympi is refused by ELAN's schema in time zones of half an hour, such as India's.
+# An ELAN file must have a date. A fixed one, so that the same analysis gives the same bytes.
+# pympi's date is refused by ELAN's schema in time zones of half an hour, such as India's.
 _DATE = "1970-01-01T00:00:00Z"
 _SCHEMA = "http://www.mpi.nl/tools/elan/EAFv3.0.xsd"
 # Letters that no XML file can hold, such as most control characters.
