@@ -50,7 +50,7 @@ def describe(
     - ``start`` and ``end``, in seconds
     - ``loudness LUFS``: integrated loudness (EBU R 128), -70 in silence
     - ``tempo BPM`` and ``tempo salience``: beats per minute, and how clear the pulse is, at most 1;
-      nan without a pulse and below 1.6 s. Periods are whole steps of 32 ms: near 120 beats per
+      nan without a pulse and below 1.5 s. Periods are whole steps of 32 ms: near 120 beats per
       minute the next tempo is 4 % away
     - ``brightness``: mean CIE lightness, from 0 (black) to 1 (white); ``contrast``: its standard
       deviation within a frame

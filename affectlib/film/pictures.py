@@ -122,9 +122,10 @@ def plot_contents(contents: Contents) -> Figure:
     # Times of a long film in seconds are ticks that nobody reads as a time.
     unit, factor = ("minutes", 60.0) if segments["end"].iloc[-1] > 180 else ("seconds", 1.0)
     middle = (segments["start"] + segments["end"]) / 2 / factor
+    has_no_sound = segments["loudness LUFS"].isna().all()
     names = [
         ("loudness LUFS", "loudness\nLUFS", "no sound"),
-        ("tempo BPM", "tempo\nBPM", "no pulse"),
+        ("tempo BPM", "tempo\nBPM", "no sound" if has_no_sound else "no pulse"),
         ("brightness", "brightness\n0 to 1", "no picture"),
         ("saturation", "saturation\nand hue", "no picture"),
         ("colourfulness", "colourfulness\n0 is grey", "no picture"),

@@ -84,7 +84,7 @@ def test_a_film_shorter_than_a_second(tmp_path, frames):
     assert contents.segments[PICTURE].notna().all(axis=None)
     assert len(contents.shots) == 1
     assert contents.face_times == (0.0,)
-    # 1.6 s are needed for a tempo.
+    # 1.5 s are needed for a tempo.
     assert np.isnan(contents.segments["tempo BPM"][0])
 
 

@@ -71,7 +71,7 @@ def test_what_a_film_lacks_is_said_in_its_place(golden):
     contents = describe(path, [0.0, 1.0], 1.0)
     figure = plot_contents(contents)
     texts = [[text.get_text() for text in ax.texts] for ax in figure.axes]
-    assert texts == [["no sound"], ["no pulse"], [], [], [], [], []]
+    assert texts == [["no sound"], ["no sound"], [], [], [], [], []]
     assert len(figure.axes[2].lines) == len(contents.shots)
     assert figure.axes[-1].get_xlabel() == "time in seconds"
     plt.close(figure)
