@@ -46,8 +46,9 @@ class ShotFinder:
     three that are there.
 
     Not found: slow dissolves from one picture into another, wipes, a cut within half a second after
-    another one, one in the last two frames, and one between pictures that differ in colour alone.
-    Found though it is none: a flash of one frame.
+    another one, one in the last two frames, and one between pictures whose pixels differ by less
+    than a seventeenth in light, as two views of one dark room may. Found though it is none: a flash
+    of one frame.
 
     Args:
         frame_rate: frames per second, roughly: the shortest shot is counted in frames
