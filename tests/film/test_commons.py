@@ -33,48 +33,53 @@ class Archive:
         return json.dumps({"files": [{"name": "other.avi"}, {"name": self.name, **self.listed}]})
 
 
+class Handler(BaseHTTPRequestHandler):
+    """Answers as the archive does; ``state`` is set on a class of its own for each test."""
+
+    state: Archive
+
+    def do_GET(self):
+        wanted = self.headers.get("Range")
+        self.state.asked.append((self.path, wanted))
+        if self.path.startswith("/metadata/"):
+            self.answer(200, self.state.metadata().encode())
+        elif self.state.content is None:
+            self.send_error(404)
+        elif wanted and self.state.knows_ranges:
+            self.part(int(wanted.removeprefix("bytes=").rstrip("-")))
+        else:
+            self.answer(200, self.state.content)
+
+    def part(self, start):
+        total = len(self.state.content)
+        if start >= total:
+            self.answer(416, b"", f"bytes */{total}")
+        else:
+            self.answer(206, self.state.content[start:], f"bytes {start}-{total - 1}/{total}")
+
+    def answer(self, status, body, content_range=None):
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        if content_range:
+            self.send_header("Content-Range", content_range)
+        self.end_headers()
+        is_film = not self.path.startswith("/metadata/")
+        if is_film and self.state.cut_after is not None:
+            body = body[: self.state.cut_after]
+            self.state.cut_after = None
+        self.wfile.write(body)
+
+    def log_message(self, *args):
+        """Tells nothing."""
+
+
 @pytest.fixture
 def archive(tmp_path, monkeypatch):
     """An archive on this machine; ``address`` is its own."""
     monkeypatch.setattr(paths, "CACHE", tmp_path)
     state = Archive()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
-            wanted = self.headers.get("Range")
-            state.asked.append((self.path, wanted))
-            if self.path.startswith("/metadata/"):
-                self.answer(200, state.metadata().encode())
-            elif state.content is None:
-                self.send_error(404)
-            elif wanted and state.knows_ranges:
-                self.part(int(wanted.removeprefix("bytes=").rstrip("-")))
-            else:
-                self.answer(200, state.content)
-
-        def part(self, start):
-            total = len(state.content)
-            if start >= total:
-                self.answer(416, b"", f"bytes */{total}")
-            else:
-                self.answer(206, state.content[start:], f"bytes {start}-{total - 1}/{total}")
-
-        def answer(self, status, body, content_range=None):
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
-            if content_range:
-                self.send_header("Content-Range", content_range)
-            self.end_headers()
-            is_film = not self.path.startswith("/metadata/")
-            if is_film and state.cut_after is not None:
-                body = body[: state.cut_after]
-                state.cut_after = None
-            self.wfile.write(body)
-
-        def log_message(self, *args):
-            """Tells nothing."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    handler = type("OfOneTest", (Handler,), {"state": state})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         state.address = f"http://127.0.0.1:{server.server_port}"
         yield state
