@@ -24,6 +24,7 @@ import affectlib
 from affectlib import paths, results
 from affectlib.errors import printable
 from affectlib.film.analysis import unusual_features
+from affectlib.film.annotation import Annotation, agreement
 from affectlib.film.base import Analysis, Curve
 from affectlib.film.clips import contact_sheet, frames, jpeg, peak_clips, peaks
 from affectlib.film.timecode import timecode
@@ -43,14 +44,14 @@ HEIGHT = 200.0
 # Steps of the time axis, in seconds.
 STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200)
 MOST_TICKS = 6
-# Columns of the contents that are drawn over time, and how each is called.
+# Columns of the contents that are drawn over time, how each is called, and its unit.
 DRAWN = {
-    "loudness LUFS": "loudness",
-    "brightness": "brightness",
-    "colourfulness": "colour",
-    "motion widths/s": "motion",
-    "faces": "faces",
-    "cuts per minute": "cuts",
+    "loudness LUFS": ("loudness", " LUFS"),
+    "brightness": ("brightness", ""),
+    "colourfulness": ("colour", ""),
+    "motion widths/s": ("motion", " widths/s"),
+    "faces": ("faces", ""),
+    "cuts per minute": ("cuts", " per minute"),
 }
 
 
@@ -79,33 +80,25 @@ def write_report(
     analysis: Analysis,
     path: Path | str,
     *,
-    annotation: Mapping[str, np.ndarray] | None = None,
-    agreement: pd.DataFrame | None = None,
+    annotation: Annotation | None = None,
 ) -> None:
     """Writes a film's report, completely or not at all.
 
     Args:
         analysis: of the film
         path: of the page, ``.html``; its folder must exist
-        annotation: by target, the mean of an annotation of one's own in each segment, nan where it
-            says nothing; drawn over the curve
-        agreement: of the annotation with the curves, a row per target
+        annotation: of one's own, drawn over the curves, with its agreement
 
     Raises:
-        NotFoundError, FileFormatError: if the film cannot be read any more
+        NotFoundError, FileFormatError: if the film cannot be read any more, or the annotation lies
+            beyond its end
         WriteError: if the disk is full, or the folder may not be written
     """
-    page = render(analysis, annotation=annotation or {}, agreement=agreement)
-    paths.write(path, page.encode())
+    paths.write(path, _render(analysis, annotation).encode())
 
 
-def render(
-    analysis: Analysis,
-    *,
-    annotation: Mapping[str, np.ndarray],
-    agreement: pd.DataFrame | None,
-) -> str:
-    """The page as text; see :func:`write_report`."""
+def _render(analysis: Analysis, annotation: Annotation | None) -> str:
+    """The page as text."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -114,10 +107,12 @@ def render(
         undefined=jinja2.StrictUndefined,
     )
     environment.globals["data_of"] = _data_address
+    environment.filters["sentence"] = _sentence
     time_of = partial(_time, analysis)
     sheet = contact_sheet(analysis)
     axis = _time_axis(_end(analysis))
-    tracks = _curve_tracks(analysis, annotation)
+    yours = _your_curves(analysis, annotation)
+    tracks = _curve_tracks(analysis, yours)
     small = _content_tracks(analysis)
     return environment.get_template("report.html.jinja").render(
         name=printable(analysis.path.name),
@@ -130,7 +125,7 @@ def render(
         lanes=[*_shot_track(analysis), *_likeness_track(analysis)],
         small=small,
         modalities=_modalities(analysis),
-        has_annotation=bool(annotation),
+        has_annotation=bool(yours),
         page_data=_page_data(analysis, tracks, small, time_of),
         peaks=_peaks(analysis, time_of),
         summary=_summary(analysis, time_of),
@@ -140,7 +135,7 @@ def render(
         faces=list(_faces(analysis, time_of)),
         face_sentence=_face_sentence(analysis),
         unusual=_unusual(analysis, time_of),
-        agreement=_table(agreement),
+        agreement=None if annotation is None else _table(agreement(annotation, analysis)),
         versions=_versions(),
     )
 
@@ -148,6 +143,20 @@ def render(
 def _data_address(content: bytes, kind: str) -> str:
     """Bytes as an address that holds them, for a page that asks nothing of a network."""
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def _sentence(text: str) -> str:
+    """A text with a large first letter and a full stop."""
+    return f"{text[:1].upper()}{text[1:].rstrip('.')}."
+
+
+def _your_curves(analysis: Analysis, annotation: Annotation | None) -> dict[str, np.ndarray]:
+    """By target, the mean of an annotation in each segment; nan where there is none."""
+    if annotation is None:
+        return {}
+    starts = analysis.segments["start"].to_numpy()
+    ends = analysis.segments["end"].to_numpy()
+    return {target: annotation.over(target, starts, ends) for target in annotation.values}
 
 
 def _end(analysis: Analysis) -> float:
@@ -379,7 +388,7 @@ def _content_tracks(analysis: Analysis) -> list[Track]:
     """Low drawings of what is in the film."""
     table = analysis.contents.segments
     tracks = []
-    for column, name in DRAWN.items():
+    for column, (name, unit) in DRAWN.items():
         if column not in table or not np.isfinite(table[column]).any():
             continue
         series = table[column].to_numpy(float)
@@ -389,7 +398,7 @@ def _content_tracks(analysis: Analysis) -> list[Track]:
             high = low + 1
         room = 0.08 * (high - low)
         scale = _Scale(low - room, high + room, _places(analysis))
-        words = ["none" if math.isnan(value) else f"{value:.3g}" for value in series]
+        words = ["none" if math.isnan(value) else f"{value:.3g}{unit}" for value in series]
         ticks = [(f"{high:.3g}", scale.percent(high)), (f"{low:.3g}", scale.percent(low))]
         alt = f"{column} over the film, from {low:.3g} to {high:.3g}."
         tracks.append(Track(name, alt, {"content": scale.line(series)}, ticks, words))
@@ -406,9 +415,8 @@ def _page_data(
     starts = analysis.segments["start"].tolist()
     ends = analysis.segments["end"].tolist()
     lanes = _likeness_track(analysis)
-    words = {}
-    for track in [*tracks, *lanes, *small]:
-        words[track.name] = list(track.values)
+    # Pairs, since a JSON object would be sorted by its names.
+    words = [[track.name, list(track.values)] for track in [*tracks, *lanes, *small]]
     end = _end(analysis)
     return {
         "from": [time_of(start) for start in starts],
@@ -511,10 +519,9 @@ def _unusual(analysis: Analysis, time_of: Callable[[float], str]) -> list[list[s
     return rows
 
 
-def _table(table: pd.DataFrame | None) -> dict[str, list] | None:
-    """Columns and cells of a table as text."""
-    if table is None:
-        return None
+def _table(table: pd.DataFrame) -> dict[str, list]:
+    """Columns and cells of a table as text, its index first."""
+    table = table.reset_index()
     cells = []
     for row in table.itertuples(index=False):
         cells.append([f"{cell:.2f}" if isinstance(cell, float) else str(cell) for cell in row])
