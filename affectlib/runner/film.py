@@ -73,10 +73,12 @@ def main(
             if len(films) > 1:
                 raise OptionError(f"annotation: expected one film for it, not {len(films)}")
             read_annotation(annotation)
-        loaded = models.load(model, jobs=jobs, progress=True)
+        # Bars are for somebody who watches.
+        progress = sys.stderr.isatty()
+        loaded = models.load(model, jobs=jobs, progress=progress)
         print(f"models: {loaded.source}")
         settings = Settings(loaded, smoothing, annotation)
-        results = analyse_films(films, out, settings, jobs=jobs, progress=True, tell=_tell)
+        results = analyse_films(films, out, settings, jobs=jobs, progress=progress, tell=_tell)
     except (AffectError, OSError) as error:
         return report(error)
     except KeyboardInterrupt:
