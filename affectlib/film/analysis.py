@@ -161,8 +161,8 @@ def _of_likeness(likeness: Likeness | None, segments: pd.DataFrame) -> Iterator[
     unlike = int(likeness.unlike.sum())
     if unlike:
         yield (
-            f"{unlike} of {_counted(len(segments), 'segment')} are unlike the training films: what "
-            "the models say there is a guess."
+            f"Segments unlike the training films: {unlike} of {len(segments)}. What the models say "
+            "there is a guess."
         )
 
 
@@ -170,8 +170,8 @@ def _of_bands(curves: dict[str, Curve]) -> Iterator[str]:
     unknown = [target for target, curve in curves.items() if curve.level is None]
     if unknown:
         yield (
-            f"How often the band of {' and '.join(unknown)} holds the true value is not known: no "
-            "film was left out to measure it."
+            f"How often the band of {' and '.join(unknown)} holds the true value is not known for "
+            "this film."
         )
 
 
@@ -187,8 +187,8 @@ def _of_sound_and_picture(
     if about.sampling_rate is not None and has_picture and lacking.any():
         names = sorted(set(" ".join(segments["missing"]).split()))
         yield (
-            f"{int(lacking.sum())} of {_counted(len(segments), 'segment')} lack sound or picture: "
-            f"{', '.join(names)} are zeros there."
+            f"Segments that lack sound or picture: {int(lacking.sum())} of {len(segments)}. Zeros "
+            f"stand there for {', '.join(names)}."
         )
     if not has_picture:
         return
@@ -221,7 +221,7 @@ def _of_length(
     if rest > SHORTEST_REST:
         place = timecode(float(segments["end"].iloc[-1]), about.frame_rate)
         yield f"The last {rest:.1f} s, from {place} on, are in no segment and were not judged."
-    if smoothing > length:
+    if smoothing > length and len(segments) > 1:
         yield f"What changes faster than {smoothing:g} s is smoothed away."
 
 

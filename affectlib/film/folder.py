@@ -414,11 +414,14 @@ def _figure(results: Sequence[Result]) -> bytes:
     axes = figure.subplots(rows, len(TARGETS), sharex="col", sharey=True, squeeze=False)
     for row, result in zip(axes, results, strict=True):
         for column, (ax, target) in enumerate(zip(row, TARGETS, strict=True)):
-            middle, lower, upper = np.array(result.curves[target])
-            # The middles of the segments, from the beginning (0) to the end (1) of the film.
-            x = (np.arange(len(middle)) + 0.5) / len(middle)
+            lines = np.array(result.curves[target])
+            segments = lines.shape[1]
+            # The middles of the segments, from the beginning (0) to the end (1) of the film; the
+            # first and the last value reach to the ends.
+            x = np.r_[0, (np.arange(segments) + 0.5) / segments, 1]
+            middle, lower, upper = np.pad(lines, ((0, 0), (1, 1)), mode="edge")
             ax.fill_between(x, lower, upper, color=PALETTE[column], alpha=0.2, linewidth=0)
-            ax.plot(x, middle, color=PALETTE[column], marker="." if len(x) == 1 else "")
+            ax.plot(x, middle, color=PALETTE[column])
             ax.axhline(0, color="grey", linewidth=0.6)
             ax.set_xlim(0, 1)
         name = printable(result.film.name).replace("$", r"\$")

@@ -305,12 +305,18 @@ def _curve_track(
 
 def _curve_words(curve: Curve, annotation: np.ndarray | None, i: int) -> str:
     """What a curve says in one segment."""
-    words = f"{curve.middle[i]:+.2f} (band {curve.lower[i]:+.2f} to {curve.upper[i]:+.2f})"
+    band = f"{_signed(curve.lower[i])} to {_signed(curve.upper[i])}"
+    words = f"{_signed(curve.middle[i])} (band {band})"
     for name, values in curve.modalities.items():
-        words += f"; {name} alone {values[i]:+.2f}"
+        words += f"; {name} alone {_signed(values[i])}"
     if annotation is not None and math.isfinite(annotation[i]):
-        words += f"; yours {annotation[i]:+.2f}"
+        words += f"; yours {_signed(annotation[i])}"
     return words
+
+
+def _signed(value: float) -> str:
+    """A value with its sign and two decimals; what rounds to 0 is +0.00."""
+    return f"{round(float(value), 2) + 0.0:+.2f}"
 
 
 def _modalities(analysis: Analysis) -> list[str]:
@@ -394,12 +400,11 @@ def _content_tracks(analysis: Analysis) -> list[Track]:
         series = table[column].to_numpy(float)
         low = float(np.nanmin(series))
         high = float(np.nanmax(series))
-        if low == high:
-            high = low + 1
-        room = 0.08 * (high - low)
+        # A value that never changes is drawn in the middle.
+        room = 0.08 * (high - low) if high > low else 1.0
         scale = _Scale(low - room, high + room, _places(analysis))
         words = ["none" if math.isnan(value) else f"{value:.3g}{unit}" for value in series]
-        ticks = [(f"{high:.3g}", scale.percent(high)), (f"{low:.3g}", scale.percent(low))]
+        ticks = [(f"{value:.3g}", scale.percent(value)) for value in sorted({low, high})]
         alt = f"{column} over the film, from {low:.3g} to {high:.3g}."
         tracks.append(Track(name, alt, {"content": scale.line(series)}, ticks, words))
     return tracks
@@ -449,7 +454,7 @@ def _peaks(analysis: Analysis, time_of: Callable[[float], str]) -> list[dict[str
                 {
                     "segment": position,
                     "time": time_of(analysis.segments["start"].iloc[position]),
-                    "value": f"{curve.middle[position]:+.2f}",
+                    "value": _signed(curve.middle[position]),
                     "clip": clip,
                 }
             )
