@@ -150,8 +150,7 @@ def analyse_films(
     _remove_leftovers(out)
     places = _folders(films, out)
     if len(films) > 1 and jobs > 1:
-        todo = [film for film in films if _kept(film, places[film], settings) is None]
-        _describe_ahead(todo, settings, jobs=jobs, progress=progress)
+        _describe_ahead(films, places, settings, jobs=jobs, progress=progress)
     results = []
     for film in films:
         result = _analyse_film(film, places[film], settings, jobs=jobs, progress=progress)
@@ -163,14 +162,20 @@ def analyse_films(
 
 
 def _describe_ahead(
-    films: Sequence[Path], settings: Settings, *, jobs: int, progress: bool | None
+    films: Sequence[Path],
+    places: Mapping[Path, Path],
+    settings: Settings,
+    *,
+    jobs: int,
+    progress: bool | None,
 ) -> None:
-    """Puts the features of films into the store, several films at once."""
+    """Puts the features of films that are not done into the store, several films at once."""
     corpora = []
     for film in films:
         # A film that cannot be opened is named when its turn comes.
         with contextlib.suppress(AffectError, OSError):
-            corpora.append(cut_film(film))
+            if _kept(film, places[film], settings) is None:
+                corpora.append(cut_film(film))
     if len(corpora) < 2:
         return
     clips = pd.concat([corpus.clips for corpus in corpora], ignore_index=True)
@@ -230,7 +235,7 @@ def _write(analysis: Analysis, folder: Path, settings: Settings, key: str) -> Re
             "summary": _summary(analysis, folder),
             "curves": _curves(analysis),
         }
-        text = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False)
+        text = json.dumps(record, indent=1, ensure_ascii=False)
         paths.write(temporary / RECORD, text.encode())
         _exchange(temporary, folder)
     finally:
@@ -305,7 +310,8 @@ def _record(folder: Path) -> dict | None:
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return record if isinstance(record, dict) else None
+    wanted = {"key", "place", "files", "summary", "curves"}
+    return record if isinstance(record, dict) and wanted <= record.keys() else None
 
 
 def _kept(film: Path, folder: Path, settings: Settings) -> Result | None:
@@ -313,11 +319,11 @@ def _kept(film: Path, folder: Path, settings: Settings) -> Result | None:
     record = _record(folder)
     if record is None or not film.is_file():
         return None
-    for name, size in record.get("files", {}).items():
+    for name, size in record["files"].items():
         file = folder / name
         if not file.is_file() or file.stat().st_size != size:
             return None
-    if record.get("key") != settings.key(Store().content(film)):
+    if record["key"] != settings.key(Store().content(film)):
         return None
     return Result(film, folder, was_there=True, summary=record["summary"], curves=record["curves"])
 

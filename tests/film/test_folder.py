@@ -14,6 +14,7 @@ from affectlib import paths
 from affectlib.errors import FileFormatError, NotFoundError
 from affectlib.film import folder as folders
 from affectlib.film.folder import NoFilmError, Settings, analyse_films, films_of
+from affectlib.film.report import write_report
 
 FILES = {
     "report.html",
@@ -35,6 +36,9 @@ def calls(monkeypatch, analysis_of, tmp_path):
     monkeypatch.setattr(paths, "CACHE", tmp_path / "cache")
     names = []
 
+    def write_nothing(analysis, path, *, annotation):
+        path.write_text(f"{analysis.path.name} {annotation}")
+
     def analyse(path, **options):
         names.append(path.name)
         if path.name.startswith("bad"):
@@ -42,7 +46,8 @@ def calls(monkeypatch, analysis_of, tmp_path):
         return analysis_of(path)
 
     monkeypatch.setattr(folders, "analyse", analyse)
-    monkeypatch.setattr(folders, "_describe_ahead", lambda *films, **options: None)
+    monkeypatch.setattr(folders, "write_report", write_nothing)
+    monkeypatch.setattr(folders, "extract", lambda corpus, extractors, **options: None)
     return names
 
 
@@ -72,7 +77,8 @@ def names(folder):
     return {each.name for each in folder.iterdir()}
 
 
-def test_every_result_of_a_film_is_in_its_folder_once(calls, film, settings, tmp_path):
+def test_every_result_of_a_film_is_in_its_folder_once(calls, film, settings, tmp_path, monkeypatch):
+    monkeypatch.setattr(folders, "write_report", write_report)
     out = tmp_path / "out"
     (result,) = analyse_films([film], out, settings)
     assert result.folder == out / "one" and not result.was_there
@@ -112,6 +118,29 @@ def test_what_changed_is_done_again_and_notes_of_ones_own_stay(
     assert not result.was_there and len(calls) == 2
     assert names(out / "one") == FILES | {"notes.txt"}
     assert names(out) == {"one"}
+
+
+def test_features_of_several_films_are_extracted_at_once(
+    calls, film, settings, tmp_path, monkeypatch
+):
+    asked = []
+    monkeypatch.setattr(
+        folders, "extract", lambda corpus, extractors, **options: asked.append((corpus, options))
+    )
+    for place in ("a", "b", "c"):
+        (tmp_path / place).mkdir()
+        shutil.copy(film, tmp_path / place / "one.mp4")
+    (tmp_path / "bad.mp4").write_bytes(b"no film")
+    films = [tmp_path / place / "one.mp4" for place in "abc"] + [tmp_path / "bad.mp4"]
+    analyse_films(films[:1], tmp_path / "out", settings)
+    assert asked == []
+    results = analyse_films(films, tmp_path / "out", settings, jobs=3)
+    assert [bool(result.error) for result in results] == [False, False, False, True]
+    ((corpus, options),) = asked
+    # The first film was done, the last cannot be opened; 12 s are two segments.
+    assert corpus.clips["path"].tolist() == [str(films[1])] * 2 + [str(films[2])] * 2
+    assert corpus.clips["clip"].is_unique
+    assert (options["jobs"], options["on_error"]) == (3, "skip")
 
 
 def test_films_of_one_name_and_folders_of_other_people_are_left_alone(

@@ -60,8 +60,13 @@ def page_of(analysis, folder, **options):
     return (folder / "report.html").read_text(encoding="utf-8")
 
 
-def test_the_page_is_whole_and_asks_nothing_of_a_network(film, analysis_of, tmp_path):
-    text = page_of(analysis_of(film), tmp_path)
+@pytest.fixture(scope="module")
+def text(film, analysis_of, tmp_path_factory):
+    """The page of the film, by simulated models."""
+    return page_of(analysis_of(film), tmp_path_factory.mktemp("text"))
+
+
+def test_the_page_is_whole_and_asks_nothing_of_a_network(text, film, analysis_of, tmp_path):
     page = Page(text)
     assert page.open == []
     assert page.addresses
@@ -69,12 +74,11 @@ def test_the_page_is_whole_and_asks_nothing_of_a_network(film, analysis_of, tmp_
     assert all(page.alternatives)
     assert "default-src 'none'" in text
     assert "://" not in re.sub(r"base64,[\w+/=]+", "", text)
-    assert [file.name for file in tmp_path.iterdir()] == ["report.html"]
     assert page_of(analysis_of(film), tmp_path) == text
+    assert [file.name for file in tmp_path.iterdir()] == ["report.html"]
 
 
-def test_a_name_is_shown_as_it_is_and_not_as_markup(film, analysis_of, tmp_path):
-    text = page_of(analysis_of(film), tmp_path)
+def test_a_name_is_shown_as_it_is_and_not_as_markup(text, film):
     page = Page(text)
     assert "b" not in page.tags
     assert HOSTILE in page.text
@@ -82,9 +86,9 @@ def test_a_name_is_shown_as_it_is_and_not_as_markup(film, analysis_of, tmp_path)
     assert html.escape(HOSTILE, quote=False)[:9] in text
 
 
-def test_simulated_models_are_said_on_the_figure_itself(film, analysis_of, tmp_path):
+def test_simulated_models_are_said_on_the_figure_itself(text, film, analysis_of, tmp_path):
     stamp = '<span class="stamp">simulated models</span>'
-    assert page_of(analysis_of(film), tmp_path).count(stamp) == 2
+    assert text.count(stamp) == 2
     real = page_of(analysis_of(film, kind="real, descriptors"), tmp_path)
     assert stamp not in real
     assert "real, descriptors" in real
@@ -94,9 +98,9 @@ def data_of(text):
     return json.loads(re.search(r'id="data">(.*?)</script>', text, flags=re.S)[1])
 
 
-def test_the_values_that_are_read_out_are_those_of_the_analysis(film, analysis_of, tmp_path):
+def test_the_values_that_are_read_out_are_those_of_the_analysis(text, film, analysis_of):
     analysis = analysis_of(film)
-    data = data_of(page_of(analysis, tmp_path))
+    data = data_of(text)
     assert data["from"][2] == "0:00:10:00"
     words = dict(data["words"])
     assert list(words) == ["valence", "arousal", "distance", "brightness"]
@@ -105,21 +109,26 @@ def test_the_values_that_are_read_out_are_those_of_the_analysis(film, analysis_o
     assert ["unlike" in text for text in words["distance"]] == analysis.likeness.unlike.tolist()
 
 
+def paths_of(text, layer):
+    """The SVG paths of a layer; the switches above the drawings have samples of them, too."""
+    drawings = text.partition('id="tracks"')[2]
+    return re.findall(rf'class="layer {layer}" d="(.*?)"', drawings)
+
+
 def points(path):
+    """Horizontal and vertical places along a path."""
     return np.array([[float(x) for x in pair.split()] for pair in re.split("[ML]", path)[1:]])
 
 
-def test_a_curve_is_drawn_where_its_values_are_and_is_not_cut_off(film, analysis_of, tmp_path):
+def test_a_curve_is_drawn_where_its_values_are_and_is_not_cut_off(text, film, analysis_of):
     analysis = analysis_of(film)
-    text = page_of(analysis, tmp_path)
-    path = re.search(r'class="layer middle" d="(.*?)"', text)[1]
-    drawn = points(path)
+    drawn = points(paths_of(text, "middle")[0])
     middle = analysis.curves["valence"].middle
     assert drawn[1:-1, 0] == pytest.approx(1000 * (np.arange(8) + 0.5) / 8, abs=0.1)
     # The band reaches to -1.4 and +1.35: the axis goes from -1.5 to 1.5.
     assert drawn[1:-1, 1] == pytest.approx(200 * (1.5 - middle) / 3, abs=0.1)
-    for band in re.findall(r'class="layer band" d="(.*?)Z"', text):
-        heights = points(band)[:, 1]
+    for band in paths_of(text, "band"):
+        heights = points(band.rstrip("Z"))[:, 1]
         assert 0 <= heights.min() <= heights.max() <= 200
 
 
@@ -128,7 +137,7 @@ def test_an_annotation_is_drawn_over_the_curve_with_its_agreement(film, analysis
     values = pd.DataFrame({"start": [0.0, 20.0], "end": [15.0, 40.0], "value": [0.5, -0.5]})
     annotation = Annotation(film, {"valence": values})
     text = page_of(analysis, tmp_path, annotation=annotation)
-    (path,) = re.findall(r'class="layer annotation" d="(M.*?M.*?)"', text)
+    (path,) = paths_of(text, "annotation")
     # Segment 3 is not annotated: the line breaks there.
     first, second = (points("M" + part) for part in path.split("M")[1:])
     assert [len(first), len(second)] == [4, 5]
