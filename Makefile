@@ -82,8 +82,8 @@ $(CHECKS): check-%: notebooks/%.ipynb
 
 check-06_comparison: $(filter check-02_shot_long check-04_gla,$(CHECKS))  # reads their results
 
-browser: env  ## open notebooks in JupyterLab, and every page of the site, with a real Chromium (AFFECTLIB_BROWSER=long: 03 and 05 to the end, too)
-	AFFECTLIB_BROWSER="$${AFFECTLIB_BROWSER:-1}" $(BIN)/python -m pytest tests/notebooks/test_lab.py tests/runner/test_site_in_browser.py
+browser: env  ## open notebooks in JupyterLab, every page of the site, and a film's report, with a real Chromium (AFFECTLIB_BROWSER=long: 03 and 05 to the end, too)
+	AFFECTLIB_BROWSER="$${AFFECTLIB_BROWSER:-1}" $(BIN)/python -m pytest tests/notebooks/test_lab.py tests/runner/test_site_in_browser.py tests/film/test_report.py
 
 lab: env  ## JupyterLab at the notebooks [LAB_ARGS="--no-browser --port=9000"]
 	@set -f; $(BIN)/affectlib lab $$OPTION_LAB_ARGS
