@@ -26,10 +26,10 @@ from affectlib.film.base import Likeness
 from affectlib.training import moments
 
 # Tried on the demo's films: other simulated films, a film of noise, and films left out whose sound
-# was taken away. Noise lies at 3.3 limits from its nearest neighbours (2.1 with FARTHEST), at 2.5 by
-# the local outlier factor, and at 1.5 by a robust covariance of 8 principal components, which also
-# overlooks that the sound is gone. 1, 5 and 10 neighbours agree. Where nothing was changed, each
-# method calls about 4 % of the segments of films left out unlike.
+# was taken away. Noise lies at 3.3 limits from its nearest neighbours (at 2.1 with FARTHEST), at
+# 2.5 by the local outlier factor, and at 1.5 by a robust covariance of 8 principal components,
+# which also overlooks that the sound is gone. 1, 5 and 10 neighbours agree. Where nothing was
+# changed, each method calls about 4 % of the segments of films left out unlike.
 NEIGHBOURS = 5
 # Share of the segments of films left out that may lie beyond the limit.
 BEYOND = 0.05
