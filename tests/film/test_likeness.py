@@ -78,21 +78,21 @@ def test_a_feature_of_few_values_is_not_drowned_by_one_of_many():
         assert "20 of 20 segments are unlike" in found.sentence
 
 
-def test_films_like_the_training_films_are_called_unlike_as_often_as_promised():
-    """Fifteen sets of films that were drawn alike: about one segment in twenty, as it says."""
+def test_films_like_the_training_films_are_called_unlike_as_often_as_it_says():
+    """Films that were drawn alike, six new ones for each of fifteen sets: about one in twenty."""
     shares = []
     levels = []
     for seed in range(15):
         rng = np.random.default_rng(seed)
-        arrays, films = draw(rng, n_films=13, n_segments=12, sizes=(10, 4))
-        is_new = films == "film 12"
+        arrays, films = draw(rng, n_films=18, n_segments=12, sizes=(10, 4))
+        is_new = np.arange(len(films)) >= 12 * 12
         known = {name: values[~is_new] for name, values in arrays.items()}
         new = {name: values[is_new] for name, values in arrays.items()}
         found = learn(known, films[~is_new]).compare(new)
         shares.append(found.unlike.mean())
         levels.append(found.level)
-    assert np.mean(shares) == pytest.approx(0.05, abs=0.04)
-    assert np.mean(levels) == pytest.approx(0.05, abs=0.03)
+    assert np.mean(levels) == pytest.approx(np.mean(shares), abs=0.03)
+    assert 0.02 < np.mean(shares) < 0.11
 
 
 def test_a_reference_survives_a_file_and_stays_small():

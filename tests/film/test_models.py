@@ -28,7 +28,7 @@ from affectlib.stacked import fit_folds
 from affectlib.training import samples
 
 N_FILMS = 10
-N_SEGMENTS = 6
+N_SEGMENTS = 4
 TRAINING = Training(films=N_FILMS, epochs=2)
 HERTZ = 0.2
 EXPECTED = {"video_audio": None, "only_audio": "sound", "only_video": "picture"}
