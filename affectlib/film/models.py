@@ -552,7 +552,7 @@ def _doubtful(curve: Curve, is_unlike: np.ndarray) -> Curve:
     if is_unlike.all():
         level = None
         told = (
-            f"the whole range from {LOWEST:g} to {HIGHEST:g}, since the film is unlike the training "
-            "films from beginning to end: the curve is a guess"
+            f"the whole range from {LOWEST:g} to {HIGHEST:g}, since the film is unlike the "
+            "training films from beginning to end: the curve is a guess"
         )
     return replace(curve, lower=lower, upper=upper, level=level, band=told)
