@@ -357,7 +357,8 @@ def _parse(path: Path) -> pympi.Eaf:
     text = "\n".join(read_lines(path))
     try:
         root = ElementTree.fromstring(text.encode())
-    except ElementTree.ParseError as error:
+    # LookupError and ValueError: of an encoding that is none, or that the parser does not know.
+    except (ElementTree.ParseError, LookupError, ValueError) as error:
         raise FileFormatError(path, f"expected an ELAN file, in XML: {error}") from error
     if root.tag != "ANNOTATION_DOCUMENT":
         expected = f"expected ANNOTATION_DOCUMENT, as in an ELAN file, found {root.tag}"

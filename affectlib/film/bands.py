@@ -57,8 +57,8 @@ class Band:
             measured += f" (95 % interval over films: {low} to {high})"
         return (
             f"the curve plus and minus {self.half_width:.2f}, so that at least {self.aim:.0%} of "
-            f"the values of a new film lie inside; on {self.coverage.n} films left out in turn "
-            f"{measured}"
+            "the values of a film like the training films lie inside; on "
+            f"{self.coverage.n} films left out in turn {measured}"
         )
 
 

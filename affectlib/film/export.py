@@ -32,6 +32,7 @@ UNLIKE = "unlike the training films"
 # Of numbers in tables: finer ones are rounding, which differs between machines.
 _DECIMALS = 6
 # An ELAN file must have a date. A fixed one, so that the same analysis gives the same bytes.
+# pympi's date is refused by ELAN's schema in time zones of half an hour, such as India's.
 _DATE = "1970-01-01T00:00:00Z"
 _SCHEMA = "http://www.mpi.nl/tools/elan/EAFv3.0.xsd"
 # Letters that no XML file can hold, such as most control characters.
@@ -404,7 +405,7 @@ def _shot_tiers(shots: pd.DataFrame) -> dict[str, list[Span]]:
     starts = shots["start"].tolist()
     ends = shots["end"].tolist()
     numbers = [f"shot {i}" for i in range(1, len(shots) + 1)]
-    scenes = [f"scene {scene}" for scene in shots["scene"]]
+    scenes = [f"scene {int(scene)}" for scene in shots["scene"]]
     return {
         "shots": _spans(starts, ends, numbers),
         "scenes": _joined(_spans(starts, ends, scenes)),
@@ -414,7 +415,7 @@ def _shot_tiers(shots: pd.DataFrame) -> dict[str, list[Span]]:
 def _face_tier(analysis: Analysis) -> list[Span]:
     """Stretches with a face: each looked-at frame stands for the time until the next one."""
     times = list(analysis.contents.face_times)
-    ends = [*times[1:], analysis.media.seconds]
+    ends = [*times[1:], analysis.media.seconds][: len(times)]
     # Rounded to milliseconds: both columns went through arithmetic of their own.
     counts = analysis.contents.faces["time"].astype(float).round(3).value_counts()
     words = []

@@ -544,9 +544,15 @@ def _doubtful(curve: Curve, is_unlike: np.ndarray) -> Curve:
         return curve
     lower = np.where(is_unlike, np.minimum(LOWEST, curve.lower), curve.lower)
     upper = np.where(is_unlike, np.maximum(HIGHEST, curve.upper), curve.upper)
+    level = curve.level
     told = (
-        f"{curve.band}. In {is_unlike.sum()} of {len(is_unlike)} segments, which are unlike the "
-        "training films, it is the whole range: there the curve is a guess"
+        f"{curve.band}. In {is_unlike.sum()} of {len(is_unlike)} segments, unlike the training "
+        "films, it is the whole range: the curve there is a guess"
     )
-    level = None if is_unlike.all() else curve.level
+    if is_unlike.all():
+        level = None
+        told = (
+            f"the whole range from {LOWEST:g} to {HIGHEST:g}, since the film is unlike the "
+            "training films from beginning to end: the curve is a guess"
+        )
     return replace(curve, lower=lower, upper=upper, level=level, band=told)

@@ -44,7 +44,7 @@ def test_what_a_clip_lacks_is_nan_and_a_zero_stays_zero():
 
 
 def test_a_table_without_rows_keeps_its_columns():
-    frame = feature_table().select([]).to_frame()
+    frame = feature_table().select(np.zeros(3, bool)).to_frame()
     assert frame.shape == (0, 3)
     assert feature_table(arrays={}).to_frame().shape == (3, 0)
 

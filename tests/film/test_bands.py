@@ -64,8 +64,8 @@ def test_measured_coverage_is_that_of_new_films():
 
 def test_coverage_is_counted_on_the_film_that_did_not_calibrate():
     misses = [np.array([1.0, 1.0]), np.array([2.0]), np.array([9.0, 1.0, 1.0, 1.0])]
-    # Of two films, half of all mass is reached at the larger one's value.
-    shares = [1.0, 1.0, 3 / 4]
+    # The bands of the two others each time: 2, 1 and 2.
+    shares = [1.0, 0.0, 3 / 4]
     found = coverage(misses, 0.5)
     assert found.mean == pytest.approx(np.mean(shares))
     assert found.n == 3

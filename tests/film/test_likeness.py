@@ -7,7 +7,6 @@ import av
 import numpy as np
 import pytest
 
-from affectlib import paths
 from affectlib.corpora import segments
 from affectlib.features import extract, film
 from affectlib.features.audio import sound
@@ -19,7 +18,6 @@ from affectlib.simulate import make_cognimuse
 # Two features that take little time.
 FEATURES = (scene(rate=1.0), sound())
 SECONDS = 5.0
-CLIPS = paths.GOLDEN / "clips"
 
 
 def draw(rng, n_films=12, n_segments=20, sizes=(40, 4)):
@@ -80,21 +78,21 @@ def test_a_feature_of_few_values_is_not_drowned_by_one_of_many():
         assert "20 of 20 segments are unlike" in found.sentence
 
 
-def test_films_like_the_training_films_are_called_unlike_as_often_as_promised():
-    """Thirty sets of films that were drawn alike: about one segment in twenty, as it says."""
+def test_films_like_the_training_films_are_called_unlike_as_often_as_it_says():
+    """Films that were drawn alike, six new ones for each of fifteen sets: about one in twenty."""
     shares = []
     levels = []
-    for seed in range(30):
+    for seed in range(15):
         rng = np.random.default_rng(seed)
-        arrays, films = draw(rng, n_films=13, sizes=(10, 4))
-        is_new = films == "film 12"
+        arrays, films = draw(rng, n_films=18, n_segments=12, sizes=(10, 4))
+        is_new = np.arange(len(films)) >= 12 * 12
         known = {name: values[~is_new] for name, values in arrays.items()}
         new = {name: values[is_new] for name, values in arrays.items()}
         found = learn(known, films[~is_new]).compare(new)
         shares.append(found.unlike.mean())
         levels.append(found.level)
-    assert np.mean(shares) == pytest.approx(0.05, abs=0.04)
-    assert np.mean(levels) == pytest.approx(0.05, abs=0.03)
+    assert np.mean(levels) == pytest.approx(np.mean(shares), abs=0.03)
+    assert 0.02 < np.mean(shares) < 0.11
 
 
 def test_a_reference_survives_a_file_and_stays_small():
@@ -123,17 +121,17 @@ def test_copies_of_one_film_do_not_divide_by_zero():
 
 
 def write_noise(path):
-    """Ten seconds of white noise, picture and sound."""
+    """Five seconds of white noise, picture and sound."""
     rng = np.random.default_rng(0)
     with av.open(str(path), "w") as container:
         video = container.add_stream("libx264", rate=5)
         video.width, video.height, video.pix_fmt = 96, 64, "yuv420p"
         audio = container.add_stream("aac", rate=16000, layout="mono")
-        for _ in range(50):
+        for _ in range(25):
             picture = rng.integers(0, 256, (64, 96, 3), dtype=np.uint8)
             container.mux(video.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(video.encode())
-        noise = rng.normal(0, 0.2, (1, 160_000)).astype(np.float32)
+        noise = rng.normal(0, 0.2, (1, 80_000)).astype(np.float32)
         for start in range(0, noise.shape[1], 1024):
             part = np.ascontiguousarray(noise[:, start : start + 1024])
             frame = av.AudioFrame.from_ndarray(part, format="flt", layout="mono")
@@ -144,8 +142,8 @@ def write_noise(path):
 
 @pytest.fixture(scope="module")
 def simulated(tmp_path_factory):
-    """What four short simulated films are like."""
-    corpus = make_cognimuse(tmp_path_factory.mktemp("films"), n_films=5, seconds=15.0, jobs=1)
+    """What six short simulated films are like; each is one segment."""
+    corpus = make_cognimuse(tmp_path_factory.mktemp("films"), n_films=6, seconds=SECONDS, jobs=1)
     films = segments(corpus, seconds=SECONDS)
     table = extract(films, FEATURES, jobs=1, progress=False)
     return learn(table.arrays, films.clips["group"])
@@ -160,19 +158,18 @@ def test_a_film_of_noise_is_unlike_simulated_films(simulated, tmp_path):
     write_noise(tmp_path / "noise.mp4")
     found = compared(simulated, tmp_path / "noise.mp4")
     assert found.unlike.all()
-    assert found.sentence.startswith("2 of 2 segments are unlike the films that the models learned")
-    assert (found.rank <= 1 / 15).all()
+    assert found.sentence.startswith("1 of 1 segment is unlike the films that the models learned")
+    # No segment of the six films left out is as far away.
+    np.testing.assert_allclose(found.rank, 1 / 7)
 
 
 def test_another_simulated_film_is_not_unlike(simulated, tmp_path):
-    other = make_cognimuse(tmp_path, n_films=1, seconds=15.0, seed=11, jobs=1)
+    other = make_cognimuse(tmp_path, n_films=1, seconds=SECONDS, seed=11, jobs=1)
     found = compared(simulated, other.clips["path"][0])
     assert not found.unlike.any()
-    assert found.sentence.startswith("None of 3 segments is unlike")
+    assert found.sentence.startswith("None of 1 segment is unlike")
 
 
 @pytest.mark.parametrize("name", ["bikes.mp4", "mp_no_duration.webm"])
-def test_real_films_are_unlike_simulated_films(simulated, name):
-    if not CLIPS.is_dir():
-        pytest.skip("AFFECTLIB_GOLDEN names no folder with clips")
-    assert compared(simulated, CLIPS / name).unlike.all()
+def test_real_films_are_unlike_simulated_films(simulated, golden, name):
+    assert compared(simulated, golden(f"clips/{name}")).unlike.all()
