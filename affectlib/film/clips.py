@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import ArrayLike
 
 from affectlib import media
 from affectlib.film.base import Analysis
@@ -60,45 +59,6 @@ class Sheet:
     columns: int
     rows: int
     step: int
-
-
-def peaks(curve: ArrayLike, count: int = 3) -> tuple[list[int], list[int]]:
-    """Segments in which a curve is highest, and those in which it is lowest.
-
-    Highest are segments above the median, and lowest those below it, so that no segment is both.
-    A segment beside a peak is not shown again. Short and flat films have fewer peaks, or none.
-
-    Args:
-        curve: a value for each segment
-        count: how many of each at most
-
-    Shape:
-        curve ``(segments,)``
-
-    Returns:
-        positions of the highest, and of the lowest, each in the order of the film
-
-    Examples:
-        >>> peaks([0.1, 0.9, 0.8, 0.2, 0.0, 0.7], count=2)
-        ([1, 5], [0, 4])
-        >>> peaks([0.5])
-        ([], [])
-    """
-    values = np.asarray(curve, float)
-    middle = np.median(values)
-    highest = _ends(values, values > middle, count)
-    lowest = _ends(-values, values < middle, count)
-    return highest, lowest
-
-
-def _ends(values: np.ndarray, allowed: np.ndarray, count: int) -> list[int]:
-    """Positions of the largest allowed values, none beside another, in the order of the film."""
-    chosen: list[int] = []
-    for position in np.argsort(-values, kind="stable"):
-        is_beside = any(abs(position - other) <= 1 for other in chosen)
-        if allowed[position] and not is_beside and len(chosen) < count:
-            chosen.append(int(position))
-    return sorted(chosen)
 
 
 def peak_clips(analysis: Analysis, positions: Iterable[int]) -> dict[int, PeakClip]:

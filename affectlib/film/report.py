@@ -26,7 +26,8 @@ from affectlib.errors import printable
 from affectlib.film.analysis import unusual_features
 from affectlib.film.annotation import Annotation, agreement
 from affectlib.film.base import Analysis, Curve
-from affectlib.film.clips import contact_sheet, frames, jpeg, peak_clips, peaks
+from affectlib.film.clips import contact_sheet, frames, jpeg, peak_clips
+from affectlib.film.peaks import peaks
 from affectlib.film.timecode import timecode
 
 # Peaks at each end of a curve, and pictures of faces.

@@ -1,4 +1,4 @@
-"""Peaks of curves, their clips, and the small pictures of a film."""
+"""Clips of a film, and its small pictures."""
 
 import io
 
@@ -6,33 +6,7 @@ import av
 import numpy as np
 import pytest
 
-from affectlib.film.clips import contact_sheet, peak_clips, peaks
-
-
-def test_no_segment_is_highest_and_lowest_and_none_is_beside_another():
-    generator = np.random.default_rng(0)
-    for count in range(1, 30):
-        highest, lowest = peaks(generator.normal(size=count), 3)
-        assert not set(highest) & set(lowest)
-        for chosen in (highest, lowest):
-            assert len(chosen) <= 3
-            assert chosen == sorted(chosen)
-            assert all(np.diff(chosen) > 1)
-
-
-@pytest.mark.parametrize(
-    ("curve", "expected"),
-    [
-        ([0.3], ([], [])),
-        ([0.3, 0.3, 0.3, 0.3], ([], [])),
-        ([0.1, 0.2], ([1], [0])),
-        ([0.0, 0.5, 1.0], ([2], [0])),
-        # The second largest stands beside the largest.
-        ([0, 9, 8, 0, 0, 5, 0], ([1, 5], [])),
-    ],
-)
-def test_a_short_or_flat_film_has_fewer_peaks(curve, expected):
-    assert peaks(curve, 3) == expected
+from affectlib.film.clips import contact_sheet, peak_clips
 
 
 def test_a_clip_has_the_pictures_and_the_sound_of_its_segment(write_film, analysis_of, tmp_path):
