@@ -92,7 +92,9 @@ def _tell(result: Result) -> None:
     """One line for a film that is done, or failed."""
     name = printable(result.film.name)
     if result.error:
-        print(f"failed: {name}: {result.error}", file=sys.stderr)
+        # Most errors name the file themselves.
+        place = "" if name in result.error else f"{name}: "
+        print(f"failed: {place}{result.error}", file=sys.stderr)
         return
     remark = " (there already)" if result.was_there else ""
     print(f"{name}: {printable(str(result.folder / 'report.html'))}{remark}", flush=True)
