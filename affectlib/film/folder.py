@@ -394,7 +394,8 @@ def write_overview(results: Sequence[Result], out: Path) -> list[Path]:
         WriteError: if the folder may not be written
     """
     rows = [{**result.summary, "error": result.error} for result in results]
-    table = pd.DataFrame(rows)
+    # A film that failed has empty cells; whole numbers of the others stay whole.
+    table = pd.DataFrame(rows).convert_dtypes()
     # The reason of a failure stands at the end of a row.
     columns = [name for name in table.columns if name != "error"]
     written = [out / "overview.csv"]

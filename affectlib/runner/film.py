@@ -60,7 +60,7 @@ def main(
         jobs: processes at work
 
     Returns:
-        exit status: 0; 1 where a film failed, or a disk is full; 2 for options that cannot be
+        exit status: 0; 1 where a film failed or did not come, or a disk is full; 2 for options that cannot be
         followed
     """
     out = out or paths.CACHE / "films"
@@ -79,6 +79,9 @@ def main(
         print(f"models: {loaded.source}")
         settings = Settings(loaded, smoothing, annotation)
         results = analyse_films(films, out, settings, jobs=jobs, progress=progress, tell=_tell)
+    except commons.DownloadError as error:
+        report(error)
+        return FAILED
     except (AffectError, OSError) as error:
         return report(error)
     except KeyboardInterrupt:

@@ -50,12 +50,12 @@ def caveats(path, **options):
 
 
 def test_a_film_with_sound_says_what_is_true_of_it(write_film, tmp_path):
-    path = write_film(tmp_path / "grey.mp4", 32)
+    path = write_film(tmp_path / "grey.mp4", 6.6)
     model = Toy(unlike=2)
-    analysis = analyse(path, model=model, smoothing=15.0)
-    assert model.asked == (0.2, 15.0)
+    analysis = analyse(path, model=model, seconds=1.0, smoothing=15.0)
+    assert model.asked == (1.0, 15.0)
     assert len(analysis.segments) == 6 == len(analysis.contents.segments)
-    assert analysis.segments["end"].iloc[-1] == 30
+    assert analysis.segments["end"].iloc[-1] == 6
     assert analysis.segments["missing"].eq("").all()
     assert (analysis.kind, analysis.model, analysis.licence) == (
         "real, descriptors",
@@ -66,8 +66,8 @@ def test_a_film_with_sound_says_what_is_true_of_it(write_film, tmp_path):
     for words in (
         "Segments unlike the training films: 2 of 6.",
         "black and white",
-        "No face was found in 3",
-        "s, from 0:00:30:00 on, are in no segment",
+        "No face was found in 7 frames",
+        "s, from 0:00:06:00 on, are in no segment",
         "changes faster than 15 s",
         "what a few annotators would say",
     ):

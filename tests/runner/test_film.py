@@ -119,6 +119,15 @@ def test_an_open_film_is_fetched_unless_a_file_has_its_name(
     assert stand_ins.films[0].name == "own.mp4"
 
 
+def test_an_archive_that_does_not_answer_makes_the_status_1(stand_ins, monkeypatch, capsys):
+    def fail(open_film):
+        raise command.commons.DownloadError(f"{open_film.name}: no answer")
+
+    monkeypatch.setattr(command.commons, "fetch", fail)
+    assert cli.main(["film", "sintel"]) == 1
+    assert capsys.readouterr().err == "error: sintel: no answer\n"
+
+
 def test_ctrl_c_ends_with_a_line(stand_ins, tmp_path, monkeypatch):
     (tmp_path / "a.mp4").write_bytes(b"film")
 
