@@ -394,8 +394,11 @@ def write_overview(results: Sequence[Result], out: Path) -> list[Path]:
         WriteError: if the folder may not be written
     """
     rows = [{**result.summary, "error": result.error} for result in results]
-    # A film that failed has empty cells; whole numbers of the others stay whole.
-    table = pd.DataFrame(rows).convert_dtypes()
+    table = pd.DataFrame(rows)
+    for name in table.columns:
+        # A film that failed has empty cells; whole numbers of the others stay whole.
+        if all(isinstance(row.get(name, 0), int) for row in rows):
+            table[name] = table[name].astype("Int64")
     # The reason of a failure stands at the end of a row.
     columns = [name for name in table.columns if name != "error"]
     written = [out / "overview.csv"]

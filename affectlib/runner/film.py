@@ -60,8 +60,8 @@ def main(
         jobs: processes at work
 
     Returns:
-        exit status: 0; 1 where a film failed or did not come, or a disk is full; 2 for options that cannot be
-        followed
+        exit status: 0; 1 where a film failed or did not come, or a disk is full; 2 for options that
+        cannot be followed
     """
     out = out or paths.CACHE / "films"
     try:
