@@ -13,8 +13,11 @@ import torch
 from affectlib import paths
 from affectlib.errors import FileFormatError, NotFoundError
 from affectlib.film import folder as folders
+from affectlib.film.export import write_features
 from affectlib.film.folder import NoFilmError, Settings, analyse_films, films_of
 from affectlib.film.report import write_report
+
+draw_all = folders._figure
 
 FILES = {
     "report.html",
@@ -32,12 +35,18 @@ FILES = {
 
 @pytest.fixture
 def calls(monkeypatch, analysis_of, tmp_path):
-    """Films that were analysed; no model is asked. Names that begin with bad fail."""
+    """Films that were analysed; no model is asked. Names that begin with bad fail.
+
+    What takes long is a stand-in: the report, the tables of features and the figure of all films.
+    """
     monkeypatch.setattr(paths, "CACHE", tmp_path / "cache")
     names = []
 
     def write_nothing(analysis, path, *, annotation):
         path.write_text(f"{analysis.path.name} {annotation}")
+
+    def write_no_features(table, segments, path, *, frame_rate):
+        path.write_text(f"{len(table)} rows")
 
     def analyse(path, **options):
         names.append(path.name)
@@ -47,6 +56,8 @@ def calls(monkeypatch, analysis_of, tmp_path):
 
     monkeypatch.setattr(folders, "analyse", analyse)
     monkeypatch.setattr(folders, "write_report", write_nothing)
+    monkeypatch.setattr(folders, "_figure", lambda results: b"figure")
+    monkeypatch.setattr(folders.export, "write_features", write_no_features)
     monkeypatch.setattr(folders, "extract", lambda corpus, extractors, **options: None)
     return names
 
@@ -79,6 +90,7 @@ def names(folder):
 
 def test_every_result_of_a_film_is_in_its_folder_once(calls, film, settings, tmp_path, monkeypatch):
     monkeypatch.setattr(folders, "write_report", write_report)
+    monkeypatch.setattr(folders.export, "write_features", write_features)
     out = tmp_path / "out"
     (result,) = analyse_films([film], out, settings)
     assert result.folder == out / "one" and not result.was_there
@@ -163,7 +175,10 @@ def test_films_of_one_name_and_folders_of_other_people_are_left_alone(
     assert all(result.was_there for result in again)
 
 
-def test_a_film_that_fails_is_named_and_the_others_go_on(calls, film, settings, tmp_path):
+def test_a_film_that_fails_is_named_and_the_others_go_on(
+    calls, film, settings, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(folders, "_figure", draw_all)
     for name in ("bad.mp4", "good.mp4", "other.mp4"):
         shutil.copy(film, tmp_path / name)
     out = tmp_path / "out"
