@@ -9,7 +9,9 @@ JOBS    ?= 2
 BIN     := .venv/bin
 # Relative, so that no folder outside the checkout is ever named to rm, whatever the checkout's path holds.
 TEST_FIGURES := build/test-figures
-# The longest first, and those that 06 waits for: two cores then end at about the same time.
+# Checks wait for processes and files a third of their time: without a JOBS of one's own, three of them fill two cores.
+CHECKS_AT_ONCE := $(if $(filter file,$(origin JOBS)),3,"$$OPTION_JOBS")
+# The longest first, and those that 06 waits for: all cores then end at about the same time.
 LONGEST := check-05_caan check-01_mood_change check-02_shot_long check-04_gla check-03_attend_affect
 FOUND   := $(patsubst notebooks/%.ipynb,check-%,$(wildcard notebooks/*.ipynb))
 CHECKS  := $(filter $(FOUND),$(LONGEST)) $(filter-out $(LONGEST),$(FOUND))
@@ -65,11 +67,11 @@ reproduce: env  ## run every notebook headless, write figures/, print one table
 	@$(BIN)/affectlib reproduce --paper="$$OPTION_PAPER" --profile="$$OPTION_PROFILE" --corpus="$$OPTION_CORPUS" \
 	  --set="$$OPTION_SET" --jobs="$$OPTION_JOBS" $(if $(DRY_RUN),--dry-run) $(if $(FRESH),--fresh)
 
-test: env  ## lint, unit tests, doctests, and the committed notebooks against their outputs (nbval), JOBS at once
+test: env  ## lint, unit tests, doctests, and the committed notebooks against their outputs (nbval), three or JOBS at once
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --quiet .
 	rm -rf "$(TEST_FIGURES)"
-	@$(MAKE) --no-print-directory --jobs "$$OPTION_JOBS" checks
+	@$(MAKE) --no-print-directory --jobs $(CHECKS_AT_ONCE) checks
 	AFFECTLIB_TEST_FIGURES="$$PWD/$(TEST_FIGURES)" $(BIN)/python -m pytest tests/notebooks/test_results.py
 
 checks: unit $(CHECKS)

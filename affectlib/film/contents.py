@@ -50,17 +50,19 @@ def describe(
     - ``start`` and ``end``, in seconds
     - ``loudness LUFS``: integrated loudness (EBU R 128), -70 in silence
     - ``tempo BPM`` and ``tempo salience``: beats per minute, and how clear the pulse is, at most 1;
-      nan without a pulse and below 1.6 s. Periods are whole steps of 32 ms: near 120 beats per
+      nan without a pulse and below 1.5 s. Periods are whole steps of 32 ms: near 120 beats per
       minute the next tempo is 4 % away
     - ``brightness``: mean CIE lightness, from 0 (black) to 1 (white); ``contrast``: its standard
       deviation within a frame
     - ``colourfulness``: Hasler and Suesstrunk's, of values in [0, 1]: 0 is grey
     - ``hue degrees``: the most frequent of twelve hues (0 red, 60 yellow, 120 green, 240 blue),
-      weighted by how much colour a pixel has; nan in a grey picture; ``saturation``: mean, in [0, 1]
+      weighted by how much colour a pixel has; nan in a grey picture
+    - ``saturation``: mean, in [0, 1]; it says little of a picture that is nearly black
     - ``motion widths/s``: mean speed of the optical flow, in frame widths per second; pairs of
       frames on both sides of a cut are left out
     - ``faces``: mean number of faces in a frame; ``share with a face``: of the frames
-    - ``cuts per minute``: shots that begin in the segment; the first shot of the film does not count
+    - ``cuts per minute``: from the shots that begin in the segment; the first one of the film does
+      not count
 
     Light, colour and motion come from two frames per second, faces from one. The faces are those
     that dlib's detector of frontal faces finds: it misses turned and small ones, so look at
@@ -204,10 +206,12 @@ class _Pictures:
         looks = media.grid(0.0, seconds, LOOKS)
         self.looks = set(looks)
         # Each table of sizes is one object for all its times: a long film has 300,000 frames.
-        sizes = dict.fromkeys(media.grid(0.0, seconds, self.rate), {SIDE: False})
-        sizes.update(dict.fromkeys(looks, {SIDE: True}))
-        both = {SIDE: True, faces.SIDE: False}
-        sizes.update(dict.fromkeys(media.grid(0.0, seconds, FACE_LOOKS), both))
+        alone = {SIDE: False}
+        in_pairs = {SIDE: True}
+        with_faces = {SIDE: True, faces.SIDE: False}
+        sizes = {time: alone for time in media.grid(0.0, seconds, self.rate)}
+        sizes |= {time: in_pairs for time in looks}
+        sizes |= {time: with_faces for time in media.grid(0.0, seconds, FACE_LOOKS)}
         return sorted(sizes.items(), key=itemgetter(0))
 
     def take(self, picture: Picture) -> None:
