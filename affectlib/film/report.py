@@ -530,5 +530,12 @@ def _table(table: pd.DataFrame) -> dict[str, list]:
     table = table.reset_index()
     cells = []
     for row in table.itertuples(index=False):
-        cells.append([f"{cell:.2f}" if isinstance(cell, float) else str(cell) for cell in row])
+        cells.append([_cell(value) for value in row])
     return {"columns": [str(column) for column in table.columns], "cells": cells}
+
+
+def _cell(value: object) -> str:
+    """A number with two decimals, ``unknown`` for nan, and any other value as it is."""
+    if not isinstance(value, float):
+        return str(value)
+    return "unknown" if math.isnan(value) else f"{value:.2f}"
