@@ -69,7 +69,8 @@ def colour(hue: float, saturation: float, value: float) -> tuple[int, ...]:
     return tuple(round(255 * channel) for channel in rgb)
 
 
-def tint(colour: Sequence[float], factor: float) -> tuple[float, ...]:
+@lru_cache(maxsize=1024)
+def tint(colour: tuple[float, ...], factor: float) -> tuple[float, ...]:
     """A lighter or darker colour: each channel times a factor, at most 255."""
     return tuple(min(255.0, channel * factor) for channel in colour)
 
@@ -412,8 +413,8 @@ def _eye(sketch, actor, au, side, gaze):
     x = 0.165
     y = -0.055
     across = side * (x + actor.eyes * _ACROSS)
-    osketchness = 0.034 * (1 + 0.5 * au[5] - 0.3 * au[7] - 0.15 * au[6]) * (1 - 0.95 * au[43])
-    upper = y - osketchness * _ARCH + 0.006 * np.abs(_ACROSS)
+    openness = 0.034 * (1 + 0.5 * au[5] - 0.3 * au[7] - 0.15 * au[6]) * (1 - 0.95 * au[43])
+    upper = y - openness * _ARCH + 0.006 * np.abs(_ACROSS)
     lower = np.maximum(y + 0.022 * (1 - 0.45 * au[6] - 0.4 * au[7]) * _ARCH, upper)
     sketch.fill(_between(across, upper, lower), (236, 232, 228))
     middle = side * x + 0.03 * gaze
@@ -424,7 +425,7 @@ def _eye(sketch, actor, au, side, gaze):
         floor = np.interp(circle[:, 0], across[order], lower[order])
         ceiling = np.interp(circle[:, 0], across[order], upper[order])
         sketch.fill(_curve(circle[:, 0], np.clip(circle[:, 1], ceiling, floor)), colour)
-    if osketchness > 0.015:
+    if openness > 0.015:
         sketch.oval((middle + 0.01, y - 0.016), (0.006, 0.006), (255, 255, 255))
     sketch.line(_curve(across, upper), tint(actor.skin, 0.22), 0.013)
     sketch.line(_curve(across, upper - 0.022 - 0.012 * au[5]), tint(actor.skin, 0.66), 0.007)
