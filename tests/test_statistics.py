@@ -179,6 +179,16 @@ def test_counted_sign_patterns_agree_with_scipy():
         assert p == pytest.approx(reference.pvalue, abs=1e-12)
 
 
+def test_a_mean_of_zero_has_a_p_of_one_whatever_its_rounding():
+    rng = np.random.default_rng(0)
+    for n in (10, 12, 30):
+        differences = rng.normal(size=(20, n))
+        differences -= differences.mean(1, keepdims=True)
+        for row in differences:
+            assert paired_difference(row, np.zeros(n)).p == 1
+            assert max_t(1e-9 * row).tolist() == [1]
+
+
 def test_signs_that_are_drawn_in_parts_are_those_of_one_draw():
     n = 30_000
     parts = comparisons._patterns(n)

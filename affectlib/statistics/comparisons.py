@@ -141,8 +141,9 @@ def max_t(differences: ArrayLike) -> np.ndarray:
     observed = np.abs(kept.sum(1))
     order = np.argsort(-observed, kind="stable")
     kept = kept[order]
-    # The margin keeps patterns in the count that equal the observed sum but for rounding.
-    observed = observed[order] * (1 - 1e-12)
+    # The margin keeps patterns in the count that equal the observed sum but for rounding. It is no
+    # share of the sum: a sum of 0 is itself a rounding error.
+    observed = observed[order] - 1e-12
     extreme = np.zeros(len(kept))
     n_patterns = 0
     for signs in _patterns(n):
@@ -175,7 +176,7 @@ def _one_sided_p(differences: np.ndarray) -> float:
     if n < 2 or np.isnan(differences).any():
         return math.nan
     observed = differences.sum()
-    observed -= 1e-12 * abs(observed)
+    observed -= 1e-12 * np.abs(differences).sum()  # as in max_t
     extreme = 0
     n_patterns = 0
     for signs in _patterns(n):
