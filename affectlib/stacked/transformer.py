@@ -26,8 +26,9 @@ class Linear(nn.Linear):
 
 
 class Dropout(nn.Dropout):
-    """Dropout that draws 16 random bits per value, in a third of the time of PyTorch's on a CPU.
+    """Dropout that draws 16 random bits per value: for stacked models faster than PyTorch's.
 
+    On a CPU it takes about half the time, for one small model alone half as much again.
     The probability is rounded to a multiple of 2**-16, and the values kept are scaled accordingly.
 
     Attributes:
