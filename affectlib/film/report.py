@@ -401,9 +401,10 @@ def _content_tracks(analysis: Analysis) -> list[Track]:
         series = table[column].to_numpy(float)
         low = float(np.nanmin(series))
         high = float(np.nanmax(series))
-        # A value that never changes is drawn in the middle.
-        room = 0.08 * (high - low) if high > low else 1.0
-        scale = _Scale(low - room, high + room, _places(analysis))
+        # A value that never changes is drawn near the bottom: in the middle stands the name.
+        below = 0.08 * (high - low) if high > low else 0.2
+        above = 0.08 * (high - low) if high > low else 1.8
+        scale = _Scale(low - below, high + above, _places(analysis))
         words = ["none" if math.isnan(value) else f"{value:.3g}{unit}" for value in series]
         ticks = [(f"{value:.3g}", scale.percent(value)) for value in sorted({low, high})]
         alt = f"{column} over the film, from {low:.3g} to {high:.3g}."
