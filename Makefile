@@ -109,8 +109,8 @@ sweep: env  ## a notebook over a grid: PAPER=gla [GRID=grid.yaml PROFILE= CORPUS
 	@$(BIN)/affectlib sweep --paper="$$OPTION_PAPER" --profile="$$OPTION_PROFILE" --corpus="$$OPTION_CORPUS" \
 	  --jobs="$$OPTION_JOBS" $(call given,GRID,grid) $(call given,DASK_SCHEDULER,dask-scheduler)
 
-benchmarks: env  ## the speed claims, as ratios in one run each
-	@for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
+benchmarks: env  ## speed beside what one would write instead, into benchmarks/results.md [NAMES="faces sound"]
+	@set -f; $(BIN)/python -m benchmarks -- $$OPTION_NAMES
 
 weights: env  ## download the released weights that may be fetched: all, or NAMES="vggish i3d"; make one: NAMES=xception FROM=<RAF-DB>, NAMES=vgg16_places FROM=<caffemodel>
 	@set -f; $(BIN)/affectlib weights $(call given,FROM,from) -- $$OPTION_NAMES

@@ -1,8 +1,8 @@
 """AFEW-VA: an epoch of the 1-CNN, against a ``DataLoader`` over tensors in memory.
 
-The reference holds all frames in memory, as one does after the first epoch, and cuts a window out of
-them per item. Four models (seeds or folds) train side by side in the library, one after the other in
-the reference.
+The reference holds all frames in memory, as one does after the first epoch, and cuts a window out
+of them per item. Four models (seeds or folds) train side by side in the library, one after the
+other in the reference.
 """
 
 import tempfile

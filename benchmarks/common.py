@@ -88,7 +88,8 @@ class Row:
         reference: name of the other
         ours_took: in words
         reference_took: in words
-        ratio: how many times as long the reference takes, median of the rounds; or why there is none
+        ratio: how many times as long the reference takes, median of the rounds; or why there is
+            none
         spread: lowest and highest ratio of a round
         n: rounds
     """
@@ -180,7 +181,10 @@ def _took(times: Sequence[float], note: str) -> str:
 
 
 def _calls(way: Way, clock: Callable[[], float]) -> int:
-    """How often a way is called in a round; the first call, which loads and compiles, is not timed."""
+    """How often a way is called in a round.
+
+    The first call, which loads and compiles, is not timed.
+    """
     if way.tells_seconds:
         return 1
     took = _seconds(way, 1, clock) * way.per
@@ -200,13 +204,16 @@ def _seconds(way: Way, calls: int, clock: Callable[[], float]) -> float:
 
 
 def rounded(value: float) -> str:
-    """Two decimals below ten, one below a hundred, else none.
+    """Three digits at most: three decimals below 0.1, none from a hundred on.
 
     Examples:
-        >>> rounded(0.456), rounded(12.34), rounded(123.4)
-        ('0.46', '12.3', '123')
+        >>> rounded(0.0234), rounded(0.456), rounded(12.34), rounded(123.4)
+        ('0.023', '0.46', '12.3', '123')
     """
-    return f"{value:.{2 if value < 9.995 else 1 if value < 99.95 else 0}f}"
+    for limit, decimals in ((0.0995, 3), (9.995, 2), (99.95, 1)):
+        if value < limit:
+            return f"{value:.{decimals}f}"
+    return f"{value:.0f}"
 
 
 def duration(seconds: float) -> str:

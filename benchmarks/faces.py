@@ -292,6 +292,7 @@ def peers() -> dict[str, Callable | Missing]:
         return [(r.left(), r.top(), r.width(), r.height()) for r in hog(image, upsampled)]
 
     return {
+        "detect (hog)": partial(detection.detect, detector="hog"),
         "dlib, as it comes": partial(dlib_boxes, upsampled=0),
         "dlib, upsampled once": partial(dlib_boxes, upsampled=1),
         "OpenCV, Haar cascade": haar(),
@@ -359,7 +360,8 @@ def comparisons() -> Iterator[Comparison]:
     """Simulated frames, and real ones; times are per frame."""
     cv2.setNumThreads(1)
     with tempfile.TemporaryDirectory() as folder:
-        simulated = sum(simulated_videos(Path(folder), n_clips=7).values(), [])
+        videos = simulated_videos(Path(folder), n_clips=28)
+    simulated = [frame for frames in videos.values() for frame in frames[::4]]
     shipped = [Path(matplotlib.get_data_path(), "sample_data")]
     shipped.append(Path(sklearn.datasets.__file__).parent / "images")
     real = photos(shipped)

@@ -1,8 +1,8 @@
 """A training step of GLA: ``nn.GRU`` on stacked windows, and our twin whose windows share seconds.
 
-The plain model cuts every window out of its stretch and gives all of them to ``nn.GRU``, as one would
-write it. Windows of 60 s at 1 Hz overlap by 59 s, so that most of its arithmetic is repeated. Both
-get the same weights and batches, forwards and backwards.
+The plain model cuts every window out of its stretch and gives all of them to ``nn.GRU``, as one
+would write it. Windows of 60 s at 1 Hz overlap by 59 s, so that most of its arithmetic is repeated.
+Both get the same weights and batches, forwards and backwards.
 """
 
 from collections.abc import Iterator

@@ -189,7 +189,7 @@ def _work(name: str, size: int) -> Iterator[Work]:
 
 
 def _forget_peak() -> None:
-    """Sets the kernel's peak back to what the process holds; what its preparation took is no part."""
+    """Sets the kernel's peak back to what the process holds, without its preparation."""
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:

@@ -1,4 +1,4 @@
-"""Importing parts of the library, against the libraries alone that they stand on; new interpreters."""
+"""Importing parts of the library, against the libraries alone that they stand on."""
 
 import subprocess
 import sys

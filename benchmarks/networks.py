@@ -4,8 +4,8 @@ A network sees a prepared batch, as large as the library makes it. Its limit is 
 convolutions and dense layers as matrix products of the same shapes, by the faster of the two
 libraries that torch brings (``mm``, and a convolution of 1 x 1): no user could be faster with these
 layers, so a ratio of 0.9 is 90 % of what the machine can do. A share above one is no error:
-convolutions of 3 x 3 in fp32 need fewer products (Winograd). Where torchvision has the network, what
-one would write with it stands beside the limit.
+convolutions of 3 x 3 in fp32 need fewer products (Winograd). Where torchvision has the network,
+what one would write with it stands beside the limit.
 """
 
 import time

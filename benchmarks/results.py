@@ -5,7 +5,7 @@ import os
 import platform
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import astuple, dataclass, field, fields
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 
 from affectlib import paths
@@ -22,7 +22,7 @@ TEXT = """# Benchmarks
 Written by `make benchmarks`; `README.md` in this folder says how to read and repeat it.
 Times are seconds of processor time, one thread, since other work may share the machine's cores.
 """
-RATIO_TEXT = """A ratio says how many times as long the reference takes: above 1 the library is faster.
+RATIO_TEXT = """A ratio says how many times as long the reference takes: above 1, ours is faster.
 It is the median over n rounds in which all ways take turns; the spread is the lowest and highest.
 """
 GROWTH_TEXT = """Slope of the logarithm of the time against the logarithm of the size: 1 is linear.
@@ -145,9 +145,10 @@ def merge(
     if before.machine != new.machine:
         kept = {row.benchmark for row in [*before.rows, *before.growth]} & set(known) - set(ran)
         if kept:
+            others = ", ".join(sorted(kept))
             raise ResultsError(
-                f"{RESULTS.name} is of another machine or other versions, and {', '.join(sorted(kept))}"
-                " did not run: run all benchmarks, or remove the file"
+                f"{RESULTS.name} is of another machine or of other versions, and {others} did not "
+                "run: run all benchmarks, or remove the file"
             )
         return new
     earlier = {row.key: row for row in before.rows if row.was_measured}

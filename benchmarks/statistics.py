@@ -56,9 +56,9 @@ def comparisons() -> Iterator[Comparison]:
     groups = np.repeat(np.arange(FILMS), ROWS)
     for metric in (mse, pcc, ccc, mae):
         run = partial(bootstrap_interval, metric, truth.ravel(), prediction.ravel(), groups=groups)
-        own = ", a metric of one's own" if metric is mae else ""
+        name = f"{metric.__name__}, a metric of one's own" if metric is mae else metric.__name__
         yield Comparison(
-            f"interval of {metric.__name__}{own}: {FILMS} films of {ROWS} rows, {RESAMPLES:,} resamples",
+            f"interval of {name}: {FILMS} films of {ROWS} rows, {RESAMPLES:,} resamples",
             Way("bootstrap_interval", partial(run, resamples=RESAMPLES)),
             [
                 Way("a loop over resamples", partial(plain_loop, metric, truth, prediction)),

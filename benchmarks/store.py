@@ -1,6 +1,7 @@
-"""Features on disk: our store against one file of h5py. h5py keeps no digest, and no key of content.
+"""Features on disk: our store against one file of h5py.
 
-A film is named by its content, five extractors are stored of it, and all are read again.
+A film is named by its content, five extractors are stored of it, and all are read again. h5py keeps
+no key of the content and no digest of the values, and a killed run damages its file.
 """
 
 import tempfile

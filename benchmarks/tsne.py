@@ -1,4 +1,4 @@
-"""Maps of embeddings: ``project`` (t-SNE, 500 iterations) against scikit-learn's default of 1,000."""
+"""Maps of embeddings: ``project`` (t-SNE, 500 iterations) against scikit-learn's 1,000."""
 
 from collections.abc import Iterator
 from functools import partial

@@ -1,7 +1,7 @@
 """`make reproduce` and `make test` from nothing: the working tree beside the commit before.
 
-Each tree is copied into a temporary folder, its environment is built, and only then the clock starts.
-The copies share no cache. Times are of all processes, by their parent's count.
+Each tree is copied into a temporary folder, its environment is built, and only then the clock
+starts. The copies share no cache. Times are of all processes, by their parent's count.
 """
 
 import os
