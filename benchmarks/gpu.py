@@ -1,4 +1,4 @@
-"""On a graphics card: networks and the share of its limit, ``fit_folds`` and ``fit``.
+"""``fit_folds`` and ``fit`` on a graphics card; ``networks.py`` has the networks and their limit.
 
 Without a card there is no row, and the list of the machine says so. Times are on the wall: the
 processor waits for the card.
@@ -9,7 +9,6 @@ from functools import partial
 
 import torch
 
-from affectlib.features import deep
 from affectlib.models.attend_affect import FeatureAAN, mse_pcc_loss
 from affectlib.stacked import fit_folds
 from benchmarks import fit, networks
@@ -19,13 +18,8 @@ from benchmarks.fit_folds import BATCH, EPOCHS, FILMS, TIMED_FOLDS, corpus, trai
 
 def comparisons() -> Iterator[Comparison]:
     """Nothing where there is no card."""
-    if not torch.cuda.is_available():
-        return
-    for name in networks.CASES:
-        for precision in networks.DTYPES:
-            yield networks.compare(name, precision, "cuda")
-            deep.prepared_network.cache_clear()
-    yield from trainings()
+    if torch.cuda.is_available():
+        yield from trainings()
 
 
 def trainings() -> Iterator[Comparison]:
