@@ -50,7 +50,7 @@ def run(names: list[str]) -> None:
     results.merge(before, results.Results(machine), names, known=known)
     if before is not None and before.machine != machine:
         before = None
-    done = results.Results(machine)
+    done = results.Results(machine, peers=results.peer_versions())
     for number, name in enumerate(names, 1):
         begun = time.perf_counter(), cpu_seconds()
         if name in GROWTH:

@@ -361,7 +361,7 @@ def comparisons() -> Iterator[Comparison]:
     cv2.setNumThreads(1)
     with tempfile.TemporaryDirectory() as folder:
         videos = simulated_videos(Path(folder), n_clips=28)
-    simulated = [frame for frames in videos.values() for frame in frames[::4]]
+    simulated = [frame for frames in videos.values() for frame in frames[::8]]
     shipped = [Path(matplotlib.get_data_path(), "sample_data")]
     shipped.append(Path(sklearn.datasets.__file__).parent / "images")
     real = photos(shipped)

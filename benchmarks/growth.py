@@ -30,11 +30,13 @@ class Growth:
         size: what the numbers count
         sizes: small, middle, large
         prepare: gives the work of one size, below a folder that is empty; not timed
+        first: a size that is done before, so that everything is loaded and compiled
     """
 
     size: str
     sizes: Sequence[int]
     prepare: Callable[[int, Path], Work]
+    first: int = 5
 
 
 def load(films: int, folder: Path) -> Work:
@@ -54,9 +56,6 @@ def extract(seconds: int, folder: Path) -> Work:
 
     corpus = film(encode(folder / "film.mp4", seconds=seconds), seconds=5.0)
     extractors = descriptors()
-    # Everything is loaded once, so that only the film counts.
-    short = film(encode(folder / "short.mp4", seconds=5), seconds=5.0)
-    described(short, extractors, jobs=1, progress=False)
     return lambda: described(corpus, extractors, jobs=1, progress=False)
 
 
@@ -64,8 +63,7 @@ def simulate(seconds: int, folder: Path) -> Work:
     """One film of COGNIMUSE."""
     from affectlib.simulate import make_cognimuse
 
-    make_cognimuse(folder / "first", n_films=1, seconds=5.0, jobs=1)
-    return lambda: make_cognimuse(folder / "timed", n_films=1, seconds=float(seconds), jobs=1)
+    return lambda: make_cognimuse(folder, n_films=1, seconds=float(seconds), jobs=1)
 
 
 def fit(segments: int, folder: Path) -> Work:
@@ -77,8 +75,6 @@ def fit(segments: int, folder: Path) -> Work:
     from benchmarks.fit_folds import corpus
 
     options = {"loss": mse_pcc_loss, "batch_size": 30, "epochs": 1, "progress": False}
-    few, few_folds = corpus(segments=6)
-    fit_folds(FeatureAAN, few, few_folds, **options)
     return partial(fit_folds, FeatureAAN, *corpus(segments=segments), **options)
 
 
@@ -173,6 +169,8 @@ def _in_memory(field: str) -> float:
 
 def one_size(name: str, size: int) -> dict[str, float]:
     """CPU seconds of the work and the memory that it added at its peak, in MiB."""
+    with _work(name, GROWTH[name].first) as work:
+        work()
     with _work(name, size) as work:
         _forget_peak()
         held = _in_memory("VmRSS")

@@ -19,7 +19,7 @@ RATIOS = (
     "gla",
     "afew_va",
     "dropout",
-    "statistics",
+    "intervals",
     "tsne",
     "imports",
     "threads",

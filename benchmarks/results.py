@@ -1,5 +1,6 @@
 """``results.md``: the tables, the machine, and what a new run may replace in them."""
 
+import contextlib
 import importlib.metadata
 import os
 import platform
@@ -14,9 +15,12 @@ from benchmarks.common import Row
 
 RESULTS = Path(__file__).with_name("results.md")
 LIBRARIES = ("torch", "numpy", "av", "opencv-python-headless", "scikit-learn", "scipy")
+# Not in the lock: versions of those that were there when their rows were written.
+PEERS = ("torchcodec", "decord", "facenet-pytorch", "mediapipe", "torchaudio")
 RATIOS = "## Ratios"
 GROWTH = "## Growth"
 MACHINE = "## Machine"
+_PEERS_LINE = "references beside the lock: "
 TEXT = """# Benchmarks
 
 Written by `make benchmarks`; `README.md` in this folder says how to read and repeat it.
@@ -66,11 +70,13 @@ class Results:
         machine: one line each
         rows: ratios
         growth: how time and memory grow
+        peers: versions of the references that are not in the lock
     """
 
     machine: tuple[str, ...]
     rows: list[Row] = field(default_factory=list)
     growth: list[GrowthRow] = field(default_factory=list)
+    peers: dict[str, str] = field(default_factory=dict)
 
 
 def this_machine() -> tuple[str, ...]:
@@ -90,6 +96,15 @@ def this_machine() -> tuple[str, ...]:
     )
 
 
+def peer_versions() -> dict[str, str]:
+    """Versions of the references that are installed beside the lock."""
+    found = {}
+    for name in PEERS:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
+
+
 def _processor() -> str:
     """Name of the processor, with family and model, which tell more than a cloud's short name."""
     try:
@@ -107,9 +122,14 @@ def read(path: Path) -> Results | None:
         return None
     text = path.read_text(encoding="utf-8")
     machine = tuple(line[2:] for line in _section(text, MACHINE) if line.startswith("- "))
+    peers = {}
+    if machine and machine[-1].startswith(_PEERS_LINE):
+        named = machine[-1].removeprefix(_PEERS_LINE).split(", ")
+        peers = dict(each.split(" ") for each in named)
+        machine = machine[:-1]
     rows = [Row(*cells) for cells in _cells(_section(text, RATIOS))]
     growth = [GrowthRow(*cells) for cells in _cells(_section(text, GROWTH))]
-    return Results(machine, rows, growth)
+    return Results(machine, rows, growth, peers)
 
 
 def _section(text: str, title: str) -> list[str]:
@@ -161,12 +181,21 @@ def merge(
     def order(row):
         return place[row.benchmark]
 
-    return Results(new.machine, sorted(rows, key=order), sorted(growth, key=order))
+    return Results(
+        new.machine,
+        sorted(rows, key=order),
+        sorted(growth, key=order),
+        before.peers | new.peers,
+    )
 
 
 def write(path: Path, results: Results) -> None:
     """Writes the file, wholly or not at all."""
-    parts = [TEXT, f"{MACHINE}\n", "\n".join(f"- {line}" for line in results.machine) + "\n"]
+    machine = list(results.machine)
+    if results.peers:
+        versions = ", ".join(f"{name} {version}" for name, version in results.peers.items())
+        machine.append(f"{_PEERS_LINE}{versions}")
+    parts = [TEXT, f"{MACHINE}\n", "".join(f"- {line}\n" for line in machine)]
     parts += [f"{RATIOS}\n", RATIO_TEXT, _table(RATIO_COLUMNS, map(astuple, results.rows))]
     parts += [f"{GROWTH}\n", GROWTH_TEXT, _table(GROWTH_COLUMNS, map(astuple, results.growth))]
     paths.write(path, "\n".join(parts).encode())

@@ -84,7 +84,8 @@ def test_the_machine_is_named(stored):
 def test_what_is_written_is_read_again(tmp_path):
     file = tmp_path / "results.md"
     grown = growth.GrowthRow("growth_load", "films", "1 / 2 / 4", "1 / 2 / 4", "1.00", "1 / 1 / 1")
-    written = results.Results(MACHINE, [row(), row(reference="torchaudio")], [grown])
+    rows = [row(), row(reference="torchaudio")]
+    written = results.Results(MACHINE, rows, [grown], {"torchaudio": "2.11.0", "decord": "0.6.0"})
     results.write(file, written)
     assert results.read(file) == written
 
