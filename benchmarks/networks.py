@@ -192,7 +192,7 @@ def compare(name: str, precision: str, device: str) -> Comparison:
     batch = batch_size(name, device)
     unit = UNITS.get(name, "{batch} frames").format(batch=batch)
     work = f"{name}, {precision}, {unit}" + (", on the card" if device == "cuda" else "")
-    return Comparison(work, Way(name, ours), references, rounds=3, clock=clock_of(device))
+    return Comparison(work, Way(name, ours), references, rounds=2, clock=clock_of(device))
 
 
 def comparisons() -> Iterator[Comparison]:
