@@ -31,6 +31,7 @@ It is the median over n rounds in which all ways take turns; the spread is the l
 """
 GROWTH_TEXT = """Slope of the logarithm of the time against the logarithm of the size: 1 is linear.
 Memory is the peak of a process of its own, above what it held before the work.
+Short work is done in three processes, of which the fastest counts.
 """
 RATIO_COLUMNS = (
     "benchmark",
