@@ -120,7 +120,7 @@ GROWTH = {
     "growth_extract": Growth("seconds of film, descriptors", (20, 40, 80), extract),
     "growth_simulate": Growth("seconds of film, COGNIMUSE", (20, 40, 80), simulate),
     "growth_fit": Growth("segments of each of 12 films, fit_folds, an epoch", (36, 72, 144), fit),
-    "growth_content_key": Growth("files of a corpus", (4000, 8000, 16000), content_key, runs=3),
+    "growth_content_key": Growth("files of a corpus", (2000, 4000, 8000), content_key, runs=3),
     "growth_bootstrap": Growth("films of 4 rows, PCC", (1000, 3000, 9000), bootstrap, runs=3),
     "growth_paired_difference": Growth("films", (1000, 3000, 9000), paired_difference, runs=3),
 }

@@ -200,6 +200,7 @@ def test_references_of_reading_give_the_same_frames_and_sound(tmp_path):
     assert len(reading.seek_each(film, 2)) == len(reading.grab_and_retrieve(film)) == 2
 
 
+@pytest.mark.filterwarnings("ignore:mediaeval18")  # a part of the corpus
 @pytest.mark.parametrize("name", ["growth_load", "growth_content_key", "growth_paired_difference"])
 def test_growth_runs_at_a_tiny_size(name):
     found = growth.one_size(name, 3)
