@@ -9,14 +9,16 @@ JOBS    ?= 2
 BIN     := .venv/bin
 # Relative, so that no folder outside the checkout is ever named to rm, whatever the checkout's path holds.
 TEST_FIGURES := build/test-figures
-# The longest first, and those that 06 waits for: two cores then end at about the same time.
+# Checks wait for processes and files a third of their time: without a JOBS of one's own, three of them fill two cores.
+CHECKS_AT_ONCE := $(if $(filter file,$(origin JOBS)),3,"$$OPTION_JOBS")
+# The longest first, and those that 06 waits for: all cores then end at about the same time.
 LONGEST := check-05_caan check-01_mood_change check-02_shot_long check-04_gla check-03_attend_affect
 FOUND   := $(patsubst notebooks/%.ipynb,check-%,$(wildcard notebooks/*.ipynb))
 CHECKS  := $(filter $(FOUND),$(LONGEST)) $(filter-out $(LONGEST),$(FOUND))
 
 # Options are text that make and the shell pass on as it stands. Names of films may hold anything, also `...` and $$(...):
 # make takes each option unexpanded, and the shell reads it from its environment, as "$$OPTION_<name>".
-OPTIONS := PAPER PROFILE CORPUS SET DRY_RUN FRESH JOBS EXTRACTORS FEATURES PRECISION ROOT SECONDS PARTS ON_ERROR DASK_SCHEDULER GRID NAMES FROM LAB_ARGS TORCH
+OPTIONS := PAPER PROFILE CORPUS SET DRY_RUN FRESH JOBS EXTRACTORS FEATURES PRECISION ROOT SECONDS PARTS ON_ERROR DASK_SCHEDULER GRID NAMES FROM LAB_ARGS TORCH FILM MODEL ANNOTATION OUT SMOOTHING
 $(foreach name,$(OPTIONS),$(eval override $(name) := $$(value $(name))))
 $(foreach name,$(OPTIONS),$(eval export OPTION_$(name) := $$($(name))))
 unexport $(OPTIONS)
@@ -31,7 +33,7 @@ ifneq ($(UNKNOWN),)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help env reproduce test checks unit $(CHECKS) browser lab site course notebooks spread benchmarks weights lock extract sweep clean
+.PHONY: help env reproduce test checks unit $(CHECKS) browser lab site course notebooks spread benchmarks weights lock extract film sweep clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,11 +67,11 @@ reproduce: env  ## run every notebook headless, write figures/, print one table
 	@$(BIN)/affectlib reproduce --paper="$$OPTION_PAPER" --profile="$$OPTION_PROFILE" --corpus="$$OPTION_CORPUS" \
 	  --set="$$OPTION_SET" --jobs="$$OPTION_JOBS" $(if $(DRY_RUN),--dry-run) $(if $(FRESH),--fresh)
 
-test: env  ## lint, unit tests, doctests, and the committed notebooks against their outputs (nbval), JOBS at once
+test: env  ## lint, unit tests, doctests, and the committed notebooks against their outputs (nbval), three or JOBS at once
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --quiet .
 	rm -rf "$(TEST_FIGURES)"
-	@$(MAKE) --no-print-directory --jobs "$$OPTION_JOBS" checks
+	@$(MAKE) --no-print-directory --jobs $(CHECKS_AT_ONCE) checks
 	AFFECTLIB_TEST_FIGURES="$$PWD/$(TEST_FIGURES)" $(BIN)/python -m pytest tests/notebooks/test_results.py
 
 checks: unit $(CHECKS)
@@ -82,8 +84,8 @@ $(CHECKS): check-%: notebooks/%.ipynb
 
 check-06_comparison: $(filter check-02_shot_long check-04_gla,$(CHECKS))  # reads their results
 
-browser: env  ## open notebooks in JupyterLab, and every page of the site, with a real Chromium (AFFECTLIB_BROWSER=long: 03 and 05 to the end, too)
-	AFFECTLIB_BROWSER="$${AFFECTLIB_BROWSER:-1}" $(BIN)/python -m pytest tests/notebooks/test_lab.py tests/runner/test_site_in_browser.py
+browser: env  ## open notebooks in JupyterLab, every page of the site, and a film's report, with a real Chromium (AFFECTLIB_BROWSER=long: 03 and 05 to the end, too)
+	AFFECTLIB_BROWSER="$${AFFECTLIB_BROWSER:-1}" $(BIN)/python -m pytest tests/notebooks/test_lab.py tests/runner/test_site_in_browser.py tests/film/test_report.py
 
 lab: env  ## JupyterLab at the notebooks [LAB_ARGS="--no-browser --port=9000"]
 	@set -f; $(BIN)/affectlib lab $$OPTION_LAB_ARGS
@@ -108,6 +110,11 @@ extract: env  ## CORPUS=cognimuse|film.mp4 EXTRACTORS=descriptors|gla [FEATURES=
 sweep: env  ## a notebook over a grid: PAPER=gla [GRID=grid.yaml PROFILE= CORPUS= DASK_SCHEDULER=tcp://host:8786]
 	@$(BIN)/affectlib sweep --paper="$$OPTION_PAPER" --profile="$$OPTION_PROFILE" --corpus="$$OPTION_CORPUS" \
 	  --jobs="$$OPTION_JOBS" $(call given,GRID,grid) $(call given,DASK_SCHEDULER,dask-scheduler)
+
+film: env  ## a film of yours, a folder of films, or an open film: FILM=holiday.mp4|folder|sintel [MODEL=simulated|released|real|models.pt ANNOTATION= OUT= SMOOTHING=]
+	@test -n "$$OPTION_FILM" || { echo "error: no film: make film FILM=holiday.mp4" >&2; exit 2; }
+	@$(BIN)/affectlib film --jobs="$$OPTION_JOBS" $(call given,MODEL,model) $(call given,ANNOTATION,annotation) \
+	  $(call given,OUT,out) $(call given,SMOOTHING,smoothing) -- "$$OPTION_FILM"
 
 benchmarks: env  ## speed beside what one would write instead, into benchmarks/results.md [NAMES="faces sound"]
 	@set -f; $(BIN)/python -m benchmarks -- $$OPTION_NAMES

@@ -7,11 +7,13 @@ second channel. seaborn, umap and scikit-learn are imported when first used.
 from __future__ import annotations
 
 import base64
+import contextlib
+import functools
 import html
 import io
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -86,15 +88,33 @@ def project(points: ArrayLike, *, method: str = "tsne", seed: int = 0) -> np.nda
         tsne = TSNE(perplexity=perplexity, max_iter=500, init="pca", random_state=seed)
         return tsne.fit_transform(points)
     if method == "umap":
-        from umap import UMAP
-
         neighbours = min(15, len(points) - 1)
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _keep_compiled_code():
             # umap warns that a seed means one thread: that is wanted here.
             warnings.simplefilter("ignore")
+            from umap import UMAP
+
             umap = UMAP(n_neighbors=neighbours, random_state=seed, n_jobs=1)
             return umap.fit_transform(points)
     raise ValueError(f"method is {method!r}, expected 'tsne' or 'umap'")
+
+
+@contextlib.contextmanager
+def _keep_compiled_code() -> Iterator[None]:
+    """Lets numba keep on disk what it compiles for umap, beside the code of umap.
+
+    Numba keeps only functions that ask for it, and those of umap do not: each process would
+    compile them anew for about twelve seconds. pynndescent, which umap needs, asks for it too.
+    """
+    import numba
+
+    njit = numba.njit
+    # umap looks this name up when it is imported, and again in each run.
+    numba.njit = functools.partial(njit, cache=True)
+    try:
+        yield
+    finally:
+        numba.njit = njit
 
 
 def _check_points(points: np.ndarray) -> None:

@@ -530,8 +530,9 @@ def _lightning() -> tuple:
             vars(self.best).update(state["best"])
 
         def configure_optimizers(self):
+            # Fused: one call for all parameters, where the usual form makes ten for each of them.
             return torch.optim.Adam(
-                self.parameters(), self.learning_rate, weight_decay=self.weight_decay
+                self.parameters(), self.learning_rate, weight_decay=self.weight_decay, fused=True
             )
 
     return pl, Lit

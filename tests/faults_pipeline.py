@@ -1,9 +1,17 @@
 """The pipeline of tests/test_faults.py: a child process runs it, and may end at one of its writes.
 
-The child gets CORPUS, FOLDER and LAST; it writes the number of its events to FOLDER/events.
+This script is a server: it imports everything and runs nothing, so that a fork of it runs the
+pipeline in no time. Its argument is a file with a pickled corpus. Each line of its input is the
+number of the last event and a folder; its answer is the exit status of the run. A run that comes to
+its end writes the number of its events to the file ``events`` in the folder.
 """
 
+import importlib
 import os
+import pickle
+import signal
+import sys
+import traceback
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -20,6 +28,9 @@ from affectlib.stacked import fit_folds
 from affectlib.training import samples
 
 KILLED = 9
+LONGEST = 120  # seconds of a run
+# What a run would import when it comes to it.
+MODULES = ("av", "cv2", "matplotlib.backends.backend_agg", "torch._dynamo")
 
 
 def pipeline(corpus, folder):
@@ -99,6 +110,32 @@ def run_until(corpus, folder, last):
     return events
 
 
-if __name__ == "fault":
-    n_events = run_until(CORPUS, FOLDER, LAST)  # noqa: F821
-    (FOLDER / "events").write_text(str(n_events))  # noqa: F821
+def serve(corpus):
+    """Runs the pipeline in a fork for each line of the input, and answers with its exit status."""
+    for module in MODULES:
+        importlib.import_module(module)
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what a run prints is no answer
+    for line in sys.stdin:
+        last, folder = line.rstrip("\n").split(" ", maxsplit=1)
+        child = os.fork()
+        if child == 0:
+            run_in_fork(corpus, Path(folder), int(last))
+        _, status = os.waitpid(child, 0)
+        print(os.waitstatus_to_exitcode(status), file=answers, flush=True)
+
+
+def run_in_fork(corpus, folder, last):
+    """Runs the pipeline up to an event, and ends the process."""
+    signal.alarm(LONGEST)
+    try:
+        events = run_until(corpus, folder, last)
+        (folder / "events").write_text(str(events))
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    serve(pickle.loads(Path(sys.argv[1]).read_bytes()))

@@ -6,9 +6,10 @@ before the write, between the temporary file and the file, or after it.
 """
 
 import hashlib
-import multiprocessing
 import os
-import runpy
+import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,18 +21,6 @@ PIPELINE = Path(__file__).with_name("faults_pipeline.py")
 # Points at which a run is killed; `AFFECTLIB_FAULTS=20` tries more of them.
 POINTS = int(os.environ.get("AFFECTLIB_FAULTS") or 1)
 KILLED = 9
-MODULES = (
-    "affectlib.features",
-    "affectlib.models.attend_affect",
-    "affectlib.plots",
-    "affectlib.results",
-    "affectlib.stacked",
-    "av",
-    "cv2",
-    "matplotlib.backends.backend_agg",
-    "matplotlib.pyplot",
-    "torch._dynamo",
-)
 
 
 @pytest.fixture(scope="module")
@@ -41,21 +30,19 @@ def corpus(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def run_in_child(corpus):
+def run_in_child(corpus, tmp_path_factory):
     """Runs the pipeline below a folder, up to one of its events; gives the exit status."""
-    # A server that has imported everything, and run nothing, makes a child in no time.
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(list(MODULES))
+    pickled = tmp_path_factory.mktemp("pickled") / "corpus"
+    pickled.write_bytes(pickle.dumps(corpus))
+    command = [sys.executable, str(PIPELINE), str(pickled)]
+    server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def run(folder, last):
-        names = {"CORPUS": corpus, "FOLDER": folder, "LAST": last}
-        child = context.Process(target=runpy.run_path, args=(str(PIPELINE), names, "fault"))
-        child.start()
-        child.join(120)
-        assert child.exitcode is not None, "the child did not end"
-        return child.exitcode
+        print(last, folder, file=server.stdin, flush=True)
+        return int(server.stdout.readline())
 
-    return run
+    yield run
+    server.communicate()
 
 
 def contents(folder):

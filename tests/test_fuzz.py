@@ -15,6 +15,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import pympi
 import pytest
 import torch
 from hypothesis import HealthCheck, given, seed, settings
@@ -24,6 +25,7 @@ from affectlib import corpora, media, paths, simulate
 from affectlib.errors import AffectError
 from affectlib.features.organisers import organisers
 from affectlib.features.pretrained import hdf5, weights
+from affectlib.film.annotation import read_annotation
 from affectlib.models.attend_affect import from_released
 from affectlib.runner.notebooks import ParameterError, check_plain, read_yaml
 
@@ -175,7 +177,20 @@ def parameters(folder):
     return [file], read
 
 
+def annotation(folder):
+    table = folder / "own.csv"
+    table.write_text("start;end;valence;arousal\n0;2,5;0,1;-0,3\n0:00:02.500;5;0,2;\n")
+    elan = pympi.Eaf()
+    elan.add_tier("valence")
+    elan.add_annotation("valence", 0, 2500, "0.1")
+    elan.add_annotation("valence", 2500, 5000, "-0.5")
+    file = folder / "own.eaf"
+    elan.to_file(str(file))
+    return [table, file], read_annotation
+
+
 READERS = {
+    "annotation": annotation,
     "afew_va": loader(simulate.make_afew_va, corpora.load_afew_va, n_clips=10, frames=(3, 4)),
     "cognimuse": loader(
         simulate.make_cognimuse, partial(corpora.load_cognimuse, films=False), n_films=2, seconds=2

@@ -13,13 +13,34 @@ from affectlib.statistics import (
     Claim,
     bootstrap_interval,
     claims,
+    comparisons,
     holm,
     interval,
+    intervals,
     jackknife_interval,
     max_t,
     paired_difference,
     pseudo_values,
 )
+
+
+def first_truth_by_rank(truth, prediction):
+    """A metric of no meaning that tells in which order the rows of a resample come."""
+    return float((truth * np.arange(len(truth))).sum() - prediction[0])
+
+
+def test_a_resample_has_the_rows_of_its_films_film_after_film():
+    rng = np.random.default_rng(0)
+    groups = rng.integers(0, 5, 40)
+    truth = rng.normal(size=40)
+    prediction = rng.normal(size=40)
+    counts = np.array([[2, 0, 1, 1, 1], [0, 3, 0, 0, 2]])
+    found = intervals._resampled_rows(first_truth_by_rank, truth, prediction[None], groups, counts)
+    for count, value in zip(counts, found, strict=True):
+        rows = []
+        for group, times in enumerate(count):
+            rows += np.flatnonzero(groups == group).tolist() * times
+        assert value == pytest.approx(first_truth_by_rank(truth[rows], prediction[rows]))
 
 
 @pytest.mark.parametrize("level", [0.9, 0.95])
@@ -156,6 +177,24 @@ def test_counted_sign_patterns_agree_with_scipy():
         )
         p = paired_difference(differences, np.zeros(n)).p
         assert p == pytest.approx(reference.pvalue, abs=1e-12)
+
+
+def test_a_mean_of_zero_has_a_p_of_one_whatever_its_rounding():
+    rng = np.random.default_rng(0)
+    for n in (10, 12, 30):
+        differences = rng.normal(size=(20, n))
+        differences -= differences.mean(1, keepdims=True)
+        for row in differences:
+            assert paired_difference(row, np.zeros(n)).p == 1
+            assert max_t(1e-9 * row).tolist() == [1]
+
+
+def test_signs_that_are_drawn_in_parts_are_those_of_one_draw():
+    n = 30_000
+    parts = comparisons._patterns(n)
+    first = np.concatenate([next(parts) for _ in range(3)])
+    drawn = np.random.default_rng(0).choice([-1.0, 1.0], size=(len(first), n))
+    np.testing.assert_array_equal(first, drawn)
 
 
 def test_drawn_sign_patterns_agree_with_scipy():

@@ -228,9 +228,7 @@ def _part(
     places = {}
     if store is not None:
         try:
-            for extractor in extractors:
-                place = store.place(path, extractor, film.starts, film.seconds)
-                places[extractor.name] = place
+            places = store.places(path, extractors, film.starts, film.seconds)
         except OSError:
             # The film is not there, or may not be read.
             # Opening it will say so, with all that belongs to the error.

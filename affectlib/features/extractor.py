@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import pandas as pd
 
 from affectlib.corpora.base import Corpus
 from affectlib.media import SAMPLING_RATE, Clip, Picture
@@ -179,6 +180,39 @@ class FeatureTable:
     def sizes(self) -> dict[str, int]:
         """Number of values by name of the extractor."""
         return {name: array.shape[1] for name, array in self.arrays.items()}
+
+    def to_frame(self) -> pd.DataFrame:
+        """The features by name, a row per clip.
+
+        Returns:
+            index ``clip``; a column per value, such as ``scene.light_mean``: name of the extractor,
+            a point, name of the value. Values are nan where the clip lacks the sound or picture
+            that the extractor needs; in ``arrays`` they are 0 there
+
+        Shape:
+            ``(clips, sum of all sizes)``
+
+        Raises:
+            ValueError: if an extractor does not have as many names as values, or two columns would
+                have the same name
+        """
+        columns = []
+        parts = []
+        for name, array in self.arrays.items():
+            names = self.names[name]
+            if len(names) != array.shape[1]:
+                raise ValueError(f"{name} has {array.shape[1]} values, but {len(names)} names")
+            columns += [f"{name}.{value}" for value in names]
+            lacking = np.isin(self.clips, self.missing.get(name, ()))
+            parts.append(np.where(lacking[:, None], np.nan, array).astype(np.float32))
+        # Taken together: thousands of columns that are added one by one take long.
+        values = np.concatenate(parts, axis=1) if parts else np.empty((len(self), 0), np.float32)
+        index = pd.Index(self.clips, name="clip")
+        frame = pd.DataFrame(values, index=index, columns=pd.Index(columns, dtype=object))
+        repeated = frame.columns[frame.columns.duplicated()]
+        if len(repeated):
+            raise ValueError(f"two features are called {repeated[0]!r}")
+        return frame
 
     def described(self, corpus: Corpus) -> Corpus:
         """The corpus without the clips that have no features, because ``extract`` skipped them.

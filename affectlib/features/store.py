@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import io
 import json
@@ -50,6 +51,8 @@ class Store:
 
     def __init__(self, root: Path | str | None = None) -> None:
         self.root = Path(root if root is not None else paths.CACHE / "features")
+        # By name of the extractor: the extractor, and the text of its part of a key.
+        self._texts: dict[str, tuple[Extractor, str]] = {}
 
     def content(self, path: Path | str) -> str:
         """SHA-256 of a film.
@@ -59,19 +62,25 @@ class Store:
         copying tools can set the time of modification, but not the time of change.
         A digest that is damaged, or may not be read, is computed again.
         """
+        return self._stamp(path).content
+
+    def _stamp(self, path: Path | str) -> Stamp:
+        """What tells a film from another one: its identity now, and its SHA-256."""
         path = Path(path).resolve()
-        kept = self.root / "films" / _identity(path)
+        # Taken before the film is read: a change during its reading is noticed.
+        identity = _identity(path)
+        kept = self.root / "films" / identity
         try:
             digest = unsealed(kept.read_bytes())
         except OSError:
             digest = None
         if digest is not None:
-            return digest.decode()
+            return Stamp(identity, digest.decode())
         computed = _digest(path)
         # A digest that cannot be kept costs time and nothing else.
         with contextlib.suppress(StoreError):
             write(kept, sealed(computed.encode()))
-        return computed
+        return Stamp(identity, computed)
 
     def path(
         self,
@@ -88,34 +97,42 @@ class Store:
             starts: where each clip starts, in seconds
             seconds: how long each clip lasts
         """
-        return self._path(self.content(film), extractor, starts, seconds)
+        return self.place(film, extractor, starts, seconds).path
 
-    def _path(
-        self,
-        content: str,
-        extractor: Extractor,
-        starts: Sequence[float],
-        seconds: Sequence[float],
-    ) -> Path:
-        """Like :meth:`path`, for a film of this SHA-256."""
-        grid = [[round(float(time), 6) for time in times] for times in (starts, seconds)]
-        parts = [
-            content,
-            extractor.name,
-            extractor.version,
-            extractor.options,
-            extractor.names,
-            extractor.rate,
-            extractor.side,
-            grid,
-        ]
+    def _path(self, content: str, extractor: Extractor, grid: str) -> Path:
+        """The file for features.
+
+        Args:
+            content: SHA-256 of the film
+            extractor: that computes the features
+            grid: starts and lengths of the clips, as :func:`_grid` gives them
+        """
+        parts = [json.dumps(content), self._text(extractor), grid]
         # The usual value adds nothing: keys from before the field existed stay valid.
         if extractor.padded != 1:
-            parts.append(extractor.padded)
+            parts.append(json.dumps(extractor.padded))
         if extractor.half:
-            parts.append("half")
-        key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+            parts.append(json.dumps("half"))
+        # The text of a list in JSON.
+        text = "[" + ", ".join(parts) + "]"
+        key = hashlib.sha256(text.encode()).hexdigest()
         return self.root / extractor.name / f"{key[:40]}.npy"
+
+    def _text(self, extractor: Extractor) -> str:
+        """An extractor's part of a key: written once, since it may hold a thousand names."""
+        known, text = self._texts.get(extractor.name, (None, ""))
+        if known is not extractor:
+            parts = [
+                extractor.name,
+                extractor.version,
+                extractor.options,
+                extractor.names,
+                extractor.rate,
+                extractor.side,
+            ]
+            text = ", ".join(json.dumps(part) for part in parts)
+            self._texts[extractor.name] = (extractor, text)
+        return text
 
     def remove_leftovers(self) -> None:
         """Deletes what processes that were killed have left of their writes."""
@@ -133,10 +150,24 @@ class Store:
 
         Features of a film that changed while it was read are refused.
         """
-        # Taken before the film is read: a change during its reading is noticed.
-        before = Stamp(_identity(Path(film).resolve()), self.content(film))
-        path = self._path(before.content, extractor, starts, seconds)
-        return Place(path, str(film), before, (len(starts), extractor.size), extractor.dtype)
+        return self.places(film, [extractor], starts, seconds)[extractor.name]
+
+    def places(
+        self,
+        film: Path | str,
+        extractors: Sequence[Extractor],
+        starts: Sequence[float],
+        seconds: Sequence[float],
+    ) -> dict[str, Place]:
+        """Like :meth:`place` for several extractors, by their names: the film is looked at once."""
+        before = self._stamp(film)
+        grid = _grid(starts, seconds)
+        places = {}
+        for extractor in extractors:
+            path = self._path(before.content, extractor, grid)
+            shape = (len(starts), extractor.size)
+            places[extractor.name] = Place(path, str(film), before, shape, extractor.dtype)
+        return places
 
 
 class Place(NamedTuple):
@@ -235,6 +266,12 @@ class Stamp(NamedTuple):
         return _identity(path) != self.identity and _digest(path) != self.content
 
 
+def _grid(starts: Sequence[float], seconds: Sequence[float]) -> str:
+    """Starts and lengths of clips as the text of a key."""
+    grid = [[round(float(time), 6) for time in times] for times in (starts, seconds)]
+    return json.dumps(grid)
+
+
 def _digest(path: Path) -> str:
     """SHA-256 of a file."""
     with open(path, "rb") as file:
@@ -279,6 +316,7 @@ def _unpacked(content: bytes, shape: tuple[int, int], dtype: np.dtype) -> np.nda
     return np.frombuffer(values, dtype).reshape(shape).copy()
 
 
+@functools.lru_cache(maxsize=64)
 def _header(shape: tuple[int, int], dtype: np.dtype) -> bytes:
     """The first bytes of an npy file of such features."""
     stream = io.BytesIO()

@@ -26,6 +26,8 @@ from affectlib.media._container import (
 )
 
 SAMPLING_RATE = 16000
+# Samples of a block of sound, a quarter of a second.
+BLOCK = 4000
 # In seconds: containers round times to their ticks.
 TOLERANCE = 1e-3
 # In seconds: a longer hole in the sound is filled with silence, so that it stays with the picture.
@@ -340,8 +342,9 @@ class _Sounds:
 
     def __init__(self, path: Path | str):
         self.path = path
-        # Samples given so far.
+        # Samples given so far, and samples given or still held by the resampler.
         self.heard = 0
+        self.taken = 0.0
         # Format, channels and sampling rate of the frames that come.
         self.kind = None
         self.resampler = None
@@ -358,18 +361,22 @@ class _Sounds:
             # A resampler takes frames of one kind. A film that turns from stereo to 5.1 needs a
             # new one.
             yield from self.rest()
-            # s16, because a mix of float channels would not be scaled.
-            self.resampler = av.AudioResampler(format="s16", layout="mono", rate=SAMPLING_RATE)
+            self.resampler = _resampler()
             self.kind = kind
         self._check_numbers(frame, at)
-        hole = 0 if at is None else round(at * SAMPLING_RATE) - self.heard
+        hole = 0 if at is None else round(at * SAMPLING_RATE - self.taken)
         if hole > LONGEST_HOLE * SAMPLING_RATE:
             hours = hole / SAMPLING_RATE / 3600
             raise FileFormatError(
                 self.path, f"expected sound that goes on, found a hole of {hours:.1f} hours"
             )
         if hole > DRIFT * SAMPLING_RATE:
-            yield self._block(np.zeros(hole, np.float32))
+            # The sound before the hole comes first.
+            yield from self.rest()
+            self.resampler = _resampler()
+            yield self._block(np.zeros(round(at * SAMPLING_RATE) - self.heard, np.float32))
+            self.taken = self.heard
+        self.taken += frame.samples * SAMPLING_RATE / frame.sample_rate
         for block in self.resampler.resample(frame):
             yield self._block(_to_float(block))
 
@@ -378,6 +385,7 @@ class _Sounds:
         if self.resampler is not None:
             for block in self.resampler.resample(None):
                 yield self._block(_to_float(block))
+            self.taken = self.heard
 
     def _check_numbers(self, frame: av.AudioFrame, at: float | None) -> None:
         """Refuses sound that holds nan or infinite values."""
@@ -395,6 +403,12 @@ class _Sounds:
         first = self.heard
         self.heard += len(samples)
         return Sound(first, samples)
+
+
+def _resampler() -> av.AudioResampler:
+    """Turns any sound into 16 kHz mono, in blocks of some length: small ones take more time."""
+    # s16, because a mix of float channels would not be scaled.
+    return av.AudioResampler("s16", "mono", rate=SAMPLING_RATE, frame_size=BLOCK)
 
 
 def _to_float(block: av.AudioFrame) -> np.ndarray:

@@ -3,8 +3,10 @@
 Leaving one film out gives a model for each fold and seed. Together they are an *ensemble*: their
 mean is the prediction, and how far they lie apart a first measure of doubt. A file holds such an
 ensemble of :class:`~affectlib.models.attend_affect.FeatureAAN` for each target, how each of them
-scales its inputs, and all that tells what they are: features, corpus, kind, protocol, seeds,
-versions of libraries, scores, and whose terms apply to them.
+scales its inputs, what each predicted for the film that it had not learned from, and all that tells
+what they are: features, corpus, kind, protocol, seeds, versions of libraries, scores, and whose
+terms apply to them. It may also hold segments of the training films to compare other films with,
+see :mod:`affectlib.film.likeness`.
 
 A file is tensors and text, read without running code that it may hold. The same models give the
 same bytes.
@@ -25,6 +27,7 @@ import torch
 
 from affectlib import kept, paths
 from affectlib.errors import AffectError, FileFormatError, NotFoundError
+from affectlib.features.papers import SEGMENT
 from affectlib.features.pretrained.weights import read_tensors, write_tensors
 from affectlib.models.attend_affect import FeatureAAN
 from affectlib.results.records import PACKAGES
@@ -34,9 +37,14 @@ if TYPE_CHECKING:
     from affectlib.corpora import Corpus
     from affectlib.features import Extractor
     from affectlib.stacked import FoldResult
+    from affectlib.training import Predictions
 
 # Raised whenever the content of a file changes its meaning.
-FORMAT = "affectlib trained models, version 1"
+FORMAT = "affectlib trained models, version 2"
+# Without predictions for films left out, and without segments to compare with.
+_READABLE = (FORMAT, "affectlib trained models, version 1")
+# Names of the tensors of the training films begin with it, others with a target.
+_REFERENCE = "reference"
 # What a file tells of its models, in words and numbers.
 _ABOUT = ("paper", "corpus", "kind", "features", "heads", "seeds", "targets", "scores", "licence")
 
@@ -51,14 +59,19 @@ class TrainedModels:
 
     Args:
         about: what is known of them, see :func:`save_models`
-        tensors: of each target: weights by name, and mean and deviation of each token
+        tensors: of each target: weights by name, mean and deviation of each token, and truth and
+            prediction of the films left out
+        reference: segments of the training films, see :mod:`affectlib.film.likeness`; None where
+            the file has none
 
     Shape:
-        weights ``(models, ...)``; means and deviations ``(models, size)``
+        weights ``(models, ...)``; means and deviations ``(models, size)``; truth and prediction
+        ``(segments of all films,)``
     """
 
     about: dict[str, object]
     tensors: dict[str, dict[str, torch.Tensor]]
+    reference: dict[str, torch.Tensor] | None = None
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -85,6 +98,35 @@ class TrainedModels:
             numbers = [np.nan if number is None else number for number in numbers]
             found[metric] = Interval(*numbers, len(self.about["corpus"]["folds"]))
         return found
+
+    @property
+    def seconds(self) -> float | None:
+        """Length of the segments that they learned from; None where the file does not tell."""
+        return self.about.get("seconds")
+
+    def left_out(self, target: str) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Truth and prediction of each film by the models that had not learned from it.
+
+        Args:
+            target: such as ``"arousal"``
+
+        Returns:
+            a pair for each film, in the order of the folds; the prediction is the mean over seeds.
+            Empty where the file does not tell
+
+        Shape:
+            each ``(segments,)``
+        """
+        tensors = self.tensors[target]
+        lengths = self.about.get("segments", [])
+        if not lengths:
+            return []
+        truths = tensors["left_out/truth"].split(lengths)
+        predictions = tensors["left_out/prediction"].split(lengths)
+        return [
+            (truth.double().numpy(), prediction.double().numpy())
+            for truth, prediction in zip(truths, predictions, strict=True)
+        ]
 
     def check(self, extractors: Sequence[Extractor]) -> None:
         """Refuses features that are not those that the models were trained on, in their order.
@@ -175,6 +217,8 @@ def save_models(
     kind: str,
     scores: Mapping[str, Mapping[str, Sequence[float]]],
     parameters: Mapping[str, object],
+    reference: Mapping[str, torch.Tensor] | None = None,
+    path: Path | None = None,
 ) -> Path:
     """Saves the models of a run.
 
@@ -187,9 +231,12 @@ def save_models(
         kind: of the run's results, as :func:`affectlib.results.kind` gives it
         scores: for each target and metric mean, low and high on the films left out
         parameters: of the training, such as the protocol; plain values
+        reference: segments of the films to compare other films with, as
+            :meth:`affectlib.film.likeness.Reference.tensors` gives them; None for none
+        path: of the file; None for :func:`models_file`
 
     Returns:
-        path of the file, see :func:`models_file`
+        path of the file
 
     Raises:
         WriteError: if the disk is full, or the folder may not be written
@@ -214,16 +261,19 @@ def save_models(
         "scores": _plain_scores(scores),
         "parameters": dict(parameters),
         "versions": {package: version(package) for package in PACKAGES},
-        "licence": f"Learned from {corpus.name}: the terms under which its owners give it away "
-        "apply to these models as well. The features' networks may have terms of their own.",
+        "licence": _licence(corpus),
+        "seconds": SEGMENT[slug],
+        "segments": [len(parts[0].ids) for parts in _by_fold(first)],
     }
     content = {}
     for target, results in trained.items():
-        for name, tensor in _stacked(results).items():
+        for name, tensor in (_stacked(results) | _films_left_out(results)).items():
             content[f"{target}/{name}"] = tensor
+    for name, tensor in (reference or {}).items():
+        content[f"{_REFERENCE}/{name}"] = tensor
     content["about"] = json.dumps(about, sort_keys=True, ensure_ascii=False)
     content["digest"] = _digest(content)
-    path = models_file(slug)
+    path = path or models_file(slug)
     write_tensors(path, content)
     return path
 
@@ -250,12 +300,13 @@ def load_models(path: Path | str) -> TrainedModels:
     for name, tensor in content.items():
         target, _, part = name.partition("/")
         tensors.setdefault(target, {})[part] = tensor
-    models = TrainedModels(about, tensors)
+    models = TrainedModels(about, tensors, tensors.pop(_REFERENCE, None))
     try:
         for target in about["targets"]:
             models.network(target, len(models) - 1)
+            models.left_out(target)
     except (LookupError, RuntimeError, StopIteration) as error:
-        reason = f"expected the weights of {len(models)} models of {target}"
+        reason = f"expected the weights of {len(models)} models of {target}, and their predictions"
         raise FileFormatError(path, reason) from error
     return models
 
@@ -271,12 +322,45 @@ def _read_about(path: Path, content: Mapping[str, object]) -> dict[str, object]:
         found = about["format"]
     except (LookupError, TypeError, ValueError):
         raise FileFormatError(path, "expected a file of trained models, found another") from None
-    if found != FORMAT:
+    if found not in _READABLE:
         raise FileFormatError(path, f"expected {FORMAT!r}, found {found!r}: train anew")
     missing = [name for name in _ABOUT if name not in about]
     if missing:
         raise FileFormatError(path, f"expected to be told {', '.join(missing)}")
     return about
+
+
+def _licence(corpus: Corpus) -> str:
+    """Whose terms apply to models that learned from a corpus."""
+    networks = "The features' networks may have terms of their own."
+    if corpus.simulated:
+        return f"Learned from simulated films, which nobody owns. {networks}"
+    return (
+        f"Learned from {corpus.name}: the terms under which its owners give it away apply to these "
+        "models as well, and to the annotation and features of its segments in this file. "
+        f"{networks}"
+    )
+
+
+def _by_fold(results: Sequence[FoldResult]) -> list[list[Predictions]]:
+    """Predictions of the film left out in each fold, one of each seed."""
+    folds = {}
+    for result in results:
+        folds.setdefault(result.fold.name, []).append(result.predictions)
+    return list(folds.values())
+
+
+def _films_left_out(results: Sequence[FoldResult]) -> dict[str, torch.Tensor]:
+    """Truth and prediction of all films left out, film after film; the mean over seeds."""
+    truths = []
+    predictions = []
+    for of_seeds in _by_fold(results):
+        truths.append(of_seeds[0].truth)
+        predictions.append(np.mean([of_seed.prediction for of_seed in of_seeds], axis=0))
+    return {
+        "left_out/truth": torch.tensor(np.concatenate(truths)),
+        "left_out/prediction": torch.tensor(np.concatenate(predictions)),
+    }
 
 
 def _feature(extractor: Extractor) -> dict[str, object]:

@@ -270,6 +270,15 @@ def arithmetic() -> dict[str, str]:
     Returns:
         library or part to the first digits of a SHA-256
     """
+    results = _library_results()
+    film = _simulated_film()
+    results["simulated film"] = [np.frombuffer(film, np.uint8)]
+    results.update(_descriptors_of(film))
+    return {name: _digest(arrays) for name, arrays in results.items()}
+
+
+def _library_results() -> dict[str, list[np.ndarray]]:
+    """What the numerical libraries make of fixed inputs."""
     import scipy.linalg
     import torch
 
@@ -278,15 +287,13 @@ def arithmetic() -> dict[str, str]:
     b = rng.standard_normal((300, 77))
     single_a = a.astype(np.float32)
     single_b = b.astype(np.float32)
-    results = {
+    return {
         "numpy": [np.exp(a), np.log(np.abs(a)), np.sin(a), a @ b, (a**2).sum(0)],
         "numpy, single": [np.exp(single_a), single_a @ single_b],
         "scipy": [scipy.linalg.lstsq(a[:, :50], b[:64])[0]],
         "torch": _torch_results(torch.tensor(a), torch.tensor(b)),
         "torch, single": _torch_results(torch.tensor(single_a), torch.tensor(single_b)),
     }
-    results.update(_film_results())
-    return {name: _digest(arrays) for name, arrays in results.items()}
 
 
 def _torch_results(a: "torch.Tensor", b: "torch.Tensor") -> list[np.ndarray]:
@@ -316,19 +323,21 @@ def _torch_results(a: "torch.Tensor", b: "torch.Tensor") -> list[np.ndarray]:
     return [result.detach().numpy() for result in results]
 
 
-def _film_results() -> dict[str, list[np.ndarray]]:
-    """The bytes of a simulated film, and every descriptor of it."""
-    from affectlib.features import descriptors, extract, film
+def _simulated_film() -> bytes:
+    """The content of a simulated film of four seconds."""
     from affectlib.simulate.build import encode, film_rng, ratios, render
 
-    course = np.sin(np.arange(100) / 20)  # four seconds
+    course = np.sin(np.arange(100) / 20)
     picture, sound = render(course, -course, ratios(None), np.random.default_rng(1), film_rng(0, 0))
-    content = encode(picture, sound)
-    results = {"simulated film": [np.frombuffer(content, np.uint8)]}
+    return encode(picture, sound)
+
+
+def _descriptors_of(content: bytes) -> dict[str, list[np.ndarray]]:
+    """Every descriptor of a film."""
+    from affectlib.features import descriptors, extract, film
+
     table = extract(film(_cached_film(content)), descriptors(), jobs=1, progress=False)
-    for name in table.sizes:
-        results[f"descriptor {name}"] = [table[name]]
-    return results
+    return {f"descriptor {name}": [table[name]] for name in table.sizes}
 
 
 def _cached_film(content: bytes) -> Path:

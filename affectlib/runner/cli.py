@@ -196,6 +196,38 @@ def weights(
 
 
 @app.command()
+def film(
+    films: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="PATH...",
+            help="films, folders of films, or the name of an open film, such as sintel",
+        ),
+    ],
+    model: Annotated[
+        str, typer.Option(help="simulated, released, real, or a file of saved models")
+    ] = "simulated",
+    annotation: Annotated[
+        Path | None,
+        typer.Option(help="of yours, CSV or ELAN, drawn over the curves (default: none)"),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="gets a folder for each film (default: build/films)")
+    ] = None,
+    smoothing: Annotated[
+        float, typer.Option(help="seconds over which the curves are averaged")
+    ] = 10.0,
+    jobs: Annotated[int, typer.Option(help="how many processes are at work")] = 2,
+) -> int:
+    """Analyse films of yours: a report, curves, tables."""
+    from affectlib.runner import film as runner
+
+    return runner.main(
+        films, model=model, annotation=annotation, out=out, smoothing=smoothing, jobs=jobs
+    )
+
+
+@app.command()
 def site(
     folder: Annotated[
         Path | None, typer.Option(help="is written anew (default: build/site)")

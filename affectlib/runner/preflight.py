@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 GIGABYTE = 1e9
 # Parameters that name a file, and what they may be besides.
 FILE_PARAMETERS = ("film", "model", "test_annotations")
-NO_FILES = ("released",)
+NO_FILES = ("simulated", "released", "real")
 
 
 def missing(jobs: Sequence[Job]) -> list[str]:

@@ -12,7 +12,7 @@ from affectlib.corpora.base import Corpus
 from affectlib.corpora.labels import mood_label
 from affectlib.simulate.affect import course, view
 from affectlib.simulate.build import build_corpus, no_tables, write_file
-from affectlib.simulate.face import Actor, Pen, action_units, draw_face
+from affectlib.simulate.face import Actor, Pose, action_units, draw_face
 from affectlib.simulate.stage import Look, backdrop
 
 SIZE = (180, 144)  # a quarter of AFEW's 720 x 576
@@ -265,9 +265,9 @@ def landmarks(
     mouth = _mouth_points(actor, au)
     brows = [brow, brow[::-1] * right_to_left]
     face = np.concatenate([*brows, bridge, nostrils, eye, other_eye, mouth])
-    pen = Pen(None, centre, size, yaw, roll)
-    jaw = pen.place(_jaw_points(actor, au), False)
-    return np.concatenate([jaw, pen.place(face, True)]) / 16
+    pose = Pose(centre, size, yaw, roll)
+    jaw = pose.place(_jaw_points(actor, au), False)
+    return np.concatenate([jaw, pose.place(face, True)]) / 16
 
 
 def _jaw_points(actor, au):

@@ -10,6 +10,7 @@ other file is refused.
 import ast
 import contextlib
 import fcntl
+import functools
 import hashlib
 import io
 import json
@@ -191,9 +192,16 @@ def _source(*writers):
     used = {writer.__module__.rpartition(".")[2] for writer in writers}
     digest = hashlib.sha256()
     for name in sorted({*SHARED, *used}):
-        text = Path(__file__).with_name(f"{name}.py").read_text(encoding="utf-8")
-        digest.update(ast.dump(ast.parse(text)).encode())
+        digest.update(_code(name))
     return digest.hexdigest()
+
+
+# A process runs the code that it has loaded, whatever becomes of the file.
+@functools.cache
+def _code(name):
+    """The code of a module of this package, without comments and layout."""
+    text = Path(__file__).with_name(f"{name}.py").read_text(encoding="utf-8")
+    return ast.dump(ast.parse(text)).encode()
 
 
 def _start_worker():

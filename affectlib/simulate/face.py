@@ -10,7 +10,8 @@ References:
 import colorsys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Self
+from functools import lru_cache
+from typing import NamedTuple, Self
 
 import cv2
 import numpy as np
@@ -68,7 +69,8 @@ def colour(hue: float, saturation: float, value: float) -> tuple[int, ...]:
     return tuple(round(255 * channel) for channel in rgb)
 
 
-def tint(colour: Sequence[float], factor: float) -> tuple[float, ...]:
+@lru_cache(maxsize=1024)
+def tint(colour: tuple[float, ...], factor: float) -> tuple[float, ...]:
     """A lighter or darker colour: each channel times a factor, at most 255."""
     return tuple(min(255.0, channel * factor) for channel in colour)
 
@@ -136,59 +138,69 @@ class Actor:
         )
 
 
-class Pen:
-    """Draws shapes, given in face heights, on an image.
+class Pose:
+    """Where a face is in a picture, and how its head is held.
 
     Args:
-        image: to draw on
         centre: x and y of the middle of the face, in pixels
         size: height of the face, in pixels
         yaw: by which the face is turned to the side, in radians
         roll: by which it is tilted, in radians
     """
 
-    def __init__(
-        self,
-        image: np.ndarray | None,
-        centre: Sequence[float],
-        size: float,
-        yaw: float,
-        roll: float,
-    ):
-        self.image = image
+    def __init__(self, centre: Sequence[float], size: float, yaw: float, roll: float):
         self.centre = np.asarray(centre, float)
         self.size = size
         self.yaw = np.array([np.cos(yaw), np.sin(yaw)])
         self.roll = np.array([[np.cos(roll), np.sin(roll)], [-np.sin(roll), np.cos(roll)]]) * size
 
-    def place(self, points: np.ndarray, turned: bool) -> np.ndarray:
+    def place(self, points: np.ndarray, turned: np.ndarray | bool) -> np.ndarray:
         """Points of a face in sixteenths of a pixel, the unit that cv2 draws in.
 
         Args:
             points: in face heights
-            turned: whether they lie on the front of the head and follow its yaw
+            turned: whether they lie on the front of the head and follow its yaw; one value for each
+                point or for all
 
         Shape:
-            points and result ``(n, 2)``
+            points and result ``(n, 2)``; turned ``(n,)``
         """
-        points = np.asarray(points, float)
-        if turned:
-            # The front of a head is an ellipse seen from above: its middle stands out most.
-            depth = 0.38 * np.sqrt(np.maximum(0, 1 - (points[:, 0] / 0.45) ** 2))
-            points = points * (self.yaw[0], 1) + depth[:, None] * (self.yaw[1], 0)
-        return np.round((points @ self.roll + self.centre) * 16).astype(np.int32)
+        # The front of a head is an ellipse seen from above: its middle stands out most.
+        depth = 0.38 * np.sqrt(np.maximum(0, 1 - (points[:, 0] / 0.45) ** 2))
+        across = points[:, 0] * self.yaw[0] + depth * self.yaw[1]
+        placed = _curve(np.where(turned, across, points[:, 0]), points[:, 1])
+        return np.round((placed @ self.roll + self.centre) * 16).astype(np.int32)
 
-    def fill(self, points: np.ndarray, colour: Colour, *, turned: bool = True) -> None:
-        """Fills a polygon."""
-        cv2.fillPoly(self.image, [self.place(points, turned)], colour, cv2.LINE_AA, 4)
 
-    def line(
-        self, points: np.ndarray, colour: Colour, width: float, *, turned: bool = True
-    ) -> None:
-        """Draws a line of some width, in face heights."""
-        placed = [self.place(points, turned)]
-        thickness = max(1, round(width * self.size))
-        cv2.polylines(self.image, placed, False, colour, thickness, cv2.LINE_AA, 4)
+class Shape(NamedTuple):
+    """One polygon or line of a sketch.
+
+    Args:
+        points: in face heights
+        colour: of the polygon or line
+        width: of a line, in face heights; None fills a polygon
+        turned: whether it lies on the front of the head and follows its yaw
+    """
+
+    points: Sequence
+    colour: Colour
+    width: float | None
+    turned: bool
+
+
+class Sketch(list[Shape]):
+    """Shapes of a face, in face heights and in the order in which they are drawn.
+
+    All points are placed in one go: placing each shape by itself takes more time than drawing it.
+    """
+
+    def fill(self, points: Sequence, colour: Colour, *, turned: bool = True) -> None:
+        """Adds a polygon."""
+        self.append(Shape(points, colour, None, turned))
+
+    def line(self, points: Sequence, colour: Colour, width: float, *, turned: bool = True) -> None:
+        """Adds a line of some width."""
+        self.append(Shape(points, colour, width, turned))
 
     def oval(
         self,
@@ -198,13 +210,30 @@ class Pen:
         *,
         turned: bool = True,
     ) -> None:
-        """Fills an ellipse."""
-        self.fill(np.asarray(centre) + _CIRCLE * radii, colour, turned=turned)
+        """Adds an ellipse."""
+        self.fill(centre + _CIRCLE * radii, colour, turned=turned)
+
+    def draw(self, image: np.ndarray, pose: Pose) -> None:
+        """Draws all shapes on an image, in place."""
+        lengths = [len(shape.points) for shape in self]
+        turned = np.repeat([shape.turned for shape in self], lengths)
+        placed = pose.place(np.concatenate([shape.points for shape in self]), turned)
+        stop = 0
+        for shape, length in zip(self, lengths, strict=True):
+            points = [placed[stop : stop + length]]
+            stop += length
+            if shape.width is None:
+                cv2.fillPoly(image, points, shape.colour, cv2.LINE_AA, 4)
+            else:
+                thickness = max(1, round(shape.width * pose.size))
+                cv2.polylines(image, points, False, shape.colour, thickness, cv2.LINE_AA, 4)
 
 
 _TURN = np.linspace(0, 2 * np.pi, 24, endpoint=False)
 _CIRCLE = np.stack([np.cos(_TURN), np.sin(_TURN)], 1)  # (points, 2)
 _ROUND = np.linspace(0, 2 * np.pi, 56, endpoint=False)  # angles of the points of a head
+_COSINE = np.cos(_ROUND)
+_SINE = np.sin(_ROUND)
 _ACROSS = np.linspace(-1, 1, 15)  # from the left to the right corner of an eye or a mouth
 _ARCH = 1 - _ACROSS**2
 
@@ -231,13 +260,17 @@ def _head(actor, grow=0.0, *, chin=0.5, bend=None):
         chin: where the lower end lies
         bend: exponent of the lower half; below 1 its end is square. None for the actor's jaw
     """
-    cosine = np.cos(_ROUND)
-    sine = np.sin(_ROUND)
-    exponent = np.where(sine > 0, bend or actor.jaw, 0.9)
-    x = (actor.width + grow) * np.sign(cosine) * np.abs(cosine) ** exponent
-    radius = np.where(sine > 0, chin + 0.05, 0.47)
-    y = -0.05 + radius * sine + np.minimum(grow * sine, 0)
+    x = (actor.width + grow) * _across_head(bend or actor.jaw)
+    radius = np.where(_SINE > 0, chin + 0.05, 0.47)
+    y = -0.05 + radius * _SINE + np.minimum(grow * _SINE, 0)
     return _curve(x, y)
+
+
+@lru_cache(maxsize=64)
+def _across_head(bend):
+    """Points of a head from left to right, in half widths, ``(points,)``."""
+    exponent = np.where(_SINE > 0, bend, 0.9)
+    return np.sign(_COSINE) * np.abs(_COSINE) ** exponent
 
 
 def draw_face(
@@ -274,18 +307,20 @@ def draw_face(
     if right - left < 2 or bottom - top < 2:
         return
     middle = np.array(centre, float)
-    _draw_body(Pen(canvas, middle, size, 0, roll / 3), actor)
+    _body(actor).draw(canvas, Pose(middle, size, 0, roll / 3))
 
     region = canvas[top:bottom, left:right]
     large = cv2.resize(
         region, None, fx=SUPERSAMPLING, fy=SUPERSAMPLING, interpolation=cv2.INTER_NEAREST
     )
-    pen = Pen(large, (middle - (left, top)) * SUPERSAMPLING, size * SUPERSAMPLING, yaw, roll)
-    _paint(pen, actor, units, gaze)
+    intensities = tuple(units.get(unit, 0.0) for unit in UNITS)
+    inside = middle - (left, top)
+    pose = Pose(inside * SUPERSAMPLING, size * SUPERSAMPLING, yaw, roll)
+    _flat(actor, intensities, gaze).draw(large, pose)
     small = cv2.resize(large, (right - left, bottom - top), interpolation=cv2.INTER_AREA)
 
     shade = np.full(region.shape[:2], 128, np.uint8)
-    _shade(Pen(shade, middle - (left, top), size, yaw, roll), actor, units)
+    _shades(actor, intensities).draw(shade, Pose(inside, size, yaw, roll))
     # Light from one side, which fades out above the head.
     across = np.clip((np.arange(left, right) - centre[0]) / (0.42 * size), -1, 1)
     below = np.clip((np.arange(top, bottom) - centre[1]) / (0.15 * size) + 3.9, 0, 1)[:, None]
@@ -295,49 +330,64 @@ def draw_face(
     region[:] = cv2.multiply(small, shades, scale=1 / 128, dtype=cv2.CV_8U)
 
 
-def _draw_body(pen, actor):
+@lru_cache(maxsize=64)
+def _body(actor):
     """Shoulders below the head."""
+    sketch = Sketch()
     slope = 0.32 * np.cos(np.linspace(-1.4, 1.4, 11))
     shoulders = _curve(np.linspace(-0.95, 0.95, 11), 0.97 - slope)
-    pen.fill(np.concatenate([shoulders, [(1.15, 3), (-1.15, 3)]]), actor.cloth)
+    sketch.fill(np.concatenate([shoulders, [(1.15, 3), (-1.15, 3)]]), actor.cloth)
+    return sketch
 
 
-def _paint(pen, actor, units, gaze):
-    """Flat colours and lines of the head."""
-    au = {unit: units.get(unit, 0.0) for unit in UNITS}
+# In some films a face keeps its expression for a whole shot.
+@lru_cache(maxsize=4)
+def _flat(actor, intensities, gaze):
+    """Flat colours and lines of the head, with the intensity of each of ``UNITS``."""
+    au = dict(zip(UNITS, intensities, strict=True))
+    sketch = Sketch(_back(actor))
+    sketch.fill(_head(actor, chin=0.5 + 0.07 * au[26]), actor.skin, turned=False)
+    for side in (-1, 1):
+        _eye(sketch, actor, au, side, gaze)
+        _brow(sketch, actor, au, side)
+    for side in (-1, 1):
+        _nostril(sketch, actor, au, side)
+    _mouth(sketch, actor, au)
+    sketch += _fringe(actor)
+    return sketch
+
+
+@lru_cache(maxsize=64)
+def _back(actor):
+    """Hair behind the head, neck and ears: what no expression moves."""
+    sketch = Sketch()
     skin = actor.skin
-    chin = 0.5 + 0.07 * au[26]
     hair = _head(actor, 0.075, chin=actor.length, bend=0.5)
-    pen.fill(hair, tint(actor.hair, 0.75), turned=False)
+    sketch.fill(hair, tint(actor.hair, 0.75), turned=False)
     neck = _curve([-0.17, 0.17, 0.2, -0.2], [0.2, 0.2, 0.84, 0.84])
-    pen.fill(neck, tint(skin, 0.8), turned=False)
+    sketch.fill(neck, tint(skin, 0.8), turned=False)
     for side in (-1, 1):
         ear = (side * (actor.width + 0.005), 0.0)
-        pen.oval(ear, (0.04, 0.09), tint(skin, 0.85), turned=False)
-    pen.fill(_head(actor, chin=chin), skin, turned=False)
-    for side in (-1, 1):
-        _eye(pen, actor, au, side, gaze)
-        _brow(pen, actor, au, side)
-    for side in (-1, 1):
-        _nostril(pen, actor, au, side)
-    _mouth(pen, actor, au)
-    _fringe(pen, actor)
+        sketch.oval(ear, (0.04, 0.09), tint(skin, 0.85), turned=False)
+    return sketch
 
 
-def _nostril(pen, actor, au, side):
+def _nostril(sketch, actor, au, side):
     """One nostril and the wing of the nose beside it."""
     lift = 0.02 * au[9]
-    pen.oval((side * 0.55 * actor.nose, 0.158 - lift), (0.018, 0.010), tint(actor.skin, 0.38))
+    sketch.oval((side * 0.55 * actor.nose, 0.158 - lift), (0.018, 0.010), tint(actor.skin, 0.38))
     wing = [
         (side * actor.nose, 0.115 - lift),
         (side * 1.15 * actor.nose, 0.14 - lift),
         (side * 0.9 * actor.nose, 0.165 - lift),
     ]
-    pen.line(wing, tint(actor.skin, 0.62), 0.008)
+    sketch.line(wing, tint(actor.skin, 0.62), 0.008)
 
 
-def _fringe(pen, actor):
+@lru_cache(maxsize=64)
+def _fringe(actor):
     """Hair over the forehead, parted."""
+    sketch = Sketch()
     parting = actor.parting * actor.width
     fringe = actor.fringe
     edge = [
@@ -354,10 +404,11 @@ def _fringe(pen, actor):
     crown = _head(actor, 0.08)
     crown = crown[crown[:, 1] < -0.04]
     from_the_right = crown[np.argsort(-crown[:, 0])]
-    pen.fill(np.concatenate([edge, from_the_right]), actor.hair, turned=False)
+    sketch.fill(np.concatenate([edge, from_the_right]), actor.hair, turned=False)
+    return sketch
 
 
-def _eye(pen, actor, au, side, gaze):
+def _eye(sketch, actor, au, side, gaze):
     """One eye: white, iris and pupil between the lids, then the lids."""
     x = 0.165
     y = -0.055
@@ -365,23 +416,23 @@ def _eye(pen, actor, au, side, gaze):
     openness = 0.034 * (1 + 0.5 * au[5] - 0.3 * au[7] - 0.15 * au[6]) * (1 - 0.95 * au[43])
     upper = y - openness * _ARCH + 0.006 * np.abs(_ACROSS)
     lower = np.maximum(y + 0.022 * (1 - 0.45 * au[6] - 0.4 * au[7]) * _ARCH, upper)
-    pen.fill(_between(across, upper, lower), (236, 232, 228))
+    sketch.fill(_between(across, upper, lower), (236, 232, 228))
     middle = side * x + 0.03 * gaze
-    order = np.argsort(across)
+    order = slice(None, None, side)  # from left to right
     for radius, colour in ((0.035, actor.iris), (0.017, (12, 10, 10))):
         circle = np.array([middle, y - 0.004]) + radius * _CIRCLE
         # The lids cover the iris.
         floor = np.interp(circle[:, 0], across[order], lower[order])
         ceiling = np.interp(circle[:, 0], across[order], upper[order])
-        pen.fill(_curve(circle[:, 0], np.clip(circle[:, 1], ceiling, floor)), colour)
+        sketch.fill(_curve(circle[:, 0], np.clip(circle[:, 1], ceiling, floor)), colour)
     if openness > 0.015:
-        pen.oval((middle + 0.01, y - 0.016), (0.006, 0.006), (255, 255, 255))
-    pen.line(_curve(across, upper), tint(actor.skin, 0.22), 0.013)
-    pen.line(_curve(across, upper - 0.022 - 0.012 * au[5]), tint(actor.skin, 0.66), 0.007)
-    pen.line(_curve(across, lower), tint(actor.skin, 0.55), 0.006)
+        sketch.oval((middle + 0.01, y - 0.016), (0.006, 0.006), (255, 255, 255))
+    sketch.line(_curve(across, upper), tint(actor.skin, 0.22), 0.013)
+    sketch.line(_curve(across, upper - 0.022 - 0.012 * au[5]), tint(actor.skin, 0.66), 0.007)
+    sketch.line(_curve(across, lower), tint(actor.skin, 0.55), 0.006)
 
 
-def _brow(pen, actor, au, side):
+def _brow(sketch, actor, au, side):
     """One eyebrow: units 1 and 2 raise its inner and outer end, 4 lowers it."""
     along = (_ACROSS + 1) / 2  # 0 at the inner end, 1 at the outer
     height = (
@@ -394,10 +445,10 @@ def _brow(pen, actor, au, side):
     thick = actor.brow * (1 - 0.65 * along**2)
     across = side * (0.072 - 0.018 * au[4] + 0.2 * along)
     outline = _between(across, height - thick, height + 0.6 * thick)
-    pen.fill(outline, tint(actor.hair, 0.8))
+    sketch.fill(outline, tint(actor.hair, 0.8))
 
 
-def _mouth(pen, actor, au):
+def _mouth(sketch, actor, au):
     """Lips, and where they part the dark of the mouth with the upper teeth."""
     half = 0.115 + 0.04 * au[12] + 0.035 * au[20] - 0.02 * au[23] - 0.02 * au[26]
     lips = actor.lips * (1 - 0.5 * au[23] - 0.2 * au[12] - 0.2 * au[20])
@@ -409,55 +460,58 @@ def _mouth(pen, actor, au):
     low = middle + 0.8 * gap * _ARCH
     bow = np.sqrt(_ARCH) - 0.28 * np.exp(-((_ACROSS / 0.16) ** 2))
     red = tuple(np.array(actor.skin) * (0.80, 0.55, 0.56))
-    pen.fill(_between(across, top - 0.8 * lips * bow, top), tint(red, 0.92))
-    pen.fill(_between(across, low, low + 1.1 * lips * _ARCH), tint(red, 1.08))
+    sketch.fill(_between(across, top - 0.8 * lips * bow, top), tint(red, 0.92))
+    sketch.fill(_between(across, low, low + 1.1 * lips * _ARCH), tint(red, 1.08))
     if gap > 0.004:
-        pen.fill(_between(across, top, low), (58, 22, 26))
+        sketch.fill(_between(across, top, low), (58, 22, 26))
         teeth = np.minimum(low, top + 0.028 * _ARCH)
-        pen.fill(_between(0.86 * across, top, teeth), (238, 234, 226))
+        sketch.fill(_between(0.86 * across, top, teeth), (238, 234, 226))
     else:
-        pen.line(_curve(across, middle), tint(actor.skin, 0.36), 0.009)
+        sketch.line(_curve(across, middle), tint(actor.skin, 0.36), 0.009)
     for side in (-1, 1):
-        pen.oval((side * half, middle[0]), (0.008, 0.006), tint(actor.skin, 0.45))
+        sketch.oval((side * half, middle[0]), (0.008, 0.006), tint(actor.skin, 0.45))
 
 
-def _shade(pen, actor, units):
+@lru_cache(maxsize=4)
+def _shades(actor, intensities):
     """Light and shadow of the head: 128 leaves the colour as it is."""
-    au = {unit: units.get(unit, 0.0) for unit in UNITS}
+    au = dict(zip(UNITS, intensities, strict=True))
+    sketch = Sketch()
     outline = _head(actor, -0.01, chin=0.5 + 0.07 * au[26])
     # The neck lies in the shadow of the chin, the edge of the face turns away from the light.
-    pen.fill(_curve([-0.16, 0.16, 0.17, -0.17], [0.4, 0.4, 0.6, 0.6]), 84, turned=False)
-    pen.fill(outline, 128, turned=False)
-    pen.line(np.concatenate([outline, outline[:1]]), 98, 0.035, turned=False)
+    sketch.fill(_curve([-0.16, 0.16, 0.17, -0.17], [0.4, 0.4, 0.6, 0.6]), 84, turned=False)
+    sketch.fill(outline, 128, turned=False)
+    sketch.line(np.concatenate([outline, outline[:1]]), 98, 0.035, turned=False)
     # Hairline and forehead.
-    pen.line(_curve(0.3 * _ACROSS, -0.42 - 0.06 * _ARCH), 150, 0.03, turned=False)
-    pen.oval((0, -0.27), (0.2, 0.07), 140)
+    sketch.line(_curve(0.3 * _ACROSS, -0.42 - 0.06 * _ARCH), 150, 0.03, turned=False)
+    sketch.oval((0, -0.27), (0.2, 0.07), 140)
     for side in (-1, 1):
-        _shade_side(pen, au, side)
+        _shade_side(sketch, au, side)
     if au[1] > 0.2:
         wrinkle = _curve(0.16 * _ACROSS, -0.27 + 0.01 * np.cos(6 * _ACROSS))
-        pen.line(wrinkle, round(128 - 45 * au[1]), 0.012)
+        sketch.line(wrinkle, round(128 - 45 * au[1]), 0.012)
     # Bridge, tip and underside of the nose; lower lip and chin.
-    pen.line([(0, -0.05), (0, 0.1)], 146, 0.028)
-    pen.oval((0, 0.115), (0.03, 0.022), 150)
-    pen.oval((0, 0.175), (actor.nose, 0.018), 88)
-    pen.oval((0, 0.4 + 0.05 * au[26]), (0.075, 0.018), round(104 - 20 * au[17]))
-    pen.oval((0, 0.45 + 0.06 * au[26]), (0.06, 0.025), 136)
+    sketch.line([(0, -0.05), (0, 0.1)], 146, 0.028)
+    sketch.oval((0, 0.115), (0.03, 0.022), 150)
+    sketch.oval((0, 0.175), (actor.nose, 0.018), 88)
+    sketch.oval((0, 0.4 + 0.05 * au[26]), (0.075, 0.018), round(104 - 20 * au[17]))
+    sketch.oval((0, 0.45 + 0.06 * au[26]), (0.06, 0.025), 136)
+    return sketch
 
 
-def _shade_side(pen, au, side):
+def _shade_side(sketch, au, side):
     """Light and shadow of one half of the face."""
     # Eye socket, lid and cheek.
-    pen.oval((side * 0.15, -0.09), (0.1, 0.055), 100)
-    pen.oval((side * 0.165, -0.05), (0.075, 0.035), 122)
-    pen.oval((side * 0.21, 0.1 - 0.02 * au[6]), (0.075, 0.05), round(138 + 10 * au[6]))
+    sketch.oval((side * 0.15, -0.09), (0.1, 0.055), 100)
+    sketch.oval((side * 0.165, -0.05), (0.075, 0.035), 122)
+    sketch.oval((side * 0.21, 0.1 - 0.02 * au[6]), (0.075, 0.05), round(138 + 10 * au[6]))
     # Side of the nose.
-    pen.line([(side * 0.05, -0.06), (side * 0.035, 0.06), (side * 0.06, 0.11)], 110, 0.03)
+    sketch.line([(side * 0.05, -0.06), (side * 0.035, 0.06), (side * 0.06, 0.11)], 110, 0.03)
     # Fold from nose to mouth, and frown above the nose.
     fold = max(au[12], au[10], au[9])
     if fold > 0.05:
         end = side * (0.16 + 0.03 * au[12])
         line = [(side * 0.085, 0.13), (side * 0.15, 0.2), (end, 0.27)]
-        pen.line(line, round(128 - 55 * fold), 0.016)
+        sketch.line(line, round(128 - 55 * fold), 0.016)
     if au[4] > 0.1:
-        pen.line([(side * 0.028, -0.2), (side * 0.022, -0.11)], round(128 - 70 * au[4]), 0.014)
+        sketch.line([(side * 0.028, -0.2), (side * 0.022, -0.11)], round(128 - 70 * au[4]), 0.014)

@@ -34,6 +34,10 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
 
+# Axes of maps with the channels last, (batch, time, height, width, channels).
+_TIME_HEIGHT_WIDTH = (1, 2, 3)
+
+
 def fit_mood_folds(*args, device: str = "cpu", **options) -> list[Fitted]:
     """:func:`affectlib.models.mood_change.fit_mood_folds`, faster.
 
@@ -143,7 +147,7 @@ def _first_layers(networks: Sequence[Convolutions], x: torch.Tensor) -> list[tor
         x ``(batch, k, 32, 32, 3)`` uint8; results ``(batch, t, 6, 6, 16)``
     """
     layers = [network[0] for network in networks]
-    weight = torch.cat([_kernel_rows(layer) for layer in layers])  # (models * 16, 81)
+    weight = torch.cat([_kernel_rows(layer, x) for layer in layers])  # (models * 16, 81)
     bias = torch.cat([layer.bias for layer in layers])  # (models * 16,)
     # Bytes are cut into patches, which is less to copy. Grey, 128, is 0 for the network.
     patches = _patches(x, padding=128)  # (batch, t, 11, 11, 81)
@@ -162,16 +166,24 @@ def _other_layers(network: Convolutions, x: torch.Tensor) -> torch.Tensor:
     *layers, flatten, normalise = network
     for layer in layers[3:]:
         if isinstance(layer, SameConv3d):
-            patches = _patches(x)  # (batch, t, h, w, 27 * channels)
-            y = F.linear(patches, _kernel_rows(layer), layer.bias)
+            patches = _patches(x)  # (batch, t, h, w, taps * channels)
+            y = F.linear(patches, _kernel_rows(layer, x), layer.bias)
             x = _pool(network, y.relu())
     x = x.movedim(-1, 1)  # channels first, as the network flattens them
     return normalise(flatten(x))
 
 
-def _kernel_rows(layer: SameConv3d) -> torch.Tensor:
-    """Kernels as rows, ``(out, 27 * channels)``, in the order of a patch: channels last."""
-    return layer.weight.permute(0, 2, 3, 4, 1).flatten(1)
+def _kernel_rows(layer: SameConv3d, x: torch.Tensor) -> torch.Tensor:
+    """Kernels as rows, ``(out, taps * channels)``, in the order of a patch: channels last.
+
+    Args:
+        x: the maps that the layer is applied to, channels last
+    """
+    kernels = layer.weight
+    for axis in _TIME_HEIGHT_WIDTH:
+        if x.shape[axis] == 1:  # see _patches
+            kernels = kernels.narrow(1 + axis, 1, 1)
+    return kernels.permute(0, 2, 3, 4, 1).flatten(1)
 
 
 def _pool(network: Convolutions, x: torch.Tensor) -> torch.Tensor:
@@ -184,17 +196,26 @@ def _pool(network: Convolutions, x: torch.Tensor) -> torch.Tensor:
 def _patches(x: torch.Tensor, *, padding: int = 0) -> torch.Tensor:
     """Cuts maps into patches of 3 x 3 x 3 cells, filled up on both sides as SameConv3d does.
 
+    Along an axis of one cell only the middle of a kernel meets it, and the rest meets the padding,
+    which is zero: there a patch is one cell wide. Behind the first layer most axes are of this
+    kind.
+
     Shape:
-        ``(batch, time, height, width, channels)`` to ``(batch, t, h, w, 27 * channels)``
+        ``(batch, time, height, width, channels)`` to ``(batch, t, h, w, taps * channels)``, with
+        27 taps where no axis has one cell
     """
     margins = [0, 0]  # of the channels; F.pad starts at the last axis
-    for axis in (3, 2, 1):
-        lacking = -x.shape[axis] % 3
+    widths = {}
+    for axis in reversed(_TIME_HEIGHT_WIDTH):
+        widths[axis] = 1 if x.shape[axis] == 1 else 3
+        lacking = -x.shape[axis] % widths[axis]
         before = lacking // 2
         margins += [before, lacking - before]
-    x = F.pad(x, margins, value=padding)
-    for axis in (1, 3, 5):
-        x = x.unflatten(axis, (-1, 3))
-    # Now (batch, t, 3, h, 3, w, 3, channels).
+    if any(margins):
+        x = F.pad(x, margins, value=padding)
+    # From the last axis on, so that the positions of the others stay.
+    for axis in reversed(_TIME_HEIGHT_WIDTH):
+        x = x.unflatten(axis, (-1, widths[axis]))
+    # Now (batch, t, 3, h, 3, w, 3, channels), some of the 3 being 1.
     x = x.permute(0, 1, 3, 5, 2, 4, 6, 7)  # (batch, t, h, w, 3, 3, 3, channels)
     return x.flatten(4)

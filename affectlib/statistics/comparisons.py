@@ -34,8 +34,9 @@ DRAWN_PATTERNS = 20_000
 SIGNIFICANCE = 0.05
 """A claim has a verdict where its adjusted p lies below this."""
 
-# Sign patterns are multiplied with differences in parts, to save memory with many units.
-_PATTERNS_AT_ONCE = 2000
+# Sign patterns are multiplied with differences in parts. A part has so many signs at most: it fits
+# into a processor's cache, and many units need no more memory than few.
+_SIGNS_AT_ONCE = 2**16
 
 
 @dataclass(frozen=True)
@@ -140,8 +141,9 @@ def max_t(differences: ArrayLike) -> np.ndarray:
     observed = np.abs(kept.sum(1))
     order = np.argsort(-observed, kind="stable")
     kept = kept[order]
-    # The margin keeps patterns in the count that equal the observed sum but for rounding.
-    observed = observed[order] * (1 - 1e-12)
+    # The margin keeps patterns in the count that equal the observed sum but for rounding. It is no
+    # share of the sum: a sum of 0 is itself a rounding error.
+    observed = observed[order] - 1e-12
     extreme = np.zeros(len(kept))
     n_patterns = 0
     for signs in _patterns(n):
@@ -174,7 +176,7 @@ def _one_sided_p(differences: np.ndarray) -> float:
     if n < 2 or np.isnan(differences).any():
         return math.nan
     observed = differences.sum()
-    observed -= 1e-12 * abs(observed)
+    observed -= 1e-12 * np.abs(differences).sum()  # as in max_t
     extreme = 0
     n_patterns = 0
     for signs in _patterns(n):
@@ -190,14 +192,18 @@ def _patterns(n: int) -> Iterator[np.ndarray]:
         each part ``(patterns, n)``
     """
     # scipy.stats.permutation_test gives the same p for one test, but flips no signs jointly.
-    if n <= EXACT_UNITS:
-        for pattern in np.array_split(np.arange(2**n), max(1, 2**n // _PATTERNS_AT_ONCE)):
-            bits = pattern[:, None] >> np.arange(n) & 1
-            yield 1.0 - 2.0 * bits
-        return
+    total = 2**n if n <= EXACT_UNITS else DRAWN_PATTERNS
     rng = np.random.default_rng(0)
-    for _ in range(DRAWN_PATTERNS // _PATTERNS_AT_ONCE):
-        yield rng.choice([-1.0, 1.0], size=(_PATTERNS_AT_ONCE, n))
+    at_once = max(1, _SIGNS_AT_ONCE // n)
+    for first in range(0, total, at_once):
+        count = min(at_once, total - first)
+        if n <= EXACT_UNITS:
+            bits = np.arange(first, first + count)[:, None] >> np.arange(n) & 1
+            yield 1.0 - 2.0 * bits
+        else:
+            # The parts follow each other in one stream of bits, however large they are.
+            bits = rng.integers(0, 2, size=(count, n))
+            yield 2.0 * bits - 1.0
 
 
 def _share(extreme: ArrayLike, n_patterns: int, n_units: int) -> np.ndarray:

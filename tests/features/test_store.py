@@ -1,5 +1,7 @@
 """Extraction as a whole: what is stored, what is refused, and what a kill or a second run does."""
 
+import hashlib
+import json
 import os
 import signal
 import subprocess
@@ -315,6 +317,26 @@ def test_sound_that_is_too_short_is_refused_or_gets_zeros(tmp_path):
     store = Store(tmp_path)
     padded = store.path(path, HEARD, [0.0], [1.0])
     assert padded != store.path(path, never_padded, [0.0], [1.0])
+
+
+def test_the_key_is_the_digest_of_all_that_the_features_depend_on(tmp_path):
+    """Written out: with another key, everything that users have stored would be lost."""
+    path = tmp_path / "f.mp4"
+    path.write_bytes(b"any content")
+    content = hashlib.sha256(b"any content").hexdigest()
+    store = Store(tmp_path / "store")
+    extractors = [scene(rate=2.0), HEARD, replace(HEARD, name="half", half=True)]
+    places = store.places(path, extractors, range(2), [1.0, 0.1 + 0.2])
+    for e in extractors:
+        grid = [[0.0, 1.0], [1.0, 0.3]]
+        parts = [content, e.name, e.version, e.options, e.names, e.rate, e.side, grid]
+        parts += [e.padded] if e.padded != 1 else []
+        parts += ["half"] if e.half else []
+        key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:40]
+        assert places[e.name].path == tmp_path / "store" / e.name / f"{key}.npy"
+    # Another extractor of the same name is not taken for the one before.
+    other = scene(rate=1.0)
+    assert store.place(path, other, [0.0], [1.0]) != store.place(path, extractors[0], [0.0], [1.0])
 
 
 def test_damaged_films_raise_or_are_skipped_and_leave_nothing(films, tmp_path):

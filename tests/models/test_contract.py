@@ -307,7 +307,7 @@ def test_every_parameter_that_learns_gets_a_gradient(case):
         assert parameter.grad.abs().max() > 0, name
 
 
-def losses_of_training(case):
+def losses_of_training(case, steps):
     """Squared error while a model learns one batch by heart, with dropout."""
     model = seeded(case, dropout=0.05)
     inputs = arguments(case)
@@ -315,7 +315,7 @@ def losses_of_training(case):
     truth = 0.2 + 0.6 * torch.rand(case.output, generator=torch.Generator().manual_seed(3))
     optimiser = torch.optim.Adam(model.parameters(), 0.01)
     losses = []
-    for _ in range(60):
+    for _ in range(steps):
         loss = nn.functional.mse_loss(model(*inputs), truth)
         optimiser.zero_grad()
         loss.backward()
@@ -325,9 +325,9 @@ def losses_of_training(case):
 
 
 def test_learns_a_batch_by_heart_and_repeats_under_a_seed(case):
-    losses = losses_of_training(case)
+    losses = losses_of_training(case, steps=60)
     assert losses[-1] < 0.5 * losses[0]
-    assert losses == losses_of_training(case)
+    assert losses[:10] == losses_of_training(case, steps=10)
 
 
 def test_every_tensor_is_made_on_the_device_of_the_input(case):

@@ -62,6 +62,7 @@ def small(seed=0, **options):
 quick = functools.partial(
     fit, loss=mse_loss, epochs=25, batch_size=20, learning_rate=0.01, patience=25
 )
+few = functools.partial(quick, epochs=2)  # where nothing has to be learned
 
 
 # within a clip
@@ -144,10 +145,18 @@ class Watch:
         return history
 
 
-def test_each_step_changes_the_newcomer_only(parts):
+@pytest.fixture(scope="module")
+def stage_one(parts):
+    """Each modality trained alone, and the model before and after."""
     model = small()
-    alone = fit_alone(model, *parts, fit=quick)
-    watch = Watch(model)
+    before = copy.deepcopy(model.state_dict())
+    return fit_alone(model, *parts, fit=quick), before, model.state_dict()
+
+
+def test_each_step_changes_the_newcomer_only(parts, stage_one):
+    model = small()
+    alone, _, _ = stage_one
+    watch = Watch(model, train=few)
     steps = progressive_fit(model, *parts, fit=watch, alone=alone)
     assert steps[-2].used == (1, 0, 2), "the order of planted noise"
     assert [changed for _, changed, _, _ in watch.calls] == [
@@ -159,7 +168,7 @@ def test_each_step_changes_the_newcomer_only(parts):
 
 def test_auxiliary_heads_are_fresh_and_discarded(parts):
     model = small()
-    watch = Watch(model)
+    watch = Watch(model, train=few)
     begin = copy.deepcopy(model.state_dict())
     progressive_fit(model, *parts, fit=watch)
     *_, (_, _, second, second_after), (_, _, third, third_after), (name, _, last, _) = watch.calls
@@ -171,11 +180,9 @@ def test_auxiliary_heads_are_fresh_and_discarded(parts):
     assert name == "IntraClip" and torch.equal(last["dense.weight"], begin["dense.weight"])
 
 
-def test_stage_one_leaves_the_model_alone_and_ranks_by_validation_error(parts):
-    model = small()
-    before = copy.deepcopy(model.state_dict())
-    alone = fit_alone(model, *parts, fit=quick)
-    assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
+def test_stage_one_leaves_the_model_alone_and_ranks_by_validation_error(parts, stage_one):
+    alone, before, after = stage_one
+    assert all(torch.equal(before[k], v) for k, v in after.items())
     scores = [
         float(
             (
@@ -192,7 +199,7 @@ def test_stage_one_leaves_the_model_alone_and_ranks_by_validation_error(parts):
 
 
 def test_the_frozen_sum_is_what_running_the_earlier_modalities_gives(parts):
-    steps = progressive_fit(small(), *parts, fit=quick)
+    steps = progressive_fit(small(), *parts, fit=few)
     for step in steps:
         predictions = predict(step.model, pick(parts[1], step.used)).prediction
         assert np.isclose(
@@ -238,7 +245,7 @@ def test_classes_are_learned_by_the_same_training(parts):
 
 def test_wrong_input_to_progressive_training_is_named(parts):
     with pytest.raises(ValueError, match="alone has 1 steps, the model has 3"):
-        progressive_fit(small(), *parts, fit=quick, alone=fit_alone(small(), *parts, fit=quick)[:1])
+        progressive_fit(small(), *parts, fit=few, alone=fit_alone(small(), *parts, fit=few)[:1])
     plain = Samples((torch.zeros(2, 3, 6),) * 3, torch.zeros(2), ("a", "b"), ("a", "b"))
     with pytest.raises(ValueError, match="window of seconds"):
         progressive_fit(small(), plain, plain, fit=quick)

@@ -1,6 +1,7 @@
 """Saved models predict what their run predicted, and a file that is not theirs is refused."""
 
 import functools
+import json
 import pickle
 from dataclasses import replace
 
@@ -73,7 +74,7 @@ def data_and_runs():
     return data, runs
 
 
-def save():
+def save(corpus=None, reference=None):
     _, runs = data_and_runs()
     scores = {
         target: {"MSE": [0.1234567, 0.1, 0.2], "PCC": [0.5, np.nan, np.nan]} for target in runs
@@ -83,10 +84,11 @@ def save():
         runs,
         heads=4,
         extractors=FEATURES,
-        corpus=Films(),
+        corpus=corpus or Films(),
         kind="simulated",
         scores=scores,
         parameters={"protocol": "clean"},
+        reference=reference,
     )
 
 
@@ -115,8 +117,56 @@ def test_a_file_tells_what_its_models_are():
     assert about["seeds"] == [3, 4]
     assert about["parameters"] == {"protocol": "clean"}
     assert about["versions"]["torch"]
-    assert "the terms under which its owners" in about["licence"]
+    assert "Learned from simulated films, which nobody owns" in about["licence"]
     assert str(load_models(save())) == "cognimuse (simulated), 4 models for each target"
+
+
+def test_owners_of_a_real_corpus_are_named():
+    films = Films()
+    films.simulated = False
+    licence = load_models(save(films)).about["licence"]
+    assert licence.startswith("Learned from cognimuse: the terms under which its owners")
+    assert "annotation and features of its segments in this file" in licence
+
+
+def test_a_file_holds_what_was_predicted_for_films_left_out():
+    """The mean over both seeds, film by film; computed here from the run itself."""
+    _, runs = data_and_runs()
+    models = load_models(save())
+    assert models.seconds == 5.0
+    for target, results in runs.items():
+        pairs = models.left_out(target)
+        assert [len(truth) for truth, _ in pairs] == [5, 5]
+        for (truth, prediction), first, second in zip(pairs, results[:2], results[2:], strict=True):
+            assert (first.seed, second.seed) == (3, 4)
+            np.testing.assert_allclose(truth, first.predictions.truth)
+            both = first.predictions.prediction + second.predictions.prediction
+            np.testing.assert_allclose(prediction, both / 2, atol=1e-6)
+
+
+def test_segments_of_the_training_films_come_along():
+    assert load_models(save()).reference is None
+    found = load_models(save(reference={"mean/colour": torch.arange(6.0)})).reference
+    assert list(found) == ["mean/colour"]
+    assert found["mean/colour"].tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_file_of_the_first_version_is_read_without_films_left_out():
+    file = save()
+    content = torch.load(file, weights_only=True)
+    old = {name: value for name, value in content.items() if "left_out" not in name}
+    about = json.loads(old["about"])
+    about["format"] = "affectlib trained models, version 1"
+    del about["seconds"], about["segments"]
+    old["about"] = json.dumps(about)
+    del old["digest"]
+    torch.save(old | {"digest": trained._digest(old)}, file)
+    models = load_models(file)
+    assert models.left_out("arousal") == []
+    assert models.seconds is None
+    assert models.reference is None
+    data, _ = data_and_runs()
+    assert models.predict("arousal", data.inputs).shape == (4, 30)
 
 
 def test_the_same_models_are_the_same_bytes():
@@ -185,10 +235,10 @@ def test_damaged_bytes_are_refused():
 
 
 def test_another_version_is_refused_by_name(monkeypatch):
-    monkeypatch.setattr(trained, "FORMAT", "affectlib trained models, version 2")
+    monkeypatch.setattr(trained, "FORMAT", "affectlib trained models, version 3")
     file = save()
     monkeypatch.undo()
-    with pytest.raises(FileFormatError, match=r"version 1', found '.*version 2': train anew"):
+    with pytest.raises(FileFormatError, match=r"version 2', found '.*version 3': train anew"):
         load_models(file)
 
 

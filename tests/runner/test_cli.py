@@ -61,7 +61,7 @@ def test_every_option_says_what_it_is_and_its_default(name, capsys):
     ("words", "message"),
     [
         (["reprodoce"], "No such command 'reprodoce'"),
-        (["reprodoce"], "there are reproduce, notebooks, spread, extract, sweep, weights"),
+        (["reprodoce"], "there are reproduce, notebooks, spread, extract, sweep, weights, film"),
         (["reproduce", "--papers=gla"], "No such option: --papers"),
         (["reproduce", "--papers=gla"], "see affectlib reproduce --help"),
         (["reproduce", "gla"], "unexpected extra argument"),

@@ -75,6 +75,14 @@ def last_call(checkout):
         ),
         (["notebooks"], "notebooks --paper=all --jobs=2"),
         (["spread", "JOBS=1"], "spread --paper=all --jobs=1"),
+        (
+            ["film", "FILM=my holiday.mp4", "MODEL=released", "OUT=o", "SMOOTHING=20"],
+            "film --jobs=2 --model=released --out=o --smoothing=20 -- my holiday.mp4",
+        ),
+        (
+            ["film", "FILM=sintel", "ANNOTATION=own.eaf"],
+            "film --jobs=2 --annotation=own.eaf -- sintel",
+        ),
         (["weights"], "weights --"),
         (["weights", "NAMES=vggish i3d"], "weights -- vggish i3d"),
         (["weights", "NAMES=xception", "FROM=raf"], "weights --from=raf -- xception"),
@@ -90,7 +98,7 @@ def test_make_passes_options_on(checkout, words, called):
     assert last_call(checkout) == called.split()
 
 
-@pytest.mark.parametrize("target", ["reproduce", "extract", "sweep", "notebooks", "spread"])
+@pytest.mark.parametrize("target", ["reproduce", "extract", "film", "sweep", "notebooks", "spread"])
 def test_the_command_has_every_option_that_make_names(target):
     recipe = (ROOT / "Makefile").read_text().partition(f"\n{target}: env")[2]
     recipe = recipe.partition("\n\n")[0]
@@ -199,6 +207,7 @@ HOSTILE = [
 ]
 OPTIONS = {
     "extract": "CORPUS EXTRACTORS FEATURES PRECISION ROOT SECONDS PARTS ON_ERROR DASK_SCHEDULER",
+    "film": "FILM MODEL ANNOTATION OUT SMOOTHING JOBS",
     "sweep": "PAPER GRID PROFILE CORPUS DASK_SCHEDULER JOBS",
     "reproduce": "PAPER PROFILE CORPUS JOBS",
     "notebooks": "PAPER JOBS",
@@ -232,6 +241,13 @@ def test_an_option_that_does_not_exist_is_an_error(checkout):
     run = make(checkout, "reproduce", "PAPER=gla", "features=pretrained")
     assert run.returncode == 2
     assert "no option features; there are PAPER PROFILE" in run.stderr
+    assert not (checkout / "calls").exists()
+
+
+def test_a_film_has_to_be_named(checkout):
+    run = make(checkout, "film")
+    assert run.returncode == 2
+    assert "error: no film: make film FILM=holiday.mp4" in run.stderr
     assert not (checkout / "calls").exists()
 
 

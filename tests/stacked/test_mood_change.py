@@ -88,7 +88,7 @@ def networks(fold, seed):
 
 def every_model(fit):
     """All models of the paper, one after the other."""
-    windows = windows_of(5)
+    windows = windows_of(5, frames=12)
     options = {"seeds": (0, 1), "epochs": 3, "batch_size": 20}
     runs = fit(networks, windows, FOLDS, **options)
     by_key = {(run.name, run.fold.name, run.seed): run.model for run in runs}

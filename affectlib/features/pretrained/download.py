@@ -87,13 +87,18 @@ def download(
             f"{weights.file} ({name}) has to be got by hand: {weights.where}"
         )
     path = _destination(weights, folder)
-    unfinished = _Unfinished(path)
+    unfinished = Unfinished(path)
     have = unfinished.size
     if not (unfinished.version or weights.sha256):
         have = 0  # nothing would tell if two parts are of one file
-    if not _receive(weights, url, unfinished, have=have, progress=progress):
-        unfinished.remove()
-        _receive(weights, url, unfinished, have=0, progress=progress)
+    receive(
+        url,
+        unfinished,
+        name=weights.name,
+        have=have,
+        has_checksum=bool(weights.sha256),
+        progress=progress,
+    )
     try:
         verify(unfinished.content, weights.sha256)
         if not weights.sha256:
@@ -107,7 +112,7 @@ def download(
     return path
 
 
-class _Unfinished:
+class Unfinished:
     """The part of a download that has come, and the version that the server gave to its file.
 
     Args:
@@ -137,10 +142,46 @@ class _Unfinished:
         self._version.unlink(missing_ok=True)
 
 
+def receive(
+    url: str,
+    unfinished: Unfinished,
+    *,
+    name: str,
+    have: int,
+    has_checksum: bool,
+    progress: bool | None,
+) -> None:
+    """Receives a file from byte ``have`` on, or from its beginning where it has changed since.
+
+    Args:
+        url: address of the file
+        unfinished: where its bytes go
+        name: shown beside the bar
+        have: number of bytes that are there already
+        has_checksum: True if the caller checks the content afterwards
+        progress: show a bar
+
+    Raises:
+        FileFormatError: if less came than announced: another call goes on from there. Also if more
+            comes than announced, or than the largest file that is expected
+        OSError: if the server does not answer, or leads from https to http
+    """
+    given = {"name": name, "has_checksum": has_checksum, "progress": progress}
+    if not _receive(url, unfinished, have=have, **given):
+        unfinished.remove()
+        _receive(url, unfinished, have=0, **given)
+
+
 def _receive(
-    weights: Weights, url: str, unfinished: _Unfinished, *, have: int, progress: bool
+    url: str,
+    unfinished: Unfinished,
+    *,
+    name: str,
+    have: int,
+    has_checksum: bool,
+    progress: bool | None,
 ) -> bool:
-    """Receives a file from byte ``have`` on.
+    """Like :func:`receive`, but does not start anew.
 
     Returns:
         True if the file is complete, False if the bytes that are there are of another file
@@ -153,7 +194,7 @@ def _receive(
     except HTTPError as error:
         if error.code != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE or not have:
             raise
-        return _is_complete(error.headers, have, has_checksum=bool(weights.sha256))
+        return _is_complete(error.headers, have, has_checksum=has_checksum)
     with reply:
         start, total = _sent_range(reply, have)
         if reply.status == HTTPStatus.PARTIAL_CONTENT and start != have:
@@ -168,7 +209,7 @@ def _receive(
             initial=start,
             unit="B",
             unit_scale=True,
-            desc=weights.name,
+            desc=name,
             disable=not progress,
         )
         with bar, open(unfinished.content, "ab" if start else "wb") as file:
@@ -186,7 +227,7 @@ def _receive(
     return True
 
 
-def _check_received(unfinished: _Unfinished, size: int, largest: int) -> None:
+def _check_received(unfinished: Unfinished, size: int, largest: int) -> None:
     """Refuses a download of more bytes than it may have; what has come is removed."""
     if size > largest:
         unfinished.remove()
