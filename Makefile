@@ -116,8 +116,8 @@ film: env  ## a film of yours, a folder of films, or an open film: FILM=holiday.
 	@$(BIN)/affectlib film --jobs="$$OPTION_JOBS" $(call given,MODEL,model) $(call given,ANNOTATION,annotation) \
 	  $(call given,OUT,out) $(call given,SMOOTHING,smoothing) -- "$$OPTION_FILM"
 
-benchmarks: env  ## the speed claims, as ratios in one run each
-	@for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
+benchmarks: env  ## speed beside what one would write instead, into benchmarks/results.md [NAMES="faces sound"]
+	@set -f; $(BIN)/python -m benchmarks -- $$OPTION_NAMES
 
 weights: env  ## download the released weights that may be fetched: all, or NAMES="vggish i3d"; make one: NAMES=xception FROM=<RAF-DB>, NAMES=vgg16_places FROM=<caffemodel>
 	@set -f; $(BIN)/affectlib weights $(call given,FROM,from) -- $$OPTION_NAMES

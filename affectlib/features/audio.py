@@ -81,7 +81,7 @@ def emobase(*, hop: float = 0.04) -> Extractor:
 
     Functionals are of frames of 320 ms.
     One pass over a clip gives the functionals of all its frames,
-    sixteen times faster than a call per frame.
+    many times faster than a call per frame (``benchmarks/sound.py``).
     The two differ: here pitch and smoothing run on through the clip,
     where a call per frame starts anew every 320 ms and has no pitch at its edges.
     Positions of extremes and pitch statistics are the ones that move.

@@ -1,10 +1,9 @@
 """One pass forward over a media file: frames at requested times, frame pairs, 16 kHz mono sound.
 
-A file is read once and never sought in. With a keyframe every ten seconds, decoding forward is four
-to five times faster than one seek per frame; with one every three seconds it is twice as fast, and
-with one every second a third slower. Pictures and sound are handed on while the file is being read,
-so a film of three hours is never in memory as a whole. Times count from the start of the file, in
-seconds, so a variable frame rate needs no special case.
+A file is read once and never sought in: where keyframes lie far apart, a seek per frame decodes the
+same frames again and again (``benchmarks/reading.py``). Pictures and sound are handed on while the
+file is being read, so a film of three hours is never in memory as a whole. Times count from the
+start of the file, in seconds, so a variable frame rate needs no special case.
 
 Unusual files that are read correctly:
 

@@ -26,9 +26,9 @@ class Linear(nn.Linear):
 
 
 class Dropout(nn.Dropout):
-    """Dropout that draws 16 random bits per value: for stacked models faster than PyTorch's.
+    """Dropout that draws 16 random bits per value, faster than PyTorch's for many stacked models.
 
-    On a CPU it takes about half the time, for one small model alone half as much again.
+    For one small model alone it is no faster: ``benchmarks/dropout.py`` measures both.
     The probability is rounded to a multiple of 2**-16, and the values kept are scaled accordingly.
 
     Attributes:

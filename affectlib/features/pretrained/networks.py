@@ -516,8 +516,7 @@ def convolve_with_onednn(network: nn.Module) -> nn.Module:
     """Sends every convolution to oneDNN.
 
     torch itself sends kernels of 1 to a slower library when there are fewer than 16 frames.
-    More frames at once are no way out: they do not fit the cache of a processor,
-    and eight at a time are a fifth faster.
+    More frames at once are no way out: they do not fit the cache of a processor.
     """
 
     def forward(layer, x):
