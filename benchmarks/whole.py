@@ -94,7 +94,7 @@ def comparison(target: str) -> Iterator[Comparison]:
     with trees() as found:
         now, before = (partial(seconds_of, found[name], target) for name in ("now", "before"))
         yield Comparison(
-            f"make {target}, cold, {os.cpu_count()} cores, JOBS=2",
+            f"make {target}, cold, {os.cpu_count()} cores",
             Way("now", now, tells_seconds=True),
             [Way(f"at commit {BEFORE}", before, tells_seconds=True)],
             rounds=1,
