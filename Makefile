@@ -11,8 +11,8 @@ BIN     := .venv/bin
 TEST_FIGURES := build/test-figures
 # Checks wait for processes and files a third of their time: without a JOBS of one's own, three of them fill two cores.
 CHECKS_AT_ONCE := $(if $(filter file,$(origin JOBS)),3,"$$OPTION_JOBS")
-# The longest first, and those that 06 waits for: all cores then end at about the same time.
-LONGEST := check-05_caan check-01_mood_change check-02_shot_long check-04_gla check-03_attend_affect
+# In this order, those that 06 waits for early, all three ways end at about the same time.
+LONGEST := check-02_shot_long check-01_mood_change check-04_gla check-05_caan check-03_attend_affect
 FOUND   := $(patsubst notebooks/%.ipynb,check-%,$(wildcard notebooks/*.ipynb))
 CHECKS  := $(filter $(FOUND),$(LONGEST)) $(filter-out $(LONGEST),$(FOUND))
 
