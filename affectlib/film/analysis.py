@@ -64,7 +64,8 @@ def analyse(
 
     Raises:
         NotFoundError, FileFormatError: if the film is not there or damaged
-        AffectError: if the model or its weights are not there, or a feature cannot be computed
+        WeightsNotFoundError: if weights of the model's features are not there
+        ExtractionError: if a feature cannot be computed
     """
     path = Path(path)
     corpus = cut_film(path, seconds=seconds)
