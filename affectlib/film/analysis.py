@@ -13,13 +13,11 @@ from affectlib.features import FeatureTable, Store, extract
 from affectlib.features import film as cut_film
 from affectlib.film import models
 from affectlib.film.base import Analysis, Contents, Curve, Likeness
-from affectlib.film.contents import describe
+from affectlib.film.contents import GREY, describe
 from affectlib.film.models import FilmModel
 from affectlib.film.timecode import timecode
 from affectlib.media import Media
 
-# Colourfulness below which a picture is grey: encoders leave a little colour.
-GREY = 0.03
 # Segments that a course over time needs at least: two or three values have no shape.
 FEW_SEGMENTS = 6
 # In seconds: a shorter rest at the end is rounding.

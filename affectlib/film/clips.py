@@ -5,7 +5,7 @@ All of them are the same bytes for the same film, so that a report of it is the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import cv2
@@ -154,7 +154,8 @@ def contact_sheet(
     middles = (shown["start"] + shown["end"]) / 2
     if side is None:
         side = 320 if len(shown) <= 80 else 200
-    images = [picture.image for picture in frames(analysis, middles.tolist(), side=side)]
+    pictures = media.stream(analysis.path, middles.tolist(), side=side, sound=False)
+    images = [picture.image for picture in pictures]
     height, width = images[0].shape[:2]
     columns = min(20, len(images))
     rows = -(-len(images) // columns)
@@ -164,10 +165,3 @@ def contact_sheet(
         left = i % columns * width
         sheet[top : top + height, left : left + width] = image
     return Sheet(jpeg(sheet), width, height, columns, rows, step)
-
-
-def frames(analysis: Analysis, times: Sequence[float], *, side: int) -> Iterator[media.Picture]:
-    """Pictures of the film at some times, in seconds, increasing; one pass over the film."""
-    for event in media.stream(analysis.path, times, side=side, sound=False):
-        if isinstance(event, media.Picture):
-            yield event

@@ -21,12 +21,12 @@ import pandas as pd
 import torch
 
 import affectlib
-from affectlib import paths, results
+from affectlib import media, paths, results
 from affectlib.errors import printable
 from affectlib.film.analysis import unusual_features
 from affectlib.film.annotation import Annotation, agreement
 from affectlib.film.base import Analysis, Curve
-from affectlib.film.clips import contact_sheet, frames, jpeg, peak_clips
+from affectlib.film.clips import contact_sheet, jpeg, peak_clips
 from affectlib.film.peaks import peaks
 from affectlib.film.timecode import timecode
 
@@ -114,6 +114,7 @@ def _render(analysis: Analysis, annotation: Annotation | None) -> str:
     axis = _time_axis(_end(analysis))
     yours = _your_curves(analysis, annotation)
     tracks = _curve_tracks(analysis, yours)
+    likeness = _likeness_track(analysis)
     small = _content_tracks(analysis)
     return environment.get_template("report.html.jinja").render(
         name=printable(analysis.path.name),
@@ -123,11 +124,11 @@ def _render(analysis: Analysis, annotation: Annotation | None) -> str:
         sheet=sheet,
         axis=axis,
         tracks=tracks,
-        lanes=[*_shot_track(analysis), *_likeness_track(analysis)],
+        lanes=[*_shot_track(analysis), *likeness],
         small=small,
         modalities=_modalities(analysis),
         has_annotation=bool(yours),
-        page_data=_page_data(analysis, tracks, small, time_of),
+        page_data=_page_data(analysis, [*tracks, *likeness, *small], time_of),
         peaks=_peaks(analysis, time_of),
         summary=_summary(analysis, time_of),
         shots=_shots(analysis, time_of),
@@ -413,17 +414,13 @@ def _content_tracks(analysis: Analysis) -> list[Track]:
 
 
 def _page_data(
-    analysis: Analysis,
-    tracks: Sequence[Track],
-    small: Sequence[Track],
-    time_of: Callable[[float], str],
+    analysis: Analysis, tracks: Sequence[Track], time_of: Callable[[float], str]
 ) -> dict[str, object]:
     """What the page's program reads: times of the segments, and the words of each track."""
     starts = analysis.segments["start"].tolist()
     ends = analysis.segments["end"].tolist()
-    lanes = _likeness_track(analysis)
     # Pairs, since a JSON object would be sorted by its names.
-    words = [[track.name, list(track.values)] for track in [*tracks, *lanes, *small]]
+    words = [[track.name, list(track.values)] for track in tracks]
     end = _end(analysis)
     return {
         "from": [time_of(start) for start in starts],
@@ -494,7 +491,8 @@ def _faces(analysis: Analysis, time_of: Callable[[float], str]) -> Iterator[dict
     if not len(times):
         return
     places = np.linspace(0, len(times) - 1, min(FACES, len(times))).round().astype(int)
-    for picture in frames(analysis, times[np.unique(places)].tolist(), side=FACE_SIDE):
+    chosen = times[np.unique(places)].tolist()
+    for picture in media.stream(analysis.path, chosen, side=FACE_SIDE, sound=False):
         image = np.ascontiguousarray(picture.image)
         scale = image.shape[1] / analysis.media.width
         boxes = table[table["time"] == picture.time]
