@@ -33,6 +33,7 @@ from affectlib.film.annotation import agreement, read_annotation
 from affectlib.film.base import Analysis
 from affectlib.film.models import FilmModel
 from affectlib.film.report import write_report
+from affectlib.results.trained import feature_identity
 
 RECORD = "result.json"
 # Films in one figure: more would be too small to read.
@@ -62,7 +63,7 @@ class Settings:
         """Hash of the settings, and of a film whose SHA-256 is given."""
         own = "" if self.annotation is None else Store().content(self.annotation)
         networks = [self.model.network(target) for target in self.model.targets]
-        described = [[each.name, each.version] for each in self.model.extractors]
+        described = [feature_identity(extractor) for extractor in self.model.extractors]
         about = [self.model.source, self.model.kind, described]
         return kept.key(content, own, float(self.smoothing), about, networks, _code())
 

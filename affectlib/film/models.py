@@ -38,7 +38,13 @@ from affectlib.models.attend_affect import FeatureAAN, from_released, mse_pcc_lo
 from affectlib.models.gla import moving_average
 from affectlib.results import kind as kind_of
 from affectlib.results import published
-from affectlib.results.trained import FORMAT, TrainedModels, load_models, save_models
+from affectlib.results.trained import (
+    FORMAT,
+    TrainedModels,
+    feature_identity,
+    load_models,
+    save_models,
+)
 from affectlib.simulate import make_cognimuse
 from affectlib.stacked import FoldResult, fit_folds
 from affectlib.statistics import jackknife_interval
@@ -410,10 +416,7 @@ def _cached_file(
     films: Corpus, chosen: tuple[Extractor, ...], training: Training, first_seed: int
 ) -> Path:
     """File of the trained models, by all that their numbers depend on."""
-    described = [
-        [e.name, e.version, e.rate, e.side, e.shortest, e.padded, *e.names, repr(e.options)]
-        for e in chosen
-    ]
+    described = [feature_identity(extractor) for extractor in chosen]
     # Annotations stand for the simulator: films of another version have other ones.
     truth = films.clips[list(TARGETS)].to_numpy()
     key = kept.key(FORMAT, described, truth, training, first_seed)

@@ -134,7 +134,7 @@ class TrainedModels:
         Raises:
             FeaturesDifferError: with both lists
         """
-        found = [_feature(extractor) for extractor in extractors]
+        found = [feature_identity(extractor) for extractor in extractors]
         if found != self.about["features"]:
             raise FeaturesDifferError(
                 f"the models were trained on {_listed(self.about['features'])}; "
@@ -255,7 +255,7 @@ def save_models(
             "folds": list(dict.fromkeys(result.fold.name for result in first)),
         },
         "kind": kind,
-        "features": [_feature(extractor) for extractor in extractors],
+        "features": [feature_identity(extractor) for extractor in extractors],
         "heads": heads,
         "seeds": list(dict.fromkeys(result.seed for result in first)),
         "scores": _plain_scores(scores),
@@ -363,7 +363,7 @@ def _films_left_out(results: Sequence[FoldResult]) -> dict[str, torch.Tensor]:
     }
 
 
-def _feature(extractor: Extractor) -> dict[str, object]:
+def feature_identity(extractor: Extractor) -> dict[str, object]:
     """What makes a feature the same feature, as in the key under which it is stored."""
     settings = [extractor.names, extractor.side, extractor.shortest, extractor.padded]
     return {
