@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 GIGABYTE = 1e9
 # Parameters that name a file, and what they may be besides.
-FILE_PARAMETERS = ("film", "model", "test_annotations")
+FILE_PARAMETERS = ("film", "model", "annotation", "test_annotations")
 NO_FILES = ("simulated", "released", "real")
 
 

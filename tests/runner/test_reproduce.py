@@ -167,17 +167,18 @@ def test_a_modality_that_does_not_exist_is_refused_before_anything_runs(
 
 
 def test_a_file_of_ones_own_that_is_not_there_is_missing(notebook_folder, write_notebook, capsys):
-    source = "film: str = ''\nmodel: str = ''"
+    source = "film: str = ''\nmodel: str = ''\nannotation: str = ''"
     write_notebook(notebook_folder / "07_own.ipynb", "1", parameters=source)
     there = notebook_folder / "there.mp4"
     there.touch()
     words = f"film={there} model=released"
     assert status("--paper", "own", "--set", words, "--dry-run") == 0
-    words = "film=no/such.mp4 model=no/models.pt"
+    words = "film=no/such.mp4 model=no/models.pt annotation=no/own.csv"
     assert status("--paper", "own", "--set", words, "--dry-run") == 1
     said = capsys.readouterr().out
     assert "missing: film no/such.mp4, from" in said
     assert "missing: model no/models.pt, from" in said
+    assert "missing: annotation no/own.csv, from" in said
 
 
 @pytest.fixture
