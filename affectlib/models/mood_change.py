@@ -67,7 +67,7 @@ MOODS = ("negative", "neutral", "positive")
 CHANGES = ("falling", "steady", "rising")
 
 # Evaluation takes this many windows at once, which bounds its memory.
-_PART = 512
+PART = 512
 # Ways to choose the epoch: see Fitted.
 _WAYS = ("clean", "paper", "accuracy")
 
@@ -893,12 +893,16 @@ class FoldTraining:
                 means[key] += branches[0].detach().double() / steps
         return {key: float(mean) for key, mean in means.items()}
 
-    def embed(self, x: torch.Tensor) -> torch.Tensor:
+    def embed(self, rows: torch.Tensor) -> torch.Tensor:
         """Penultimate layers of all branches; ``affectlib.stacked.mood_change`` has a faster twin.
 
+        Args:
+            rows: positions of windows
+
         Shape:
-            x ``(batch, k, 32, 32, 3)``; result ``(branches, batch, width)``
+            rows ``(batch,)``; result ``(branches, batch, width)``
         """
+        x = self.windows.take(rows)  # (batch, k, 32, 32, 3)
         embeddings = []
         for task in self.tasks.values():
             embeddings += task.model.embed_branches(x)
@@ -908,7 +912,7 @@ class FoldTraining:
         self, rows: torch.Tensor, teacher_logits: dict[tuple[str, int], torch.Tensor]
     ) -> dict[tuple[str, int], list[torch.Tensor]]:
         """Loss of each branch of each model on one batch."""
-        embeddings = self._drop(self.embed(self.windows.take(rows)))  # (branches, batch, width)
+        embeddings = self._drop(self.embed(rows))  # (branches, batch, width)
         by_branch = iter(embeddings)
         losses = {}
         for key, task in self.tasks.items():
@@ -943,8 +947,8 @@ class FoldTraining:
             task.model.eval()
         parts = {key: [] for key in self.tasks}
         with torch.no_grad():
-            for part in rows.split(_PART):
-                embeddings = self.embed(self.windows.take(part))  # (branches, part, width)
+            for part in rows.split(PART):
+                embeddings = self.embed(part)  # (branches, part, width)
                 first = 0
                 for key, task in self.tasks.items():
                     parts[key].append(_last_layer(task.model.branches[0])(embeddings[first]))
@@ -982,7 +986,7 @@ def _predict(model: nn.Module, windows: Windows, rows: torch.Tensor) -> torch.Te
     """Logits for some windows, ``(rows, classes)``."""
     model.eval()
     with torch.no_grad():
-        return torch.cat([model(windows.take(part)) for part in rows.split(_PART)])
+        return torch.cat([model(windows.take(part)) for part in rows.split(PART)])
 
 
 def vote(logits: torch.Tensor, clips: Sequence) -> pd.Series:

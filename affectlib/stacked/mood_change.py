@@ -4,6 +4,7 @@ Nearly all of the time goes into the convolutions, in double precision, where Co
 paper's kernels are 3 wide with stride 3: they multiply patches that do not overlap with a matrix.
 In the first layer, which sees all pixels, the patches are the same for every model that is trained
 on the same windows. They are cut once, and the matrices of all models stand side by side.
+What the two frozen networks of a 2-CNN+MLP make of the windows is computed once for all epochs.
 
 A test holds this equal to ``affectlib.models.mood_change``.
 
@@ -12,6 +13,7 @@ Trainings are kept on disk here, fold by fold, where :mod:`affectlib.kept` is on
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -21,6 +23,7 @@ from torch.nn import functional as F
 from affectlib.kept import Kept
 from affectlib.models import mood_change
 from affectlib.models.mood_change import (
+    PART,
     Convolutions,
     Fitted,
     FoldTraining,
@@ -65,7 +68,10 @@ class FastFoldTraining(FoldTraining):
             [self.train, self.validation, self.test, tasks],
             [epochs, batch_size, learning_rate],
         )
-        return super().run(epochs, batch_size, learning_rate, bar)
+        fitted = super().run(epochs, batch_size, learning_rate, bar)
+        # Other folds are still to come: theirs would add up in memory.
+        vars(self).pop("_joined", None)
+        return fitted
 
     def resume(self, optimiser: torch.optim.Optimizer) -> int:
         state = self.kept.load()
@@ -93,30 +99,40 @@ class FastFoldTraining(FoldTraining):
             }
         )
 
-    def embed(self, x: torch.Tensor) -> torch.Tensor:
+    def embed(self, rows: torch.Tensor) -> torch.Tensor:
         models = [task.model for task in self.tasks.values()]
         if isinstance(models[0], FusionMLP):
-            return _embed_fusions(models, x)
+            return self._embed_fusions(models, rows)
         branches = []
         for model in models:
             branches += model.branches
-        embeddings = embed_side_by_side(branches, x)
+        embeddings = embed_side_by_side(branches, self.windows.take(rows))
         return torch.stack(embeddings)  # (branches, batch, width)
 
+    def _embed_fusions(self, models: Sequence[FusionMLP], rows: torch.Tensor) -> torch.Tensor:
+        """Last hidden layers of several 2-CNN+MLPs, ``(models, batch, 256)``."""
+        hidden = []
+        for model, joined in zip(models, self._joined, strict=True):
+            hidden.append(model.mlp(joined[rows]))  # (batch, 256)
+        return torch.stack(hidden)
 
-def _embed_fusions(models: Sequence[FusionMLP], x: torch.Tensor) -> torch.Tensor:
-    """Last hidden layers of several 2-CNN+MLPs, ``(models, batch, 256)``."""
-    frozen = []
-    for model in models:
-        frozen += [model.mood, model.change]
-    with torch.no_grad():
-        embeddings = embed_side_by_side(frozen, x)
-    pairs = zip(embeddings[::2], embeddings[1::2], strict=True)
-    hidden = []
-    for model, (mood, change) in zip(models, pairs, strict=True):
-        joined = torch.cat([mood, change], -1)  # (batch, 1024)
-        hidden.append(model.mlp(joined))  # (batch, 256)
-    return torch.stack(hidden)
+    @functools.cached_property
+    def _joined(self) -> list[torch.Tensor]:
+        """What the MLP of each 2-CNN+MLP sees of every window, ``(windows, 1024)`` each.
+
+        Its two 1-CNNs are frozen, so that one look at each window is enough for all epochs.
+        """
+        frozen = []
+        for task in self.tasks.values():
+            frozen += [task.model.mood, task.model.change]
+        parts = [[] for _ in self.tasks]
+        with torch.no_grad():
+            for rows in torch.arange(len(self.windows), device=self.device).split(PART):
+                embeddings = embed_side_by_side(frozen, self.windows.take(rows))
+                pairs = zip(embeddings[::2], embeddings[1::2], strict=True)
+                for of_model, pair in zip(parts, pairs, strict=True):
+                    of_model.append(torch.cat(pair, -1))  # (rows, 1024)
+        return [torch.cat(of_model) for of_model in parts]
 
 
 def embed_side_by_side(branches: Sequence[MoodCNN], x: torch.Tensor) -> list[torch.Tensor]:
