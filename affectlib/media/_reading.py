@@ -17,11 +17,11 @@ from affectlib.errors import FileFormatError
 from affectlib.media._container import (
     DECODER_ERRORS,
     check_complete,
+    duration,
     find_streams,
     open_media,
     orientation,
     packets,
-    probe,
     start_seconds,
     stopped,
 )
@@ -171,6 +171,10 @@ def stream(
     sound: bool = True,
 ) -> Iterator[Picture | Sound]:
     """Reads a file once, forward, and gives :class:`Picture` and :class:`Sound` as they come.
+
+    Packets that no requested frame needs are not decoded, as far as that changes no frame, and
+    damage in them is not seen: it harms nothing that is given. A picture comes when the next frame
+    is decoded, so it may come after later sound.
 
     Args:
         path: any file that FFmpeg reads: mp4, mkv, mov, wav
@@ -612,13 +616,12 @@ def _last_clips(path, waiting: deque[_Cut]) -> Iterator[Clip]:
     """Gives the clips that were not complete at the end of the file, which may end a bit early."""
     if not waiting:
         return
-    media = probe(path)
+    seconds = duration(path)
     for cut in waiting:
-        if cut.end > media.seconds + END_TOLERANCE:
+        if cut.end > seconds + END_TOLERANCE:
             raise FileFormatError(
                 path,
-                f"expected a clip from {cut.start:g} to {cut.end:g} s, "
-                f"it ends at {media.seconds:.2f} s",
+                f"expected a clip from {cut.start:g} to {cut.end:g} s, it ends at {seconds:.2f} s",
             )
         yield cut.clip()
 
@@ -644,8 +647,8 @@ def read(
         NotFoundError, FileFormatError: see :func:`stream`
     """
     rates = () if rate is None else (rate,)
-    duration = probe(path).seconds
-    return next(clips(path, [0.0], [duration], rates=rates, pairs=pairs, side=side, sound=sound))
+    seconds = duration(path)
+    return next(clips(path, [0.0], [seconds], rates=rates, pairs=pairs, side=side, sound=sound))
 
 
 @dataclass

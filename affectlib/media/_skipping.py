@@ -18,6 +18,8 @@ TOLERANCE = 1e-3
 LONGEST_WAIT = 16 * 2**20
 # Values of FFmpeg's AVFieldOrder: unknown, and whole pictures.
 NOT_INTERLACED = (0, 1)
+# Beginnings of the names of containers (mp4, transport stream) that state both times of a packet.
+STATE_TIMES = ("mov", "mpegts")
 
 
 class PlanError(Exception):
@@ -85,7 +87,8 @@ class Skipping:
         self.planned: deque[int] = deque()
         # Of the last frame that came; None before the first.
         self.came: int | None = None
-        # True once a packet came after one that is shown later.
+        self.states_times = video.container.format.name.startswith(STATE_TIMES)
+        # True once the times at which packets are shown and decoded are known to be different.
         self.is_reordered = False
 
     def take(self, packet: av.Packet) -> Iterator[Step]:
@@ -104,6 +107,8 @@ class Skipping:
         kind = self.kind_of(packet)
         if kind.is_shown and packet.size and not packet.is_discard:
             self.is_reordered |= bool(self.shown) and packet.pts < self.shown[-1]
+            if self.states_times and packet.dts is not None:
+                self.is_reordered |= packet.pts > packet.dts
             insort(self.shown, packet.pts)
         if not self.wanted:
             return
@@ -119,7 +124,8 @@ class Skipping:
         """Returns True if a frame has come, and packets state times at which they are shown.
 
         AVI stores none, and FFmpeg numbers its packets instead. Where the decoder puts pictures in
-        another order than that of the file, their times must be in another order too.
+        another order than that of the file, their times must be in another order too, or differ
+        from the decoding times in a container that states both.
         """
         return self.came is not None and (self.is_reordered or not self.context.reorder_depth)
 
