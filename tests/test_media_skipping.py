@@ -86,7 +86,7 @@ def assert_same(path, seconds=SECONDS, rates=(0.2, 1, 3, 10)):
         assert all(map(same, found, whole)), (path.name, times, pairs)
 
 
-X264 = {"preset": "veryfast", "g": "25"}
+X264 = {"preset": "veryfast", "x264_params": "keyint=25:scenecut=0"}
 OPEN = {"preset": "medium", "x264_params": "open-gop=1:bframes=3:keyint=20"}
 X265 = {"preset": "fast", "x265_params": "keyint=25:open-gop=0:log-level=none"}
 
@@ -95,7 +95,7 @@ X265 = {"preset": "fast", "x265_params": "keyint=25:open-gop=0:log-level=none"}
     ("name", "codec", "options"),
     [
         ("each_second.mp4", "libx264", X264),
-        ("one_keyframe.mp4", "libx264", X264 | {"g": "250"}),
+        ("one_keyframe.mp4", "libx264", X264 | {"x264_params": "keyint=250"}),
         ("each_second.mkv", "libx264", X264),
         ("each_second.ts", "libx264", X264),
         ("without_times.avi", "libx264", X264),
@@ -152,10 +152,10 @@ def test_damage_is_seen_where_a_frame_is_wanted_and_only_there(tmp_path):
     content = bytearray(path.read_bytes())
     with av.open(str(path)) as opened:
         packets = [packet for packet in opened.demux(video=0) if packet.size]
-    # In the second group of pictures, in the middle of a picture.
-    damaged = packets[26]
+    # The keyframe at 1 s, from its middle on.
+    damaged = packets[25]
     begin = damaged.pos + damaged.size // 2
-    content[begin : begin + 24] = np.random.default_rng(0).bytes(24)
+    content[begin : begin + 400] = np.random.default_rng(0).bytes(400)
     path.write_bytes(content)
     assert len(list(media.stream(path, [0.0, 2.0, 3.0]))) == 3
     with pytest.raises(FileFormatError, match="found a damaged picture"):
