@@ -1,7 +1,9 @@
 """One pass forward over a media file: frames at requested times, frame pairs, 16 kHz mono sound.
 
 A file is read once and never sought in: where keyframes lie far apart, a seek per frame decodes the
-same frames again and again (``benchmarks/reading.py``). Pictures and sound are handed on while the
+same frames again and again (``benchmarks/reading.py``). Packets between the wanted frames that no
+wanted frame needs are read and not decoded; a film whose frames do not come as its packets say is
+read anew, as a whole. Pictures and sound are handed on while the
 file is being read, so a film of three hours is never in memory as a whole. Times count from the
 start of the file, in seconds, so a variable frame rate needs no special case.
 
@@ -24,7 +26,7 @@ Files that are refused by name:
 - lists of other files
 - a file that says it lasts longer than a day
 - a picture that is damaged, as far as its decoder notices: H.264 and MPEG-4 notice nearly all
-  damage, VP8 and MP3 nearly none
+  damage, VP8 and MP3 nearly none. Damage in packets that no wanted frame needs is not seen
 """
 
 from affectlib.media._container import FILM_ENDINGS, Media, film_seconds, is_film, probe

@@ -140,29 +140,46 @@ def film_seconds(path: Path | str) -> float:
     return media.seconds
 
 
+def duration(path: Path | str) -> float:
+    """Returns the seconds that :func:`probe` tells, without decoding a frame.
+
+    Raises:
+        NotFoundError, FileFormatError: see :func:`probe`
+    """
+    with open_media(path) as container:
+        return _seconds(path, container, *find_streams(path, container))
+
+
 def _probe(path: Path | str) -> tuple[Media, bool]:
     """Returns the properties of a file, and whether a frame of it can be decoded."""
     with open_media(path) as container:
         video, audio = find_streams(path, container)
-        if video is None and audio is None:
-            raise FileFormatError(path, "expected picture or sound, it has neither")
+        seconds = _seconds(path, container, video, audio)
         frame_rate = None
         width = None
         height = None
         has_frames = False
-        seconds = _declared_seconds(container)
         if video is not None:
-            _check_index(path, video, seconds)
             frame_rate = float(video.average_rate or video.guessed_rate or 0) or None
             width, height, has_frames = _shown_size(path, container, video)
         sampling_rate = audio.rate if audio is not None else None
+    return Media(seconds, frame_rate, width, height, sampling_rate), has_frames
+
+
+def _seconds(path, container, video, audio) -> float:
+    """Returns how long a file lasts: what its header says, else what its packets say."""
+    if video is None and audio is None:
+        raise FileFormatError(path, "expected picture or sound, it has neither")
+    seconds = _declared_seconds(container)
+    if video is not None:
+        _check_index(path, video, seconds)
     if seconds is None:
         seconds = _measured_seconds(path)
         if not seconds:
             raise FileFormatError(path, "expected picture or sound, it has no packet of either")
     if seconds > LONGEST:
         raise FileFormatError(path, f"expected a day at most, it says {seconds:.3g} s: damaged?")
-    return Media(seconds, frame_rate, width, height, sampling_rate), has_frames
+    return seconds
 
 
 def _shown_size(path, container, video) -> tuple[int, int, bool]:

@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import av
+import av.filter
 import numpy as np
 from av.video.reformatter import Interpolation
 
@@ -16,20 +17,26 @@ from affectlib.errors import FileFormatError
 from affectlib.media._container import (
     DECODER_ERRORS,
     check_complete,
+    duration,
     find_streams,
     open_media,
     orientation,
     packets,
-    probe,
     start_seconds,
     stopped,
+)
+from affectlib.media._skipping import (
+    TOLERANCE,
+    PlanError,
+    Skipping,
+    Step,
+    can_skip,
+    drops_unreferenced,
 )
 
 SAMPLING_RATE = 16000
 # Samples of a block of sound, a quarter of a second.
 BLOCK = 4000
-# In seconds: containers round times to their ticks.
-TOLERANCE = 1e-3
 # In seconds: a longer hole in the sound is filled with silence, so that it stays with the picture.
 DRIFT = 0.05
 # In seconds: a longer hole is refused, since its silence would fill the memory.
@@ -165,6 +172,10 @@ def stream(
 ) -> Iterator[Picture | Sound]:
     """Reads a file once, forward, and gives :class:`Picture` and :class:`Sound` as they come.
 
+    Packets that no requested frame needs are not decoded, as far as that changes no frame, and
+    damage in them is not seen: it harms nothing that is given. A picture comes when the next frame
+    is decoded, so it may come after later sound.
+
     Args:
         path: any file that FFmpeg reads: mp4, mkv, mov, wav
         times: times of the wanted frames, in seconds, increasing; the frame at or before each is
@@ -186,17 +197,54 @@ def stream(
         requests.append(time if isinstance(time, tuple) else (time, {side: pairs}))
     if any(later < earlier for (earlier, _), (later, _) in pairwise(requests)):
         raise ValueError("times must increase")
+    heard = 0
+    try:
+        for event in _read(path, requests, sound, skip=True):
+            if isinstance(event, Sound):
+                heard = event.first + len(event.samples)
+            yield event
+        return
+    except PlanError:
+        pass
+    # The frames that are missing need all packets. What was given is not given again.
+    for event in _read(path, requests, sound, skip=False):
+        if isinstance(event, Picture) or event.first >= heard:
+            yield event
+
+
+def _read(path, requests: deque, sound: bool, *, skip: bool) -> Iterator[Picture | Sound]:
+    """Reads a file from its beginning.
+
+    Args:
+        path: media file
+        requests: pairs of a time and the sizes wanted; those that were answered are taken out
+        sound: give the sound as well
+        skip: leave out packets that no requested frame needs
+
+    Raises:
+        PlanError: if packets were left out and should not have been
+    """
     with open_media(path) as container:
         video, audio = find_streams(path, container)
         if requests and video is None:
             raise FileFormatError(path, "expected frames, it has no picture")
         pictures = _Pictures(path, requests) if requests else None
         sounds = _Sounds(path) if sound and audio is not None else None
-        yield from _decode(path, container, video, audio, pictures, sounds)
+        skipping = None
+        if skip and requests and can_skip(video):
+            wanted = [(time, any(sizes.values())) for time, sizes in requests]
+            skipping = Skipping(wanted, video, start_seconds(container))
+        yield from _decode(path, container, video, audio, pictures, sounds, skipping)
 
 
 def _decode(
-    path, container, video, audio, pictures: _Pictures | None, sounds: _Sounds | None
+    path,
+    container,
+    video,
+    audio,
+    pictures: _Pictures | None,
+    sounds: _Sounds | None,
+    skipping: Skipping | None,
 ) -> Iterator[Picture | Sound]:
     """Hands decoded frames to the two collectors, and gives what they make of them."""
     streams = [stream for stream in (video, audio) if stream is not None]
@@ -208,7 +256,7 @@ def _decode(
     origin = start_seconds(container)
     # Seconds at which each kind of stream ends, as far as it was read.
     ends: dict[str, float] = {}
-    for source, frame in _frames(path, container, streams, wanted, origin, ends):
+    for source, frame in _frames(path, container, streams, wanted, origin, ends, skipping):
         at = None if frame.time is None else frame.time - origin
         if source is audio:
             length = frame.samples / frame.sample_rate
@@ -228,29 +276,58 @@ def _decode(
         yield from pictures.rest(ends)
 
 
-def _frames(path, container, streams, wanted, origin: float, ends: dict[str, float]) -> Iterator:
+def _frames(
+    path, container, streams, wanted, origin: float, ends: dict[str, float], skipping
+) -> Iterator:
     """Gives pairs of a wanted stream and its next decoded frame.
 
-    The other streams are not decoded. Their ends are recorded, so that a cut file is noticed.
+    The other streams are not decoded, nor are packets that ``skipping`` leaves out. Their ends are
+    recorded, so that a cut file is noticed.
 
     Raises:
         FileFormatError: if the decoder stops, or says of a frame that it is damaged
     """
+    # When the packets of each kind of stream end that were not decoded.
+    passed: dict[str, float] = {}
     for packet in packets(path, container, streams):
-        if packet.stream in wanted:
-            # Not with named_errors: entering it for each of many thousand packets takes time.
-            try:
-                frames = packet.decode()
-            except DECODER_ERRORS as error:
-                raise stopped(path, error) from error
-            for frame in frames:
+        source = packet.stream
+        skips = skipping is not None and source.type == "video"
+        if skips or source not in wanted:
+            _note(packet, origin, passed)
+        if source not in wanted:
+            continue
+        for step in skipping.take(packet) if skips else (Step(packet),):
+            for frame in _decoded(path, step):
                 if frame.is_corrupt:
-                    raise _damaged(path, packet.stream, frame, origin)
-                yield packet.stream, frame
-        elif packet.pts is not None:
-            end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
-            kind = packet.stream.type
-            ends[kind] = max(ends.get(kind, 0.0), end - origin)
+                    raise _damaged(path, source, frame, origin)
+                if skips:
+                    skipping.check(frame)
+                yield source, frame
+    if skipping is not None:
+        skipping.check_end()
+    for kind, end in passed.items():
+        ends[kind] = max(ends.get(kind, 0.0), end)
+
+
+def _decoded(path, step: Step) -> list[av.frame.Frame]:
+    """Returns the frames that come out of a decoder when it is given one more packet."""
+    source = step.packet.stream
+    if drops_unreferenced(source):
+        source.codec_context.skip_frame = "DEFAULT" if step.is_wanted else "NONREF"
+    # Not with named_errors: entering it for each of many thousand packets takes time.
+    try:
+        return step.packet.decode()
+    except DECODER_ERRORS as error:
+        raise stopped(path, error) from error
+
+
+def _note(packet: av.Packet, origin: float, passed: dict[str, float]) -> None:
+    """Records when a packet ends, in seconds from the start of the file."""
+    if packet.pts is None:
+        return
+    end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
+    kind = packet.stream.type
+    passed[kind] = max(passed.get(kind, 0.0), end - origin)
 
 
 def _damaged(path, stream: av.stream.Stream, frame: av.frame.Frame, origin: float):
@@ -347,7 +424,7 @@ class _Sounds:
         self.taken = 0.0
         # Format, channels and sampling rate of the frames that come.
         self.kind = None
-        self.resampler = None
+        self.resampler: _Resampler | None = None
 
     def take(self, frame: av.AudioFrame, at: float | None) -> Iterator[Sound]:
         """Gives the blocks of one more frame.
@@ -361,7 +438,7 @@ class _Sounds:
             # A resampler takes frames of one kind. A film that turns from stereo to 5.1 needs a
             # new one.
             yield from self.rest()
-            self.resampler = _resampler()
+            self.resampler = _Resampler(frame)
             self.kind = kind
         self._check_numbers(frame, at)
         hole = 0 if at is None else round(at * SAMPLING_RATE - self.taken)
@@ -373,18 +450,18 @@ class _Sounds:
         if hole > DRIFT * SAMPLING_RATE:
             # The sound before the hole comes first.
             yield from self.rest()
-            self.resampler = _resampler()
+            self.resampler = _Resampler(frame)
             yield self._block(np.zeros(round(at * SAMPLING_RATE) - self.heard, np.float32))
             self.taken = self.heard
         self.taken += frame.samples * SAMPLING_RATE / frame.sample_rate
-        for block in self.resampler.resample(frame):
-            yield self._block(_to_float(block))
+        for samples in self.resampler.take(frame):
+            yield self._block(samples)
 
     def rest(self) -> Iterator[Sound]:
         """Gives the sound that the resampler still holds."""
         if self.resampler is not None:
-            for block in self.resampler.resample(None):
-                yield self._block(_to_float(block))
+            for samples in self.resampler.rest():
+                yield self._block(samples)
             self.taken = self.heard
 
     def _check_numbers(self, frame: av.AudioFrame, at: float | None) -> None:
@@ -405,15 +482,57 @@ class _Sounds:
         return Sound(first, samples)
 
 
-def _resampler() -> av.AudioResampler:
-    """Turns any sound into 16 kHz mono, in blocks of some length: small ones take more time."""
-    # s16, because a mix of float channels would not be scaled.
-    return av.AudioResampler("s16", "mono", rate=SAMPLING_RATE, frame_size=BLOCK)
+class _Resampler:
+    """Turns sound of one kind into 16 kHz mono, in blocks of one length.
 
+    Frames are gathered until they make a block: to ask for one takes longer than to make it.
 
-def _to_float(block: av.AudioFrame) -> np.ndarray:
-    """Turns 16-bit samples into float32 in [-1, 1]."""
-    return block.to_ndarray()[0].astype(np.float32) / 32768
+    Args:
+        frame: the first one
+    """
+
+    def __init__(self, frame: av.AudioFrame):
+        self.graph = av.filter.Graph()
+        source = self.graph.add_abuffer(
+            sample_rate=frame.sample_rate,
+            format=frame.format.name,
+            layout=frame.layout.name,
+            time_base=frame.time_base,
+        )
+        # s16, because a mix of float channels would not be scaled.
+        target = self.graph.add(
+            "aformat", sample_rates=str(SAMPLING_RATE), sample_fmts="s16", channel_layouts="mono"
+        )
+        sink = self.graph.add("abuffersink")
+        source.link_to(target)
+        target.link_to(sink)
+        self.graph.configure()
+        self.graph.set_audio_frame_size(BLOCK)
+        self.length = BLOCK * frame.sample_rate / SAMPLING_RATE
+        # Samples that were gathered, at their own rate.
+        self.gathered = 0
+
+    def take(self, frame: av.AudioFrame) -> Iterator[np.ndarray]:
+        """Gives the blocks that one more frame completes, float32 in [-1, 1]."""
+        self.graph.push(frame)
+        self.gathered += frame.samples
+        if self.gathered >= self.length:
+            self.gathered = 0
+            yield from self._blocks()
+
+    def rest(self) -> Iterator[np.ndarray]:
+        """Gives what it still holds; it takes no more afterwards."""
+        self.graph.push(None)
+        yield from self._blocks()
+
+    def _blocks(self) -> Iterator[np.ndarray]:
+        while True:
+            try:
+                block = self.graph.pull()
+            except (av.error.BlockingIOError, av.error.EOFError):
+                # It wants more sound, or has come to its end.
+                return
+            yield block.to_ndarray()[0].astype(np.float32) / 32768
 
 
 def _rgb(path, frame: av.VideoFrame, side: int | None) -> np.ndarray:
@@ -497,13 +616,12 @@ def _last_clips(path, waiting: deque[_Cut]) -> Iterator[Clip]:
     """Gives the clips that were not complete at the end of the file, which may end a bit early."""
     if not waiting:
         return
-    media = probe(path)
+    seconds = duration(path)
     for cut in waiting:
-        if cut.end > media.seconds + END_TOLERANCE:
+        if cut.end > seconds + END_TOLERANCE:
             raise FileFormatError(
                 path,
-                f"expected a clip from {cut.start:g} to {cut.end:g} s, "
-                f"it ends at {media.seconds:.2f} s",
+                f"expected a clip from {cut.start:g} to {cut.end:g} s, it ends at {seconds:.2f} s",
             )
         yield cut.clip()
 
@@ -529,8 +647,8 @@ def read(
         NotFoundError, FileFormatError: see :func:`stream`
     """
     rates = () if rate is None else (rate,)
-    duration = probe(path).seconds
-    return next(clips(path, [0.0], [duration], rates=rates, pairs=pairs, side=side, sound=sound))
+    seconds = duration(path)
+    return next(clips(path, [0.0], [seconds], rates=rates, pairs=pairs, side=side, sound=sound))
 
 
 @dataclass
