@@ -13,6 +13,7 @@ import copy
 import functools
 import logging
 import math
+import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -465,17 +466,30 @@ class BestEpoch:
             self.weights = copy.deepcopy(model.state_dict())
 
 
+def _look_for_drivers_once() -> None:
+    """Takes back a variable that Lightning sets, where there is no graphics card.
+
+    With it every step of an optimizer looks for a driver on the disk, which takes 0.1 ms.
+    """
+    if not torch.cuda.is_available():
+        os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
+
+
 @functools.cache
 def _lightning() -> tuple:
     """Lightning and the one module, made at the first use: the import takes seconds."""
     import pytorch_lightning as pl
 
+    _look_for_drivers_once()
     # They report the hardware, and warn of options that are chosen on purpose here.
     for name in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
 
     class Lit(pl.LightningModule):
         """Any model with a loss of truth and prediction; keeps the weights that validate best."""
+
+        # Lightning's automatic step calls some twenty hooks, which here do nothing.
+        automatic_optimization = False
 
         def __init__(
             self, model, validation, *, loss, learning_rate, weight_decay, patience, epochs
@@ -494,9 +508,12 @@ def _lightning() -> tuple:
 
         def training_step(self, batch, _):
             inputs, target = batch
+            optimizer = self.optimizers(use_pl_optimizer=False)
             loss = self.loss(last(target), run(self.model, inputs, target))
+            optimizer.zero_grad()
+            self.manual_backward(loss)
+            optimizer.step()
             self.losses.append(loss.detach())
-            return loss
 
         # Not a validation_step, which sees one batch at a time.
         def on_train_epoch_end(self):
