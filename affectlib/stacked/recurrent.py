@@ -50,9 +50,11 @@ def last_states(
         result ``(modalities, batch, run, hidden)``
     """
     run = present.shape[1] - length + 1
-    inside = None
-    if not present.all():
-        inside = [present[:, t : t + run] > 0 for t in range(length)]  # each (batch, run, 1)
+    # From this second on, every stretch lies within its film.
+    first_whole = int((present == 0).any(0).sum())
+    inside = []  # each (batch, run, 1); None where all seconds belong to the film
+    for t in range(length):
+        inside.append(present[:, t : t + run] > 0 if t < first_whole else None)
     layers = rnns[0].num_layers
     for layer in range(layers):
         projected = _project(rnns, layer, x)
@@ -87,7 +89,7 @@ def _scan(
     rnns: Sequence[nn.GRU | nn.LSTM],
     layer: int,
     steps: Sequence[torch.Tensor],
-    inside: Sequence[torch.Tensor] | None,
+    inside: Sequence[torch.Tensor | None],
 ) -> Iterator[torch.Tensor]:
     """State of one layer after each second of the windows.
 
@@ -95,7 +97,8 @@ def _scan(
         rnns: one per modality
         layer: number of the layer, from 0
         steps: projected inputs, second by second, each ``(modalities, batch, run, gates)``
-        inside: whether each second belongs to the film, each ``(batch, run, 1)``; None: all do
+        inside: for each second, whether it belongs to the film, ``(batch, run, 1)``; None where
+            all do
 
     Yields:
         ``(modalities, batch, run, hidden)``
@@ -107,15 +110,15 @@ def _scan(
     step_of = _lstm_step if isinstance(rnns[0], nn.LSTM) else _gru_step
     h = steps[0].new_zeros(*steps[0].shape[:-1], rnns[0].hidden_size)
     c = h
-    for t, step in enumerate(steps):
+    for step, within in zip(steps, inside, strict=True):
         back = torch.baddbmm(bias, h.flatten(1, 2), weight)  # (modalities, batch * run, gates)
         new_h, new_c = step_of(step, back.view_as(step), h, c)
-        if inside is None:
-            h, c = new_h, new_c
-        else:
+        if within is not None:
             # Before the film begins, the state stays 0.
-            h = torch.where(inside[t], new_h, h)  # (modalities, batch, run, hidden)
-            c = torch.where(inside[t], new_c, c)  # (modalities, batch, run, hidden)
+            new_h = torch.where(within, new_h, h)  # (modalities, batch, run, hidden)
+            if new_c is not c:  # a GRU has no cell
+                new_c = torch.where(within, new_c, c)  # (modalities, batch, run, hidden)
+        h, c = new_h, new_c
         yield h
 
 
