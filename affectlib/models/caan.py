@@ -375,12 +375,13 @@ class QualityAware(_Scored):
         """Features and scores of all frames, as :meth:`CAAN.frames`."""
         features = x[self.place]  # (batch, frames, size)
         counts = x[2][..., 0]  # (batch, frames)
+        g = self.feature(features)  # (batch, frames, features)
+        if not self.attention:
+            return g, counts
         # Maps stand behind faces, contexts and mask, in the same order.
         scored = x[3 + self.place] if self.has_maps else features
         s = self.score(scored).squeeze(-1)  # (batch, frames)
-        if not self.attention:
-            s = torch.ones_like(s)
-        return self.feature(features), s * counts
+        return g, s * counts
 
 
 class AverageAggregate(_Video):
