@@ -1,11 +1,11 @@
 """One pass forward over a media file: frames at requested times, frame pairs, 16 kHz mono sound.
 
 A file is read once and never sought in: where keyframes lie far apart, a seek per frame decodes the
-same frames again and again (``benchmarks/reading.py``). Packets between the wanted frames that no
-wanted frame needs are read and not decoded; a film whose frames do not come as its packets say is
-read anew, as a whole. Pictures and sound are handed on while the
-file is being read, so a film of three hours is never in memory as a whole. Times count from the
-start of the file, in seconds, so a variable frame rate needs no special case.
+same frames again and again (``benchmarks/reading.py``). Packets that no wanted frame needs are read
+and not decoded; a film whose frames do not come as its packets say is read anew, as a whole.
+Pictures and sound are handed on while the file is being read, so a film of three hours is never in
+memory as a whole. Times count from the start of the file, in seconds, so a variable frame rate
+needs no special case.
 
 Unusual files that are read correctly:
 
