@@ -18,6 +18,8 @@ TEST_FIGURES := build/test-figures
 CHECKS_AT_ONCE := $(if $(filter file,$(origin JOBS)),3,"$$OPTION_JOBS")
 # In this order, those that 06 waits for early, all three ways end at about the same time.
 LONGEST := check-02_shot_long check-01_mood_change check-04_gla check-05_caan check-03_attend_affect
+# Half of the time of the unit tests: as one process they would end long after all checks.
+FILM_TESTS := tests/features tests/film tests/simulate
 FOUND   := $(patsubst notebooks/%.ipynb,check-%,$(wildcard notebooks/*.ipynb))
 CHECKS  := $(filter $(FOUND),$(LONGEST)) $(filter-out $(LONGEST),$(FOUND))
 
@@ -38,7 +40,7 @@ ifneq ($(UNKNOWN),)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help env reproduce test checks unit $(CHECKS) browser lab site course notebooks spread benchmarks weights lock extract film sweep clean
+.PHONY: help env reproduce test checks unit unit-films unit-others $(CHECKS) browser lab site course notebooks spread benchmarks weights lock extract film sweep clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -81,8 +83,13 @@ test: env  ## lint, unit tests, doctests, and the committed notebooks against th
 
 checks: unit $(CHECKS)
 
-unit:
-	$(BIN)/python -m pytest --doctest-modules affectlib tests --ignore tests/notebooks/test_results.py
+unit: unit-films unit-others
+
+unit-films:
+	$(BIN)/python -m pytest $(FILM_TESTS)
+
+unit-others:
+	$(BIN)/python -m pytest --doctest-modules affectlib tests $(FILM_TESTS:%=--ignore %) --ignore tests/notebooks/test_results.py
 
 $(CHECKS): check-%: notebooks/%.ipynb
 	AFFECTLIB_FIGURES="$$PWD/$(TEST_FIGURES)" $(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout 900 $<
