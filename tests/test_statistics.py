@@ -197,6 +197,14 @@ def test_signs_that_are_drawn_in_parts_are_those_of_one_draw():
     np.testing.assert_array_equal(first, drawn)
 
 
+def test_resamples_that_are_drawn_in_parts_are_those_of_one_draw():
+    n = 50_000
+    parts = list(intervals._drawn(n, 200, seed=3))
+    assert [len(part) for part in parts] == [83, 83, 34]
+    drawn = np.random.default_rng(3).multinomial(n, np.full(n, 1 / n), size=200)
+    np.testing.assert_array_equal(np.concatenate(parts), drawn)
+
+
 def test_drawn_sign_patterns_agree_with_scipy():
     rng = np.random.default_rng(4)
     a, b = rng.normal(0.3, 1, 40), rng.normal(0, 1, 40)
