@@ -11,9 +11,10 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 from affectlib import paths
@@ -99,22 +100,24 @@ def plan(slug: str, settings: Settings | None = None) -> Job:
     return Job(slug, notebook, output, parameters, content_key(notebook, slug, parameters))
 
 
-def waves(jobs: Sequence[Job]) -> Iterator[list[str]]:
-    """Slugs in lists that are run one after the other.
-
-    Each notebook comes after the notebooks whose results it reads.
+def sorted_by_results(jobs: Sequence[Job]) -> TopologicalSorter[str]:
+    """Slugs, each to be run after those whose results it reads.
 
     Raises:
         ParameterError: if notebooks read each other's results in a circle
     """
-    left = {job.slug: slugs_read(job.notebook, job.slug) for job in jobs}
-    while left:
-        ready = [slug for slug, others in left.items() if not left.keys() & set(others)]
-        if not ready:
-            raise ParameterError(f"{', '.join(left)} read each other's results in a circle")
-        yield ready
-        for slug in ready:
-            del left[slug]
+    slugs = {job.slug for job in jobs}
+    sorter = TopologicalSorter()
+    for job in jobs:
+        sorter.add(job.slug, *slugs.intersection(slugs_read(job.notebook, job.slug)))
+    try:
+        sorter.prepare()
+    except CycleError as error:
+        _, circle = error.args
+        raise ParameterError(
+            f"{', '.join(circle)} read each other's results in a circle"
+        ) from error
+    return sorter
 
 
 def main(
@@ -168,7 +171,7 @@ def _reproduce(
     # Results of one profile are never taken for those of another one.
     paths.FIGURES = settings.figures
     jobs = [plan(slug, settings) for slug in _slugs(papers)]
-    order = list(waves(jobs))
+    order = sorted_by_results(jobs)
     expected = preflight.estimates(jobs, fresh=fresh)
     problems = preflight.problems(jobs, expected, n_jobs)
     if dry_run:
@@ -188,7 +191,8 @@ def _reproduce(
     if store:
         _store_all(jobs)
     print(_table(jobs, ran))
-    for slug in ran:
+    # In the order of the table; they ended in another one.
+    for slug in [job.slug for job in jobs if job.slug in ran]:
         for line in against_stored(slug, before[slug]):
             print(line)
     print(_summary(jobs, ran, time.perf_counter() - begun))
@@ -274,24 +278,33 @@ def _cells_so_far(job: Job) -> str:
 
 
 def _run_in_order(
-    order: list[list[str]], settings: Settings, n_jobs: int
+    order: TopologicalSorter[str], settings: Settings, n_jobs: int
 ) -> tuple[list[str], list[Job]]:
-    """Runs every notebook that is not up to date.
+    """Runs every notebook that is not up to date, as soon as those are done whose results it reads.
 
     Returns:
         slugs that were run, and the jobs among them that failed
     """
     ran = []
     failed = []
-    for slugs in order:
-        # Planned again: the key of a notebook that reads the results of others is known only once
-        # these are there.
-        jobs = [plan(slug, settings) for slug in slugs]
-        waiting = [job for job in jobs if not job.done]
-        with ThreadPoolExecutor(max(1, n_jobs)) as pool:
-            succeeded = list(pool.map(lambda job: _run(job, settings), waiting))
-        ran += [job.slug for job in waiting]
-        failed += [job for job, good in zip(waiting, succeeded, strict=True) if not good]
+    running: dict[Future[bool], Job] = {}
+    with ThreadPoolExecutor(max(1, n_jobs)) as pool:
+        while order.is_active():
+            for slug in order.get_ready():
+                # Planned again: the key of a notebook that reads the results of others is known
+                # only once these are there.
+                job = plan(slug, settings)
+                if job.done:
+                    order.done(slug)
+                else:
+                    running[pool.submit(_run, job, settings)] = job
+            ended, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in ended:
+                job = running.pop(future)
+                order.done(job.slug)
+                ran.append(job.slug)
+                if not future.result():
+                    failed.append(job)
     return ran, failed
 
 

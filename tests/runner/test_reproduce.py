@@ -1,6 +1,8 @@
 """The command line of the runner: order, what is skipped, and what is refused."""
 
 import json
+import threading
+import types
 
 import pytest
 
@@ -248,3 +250,34 @@ def test_notebooks_that_read_each_other_are_refused(reader_and_writer, write_not
     )
     assert status() == 2
     assert "reader, writer read each other's results" in capsys.readouterr().err
+
+
+def test_a_notebook_waits_for_those_that_it_reads_and_for_no_other(monkeypatch):
+    """``reader`` begins while ``slow`` is still at work, and not before ``read`` has ended."""
+    events = []
+    reader_begun = threading.Event()
+
+    def run(job, settings):
+        events.append(f"{job.slug} begins")
+        if job.slug == "slow":
+            assert reader_begun.wait(60)
+        if job.slug == "reader":
+            reader_begun.set()
+        events.append(f"{job.slug} ends")
+        return True
+
+    def planned(slug, settings):
+        done = slug == "up to date"
+        return types.SimpleNamespace(slug=slug, notebook=slug, done=done)
+
+    reads = {"reader": ["read"], "last": ["reader", "up to date"]}
+    monkeypatch.setattr(reproduce, "slugs_read", lambda notebook, slug: reads.get(slug, []))
+    monkeypatch.setattr(reproduce, "plan", planned)
+    monkeypatch.setattr(reproduce, "_run", run)
+    jobs = [planned(slug, None) for slug in ("last", "reader", "up to date", "slow", "read")]
+    ran, failed = reproduce._run_in_order(reproduce.sorted_by_results(jobs), None, 2)
+    assert set(ran) == {"last", "reader", "slow", "read"}
+    assert failed == []
+    assert events.index("read ends") < events.index("reader begins")
+    assert events.index("reader begins") < events.index("slow ends")
+    assert events.index("reader ends") < events.index("last begins")
