@@ -113,10 +113,9 @@ def sorted_by_results(jobs: Sequence[Job]) -> TopologicalSorter[str]:
     try:
         sorter.prepare()
     except CycleError as error:
-        _, circle = error.args
-        raise ParameterError(
-            f"{', '.join(circle)} read each other's results in a circle"
-        ) from error
+        _, circle = error.args  # the last one is the first again
+        names = ", ".join(circle[:-1])
+        raise ParameterError(f"{names} read each other's results in a circle") from error
     return sorter
 
 
