@@ -228,7 +228,7 @@ def bootstrap_interval(
     n = len(names)
     if n < 2 or math.isnan(point):
         return Interval(point, math.nan, math.nan, n)
-    resample = _resampled_sums if metric in FROM_SUMS else _resampled_rows
+    resample = _resampling(metric)
     values = []
     for counts in _drawn(n, resamples, seed):
         values.extend(resample(metric, truth, predictions, group_of_row, counts))
@@ -378,7 +378,7 @@ def _leave_one_out(
         return point, np.full(n, math.nan), np.full(n, point)
     without = 1 - np.eye(n)
     within = np.eye(n)
-    resample = _resampled_sums if metric in FROM_SUMS else _resampled_rows
+    resample = _resampling(metric)
     resamples = (metric, truth, predictions, group_of_row)
     left_out = resample(*resamples, without)
     of_units = np.full(n, math.nan)
@@ -403,6 +403,11 @@ def _drawn(n: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
     for first in range(0, resamples, at_once):
         size = min(at_once, resamples - first)
         yield rng.multinomial(n, np.full(n, 1 / n), size=size)
+
+
+def _resampling(metric: metrics.Metric) -> Callable[..., Sequence[float]]:
+    """The faster of the two ways that serve a metric."""
+    return _resampled_sums if metric in FROM_SUMS else _resampled_rows
 
 
 def _resampled_rows(
