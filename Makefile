@@ -18,7 +18,7 @@ TEST_FIGURES := build/test-figures
 CHECKS_AT_ONCE := $(if $(filter file,$(origin JOBS)),3,"$$OPTION_JOBS")
 # In this order, those that 06 waits for early, all three ways end at about the same time.
 LONGEST := check-02_shot_long check-01_mood_change check-04_gla check-05_caan check-03_attend_affect
-# Half of the time of the unit tests: as one process they would end long after all checks.
+# More than a third of the time of the unit tests: as one process they are the longest part, and leave a core idle.
 FILM_TESTS := tests/features tests/film tests/simulate
 FOUND   := $(patsubst notebooks/%.ipynb,check-%,$(wildcard notebooks/*.ipynb))
 CHECKS  := $(filter $(FOUND),$(LONGEST)) $(filter-out $(LONGEST),$(FOUND))
